@@ -1,0 +1,207 @@
+# zerg's build. `make help` lists the targets. Everything built goes to $(BUILD); nothing generated is in the tree.
+#
+# make CC=clang          another compiler (everything is built anew when a flag changes)
+# make CFLAGS=-O3        instead of "-O2 -g"
+# make CJSON_LIBS=...    where lua-cjson's luaopen_cjson is, if not in Debian's lua-cjson-dev
+# make V=1               shows the commands
+
+VERSION := 0.1.0
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CFLAGS ?= -O2 -g
+LUAJIT ?= luajit
+PKG_CONFIG ?= pkg-config
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY ?= clang-tidy
+CJSON_LIBS ?= -l:liblua5.1-cjson.a
+SANITIZE ?=
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 \
+	-Wwrite-strings -fno-common
+# LuaJIT raises errors through C frames, so every frame needs an unwind table; frame pointers keep profiles readable.
+ZERG_CPPFLAGS := -D_GNU_SOURCE -DZERG_VERSION='"$(VERSION)"' -I src $(shell $(PKG_CONFIG) --cflags luajit liburing) \
+	$(if $(SANITIZE),-DZERG_DEBUG)
+ZERG_CFLAGS := -std=gnu11 $(WARNINGS) -fPIC -fvisibility=hidden -funwind-tables -fno-omit-frame-pointer -pthread \
+	$(SANITIZE)
+# What Lua calls through FFI (zerg_*, the only visible functions) is found in the program's dynamic symbol table.
+ZERG_LDFLAGS := -Wl,--export-dynamic -pthread $(SANITIZE)
+ZERG_LIBS := $(shell $(PKG_CONFIG) --libs luajit liburing) $(CJSON_LIBS) -lm -ldl
+
+# Commands are shown as one word and a file name, unless V is given.
+SHOW = $(if $(V),,@printf '  %-8s %s\n' $(1) $@;)
+
+COMPILE = $(CC) $(ZERG_CPPFLAGS) $(CPPFLAGS) $(ZERG_CFLAGS) $(CFLAGS) $(WERROR)
+LINK = $(CC) $(ZERG_LDFLAGS) $(CFLAGS) $(LDFLAGS)
+
+# Everything but main.c: what the program, the unit tests and the library for the specs share.
+SOURCES := $(wildcard src/*/*.c)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_modules.o
+MAIN_OBJECT := $(BUILD)/obj/src/main.o
+RING_OBJECT := $(BUILD)/obj/src/uring/ring.o
+
+GEN := $(BUILD)/gen
+LUA_MODULES := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
+CDEF := $(GEN)/lua/zerg/cdef.lua
+
+# A unit test that mentions fake_ring gets tests/unit/fake_ring.c in place of src/uring/ring.c.
+UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
+FAKE_RING_SOURCES := $(if $(UNIT_SOURCES),$(shell grep -l fake_ring $(UNIT_SOURCES)))
+UNIT_TESTS := $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/unit/%)
+FAKE_RING_TESTS := $(FAKE_RING_SOURCES:tests/unit/%.c=$(BUILD)/unit/%)
+FAKE_RING_OBJECT := $(BUILD)/obj/tests/unit/fake_ring.o
+# Other files in tests/unit are fixtures that such tests share.
+UNIT_FIXTURES := $(filter-out $(UNIT_SOURCES) tests/unit/fake_ring.c,$(wildcard tests/unit/*.c))
+FAKE_RING_OBJECTS := $(FAKE_RING_OBJECT) $(filter-out $(RING_OBJECT),$(OBJECTS))
+
+SPEC_SUPPORT := $(wildcard tests/spec/support/*.c)
+SPEC_LIBRARY := $(BUILD)/libzerg-spec.so
+TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+
+LUA_SCRIPTS := $(shell grep -l 'env luajit' scripts/* scripts/check/* 2>/dev/null)
+C_FILES := $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all help run test unit spec integration check asan tsan bench format install clean FORCE
+
+all: $(BUILD)/zerg ## the program, build/zerg (default)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@echo "  Variables: CC, CFLAGS, LDFLAGS, BUILD, PREFIX, DESTDIR"
+
+run: all ## build and run zerg.lua.example
+	$(BUILD)/zerg run -c zerg.lua.example
+
+# ---- the program ----
+
+$(BUILD)/zerg: $(OBJECTS) $(MAIN_OBJECT)
+	$(call SHOW,LINK)$(LINK) -o $@ $^ $(ZERG_LIBS)
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SHOW,CC)$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/lua_modules.o: $(GEN)/lua_modules.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SHOW,CC)$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(GEN)/lua_modules.c: $(LUA_MODULES) $(CDEF) scripts/bytecode $(BUILD)/lua_files
+	$(call SHOW,LUAJIT)$(LUAJIT) scripts/bytecode $@ lua $(LUA_MODULES) -- $(GEN)/lua $(CDEF)
+
+$(CDEF): src/script/api.h scripts/cdef
+	@mkdir -p $(@D)
+	$(call SHOW,CDEF)$(LUAJIT) scripts/cdef $< > $@
+
+# These two change when the command line, or the set of Lua files, does; what depends on them is then built anew.
+define write_if_changed
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(1))' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+endef
+
+$(BUILD)/flags: FORCE
+	$(call write_if_changed,$(COMPILE) $(LINK) $(ZERG_LIBS))
+
+$(BUILD)/lua_files: FORCE
+	$(call write_if_changed,$(LUA_MODULES))
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# ---- tests ----
+
+test: all tests ## unit, spec and integration tests
+	tests/run --build $(BUILD) unit spec integration
+
+unit: $(UNIT_TESTS) ## unit tests of the C modules (cmocka)
+	tests/run --build $(BUILD) unit
+
+spec: $(SPEC_LIBRARY) ## specs of the Lua modules (busted)
+	tests/run --build $(BUILD) spec
+
+integration: all $(TOOLS) ## the program as a whole (pytest)
+	tests/run --build $(BUILD) integration
+
+.PHONY: tests
+tests: $(UNIT_TESTS) $(SPEC_LIBRARY) $(TOOLS)
+
+$(FAKE_RING_TESTS): $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_FIXTURES:%.c=$(BUILD)/obj/%.o) $(FAKE_RING_OBJECTS)
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(LINK) -o $@ $^ $(ZERG_LIBS) -lcmocka
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(OBJECTS)
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(LINK) -o $@ $^ $(ZERG_LIBS) -lcmocka
+
+# The engine as a library that busted's LuaJIT loads: the LuaJIT in the process is used, so none is linked in.
+$(SPEC_LIBRARY): $(SPEC_SUPPORT:%.c=$(BUILD)/obj/%.o) $(FAKE_RING_OBJECTS)
+	$(call SHOW,LINK)$(LINK) -shared -o $@ $^ $(CJSON_LIBS) -luring -lm
+
+$(BUILD)/tools/%: $(BUILD)/obj/tests/tools/%.o
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(LINK) -o $@ $^ -luring
+
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(LINK) -o $@ $^ -luring
+
+.SECONDARY: # keep the test objects
+
+ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+asan: ## build/asan: program and unit tests with the address and undefined-behaviour sanitizers
+	$(MAKE) BUILD=build/asan SANITIZE="$(ASAN_FLAGS)" CFLAGS="-O1 -g" sanitized
+
+tsan: ## build/tsan: the same with the thread sanitizer
+	$(MAKE) BUILD=build/tsan SANITIZE=-fsanitize=thread CFLAGS="-O1 -g" sanitized
+
+.PHONY: sanitized
+sanitized: all $(UNIT_TESTS)
+
+bench: all $(BENCH_TOOLS) ## measure against the targets (tests/bench)
+	ZERG=$(BUILD)/zerg tests/bench/run
+
+# ---- checks ----
+
+check: ## format, lint, layers, sizes, docs, and a build without warnings by gcc and clang
+	$(MAKE) --keep-going check-style check-lint check-rules check-werror
+
+.PHONY: check-style check-lint check-rules check-werror werror
+check-style:
+	$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
+
+check-lint: $(GEN)/lua_modules.c
+	scripts/check/tidy $(CLANG_TIDY) $(filter %.c,$(C_FILES)) -- -std=gnu11 -I tests/unit $(ZERG_CPPFLAGS)
+	luacheck -q lua examples $(wildcard tests/spec zerg.lua.example) $(LUA_SCRIPTS)
+
+check-rules: $(CDEF)
+	scripts/check/layers
+	scripts/check/banned
+	scripts/check/sizes
+	scripts/check/docs
+
+check-werror:
+	$(MAKE) BUILD=build/werror-gcc CC=gcc WERROR=-Werror werror
+	$(MAKE) BUILD=build/werror-clang CC=clang WERROR=-Werror werror
+
+werror: all tests $(BENCH_TOOLS)
+
+format: ## rewrite the C files in the project's style
+	$(CLANG_FORMAT) -i $(C_FILES)
+
+# ---- the rest ----
+
+install: all ## into PREFIX (/usr/local), below DESTDIR if given
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/zerg $(DESTDIR)$(PREFIX)/share/doc/zerg
+	install -m 755 $(BUILD)/zerg $(DESTDIR)$(PREFIX)/bin/zerg
+	cp -R lua examples $(DESTDIR)$(PREFIX)/share/zerg/
+	cp -R $(wildcard README.md LICENSE ARCHITECTURE.md zerg.lua.example docs/*) $(DESTDIR)$(PREFIX)/share/doc/zerg/
+
+clean: ## remove everything that was built
+	rm -rf build
