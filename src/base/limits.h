@@ -1,0 +1,38 @@
+/* Every bound of the program, in one place, with the relations between them. What an operator may set has its
+ * default here and its range in lua/zerg/config/schema.lua. */
+#pragma once
+
+#include "base/assert.h"
+
+enum {
+    REACTORS_MAX = 256,
+    LISTENERS_MAX = 1024,
+
+    /* Input. A connection stops receiving at the high-water mark of unread bytes and starts again at half of it. */
+    INPUT_HIGH_BYTES = 256 * 1024,
+    INPUT_WANT_BYTES_MAX = 1024 * 1024 * 1024, /* largest peek(n): the mark rises to n */
+    INPUT_LEASES_MAX = 16,                     /* unread pieces of one connection before they are copied together */
+
+    /* Output. */
+    CHUNK_SMALL_BYTES = 4 * 1024,
+    CHUNK_LARGE_BYTES = 64 * 1024,
+    RESERVE_BYTES_MAX = 64 * 1024,   /* conn:reserve(n) */
+    WRITE_BUFFER_BYTES = 256 * 1024, /* staged bytes above which a writer parks */
+    SEND_PIECES_MAX = 64,            /* pieces gathered into one sendmsg */
+
+    /* After close(): how long we wait for the peer to take the rest, and then for its end of stream. */
+    CLOSE_FLUSH_MS = 60 * 1000,
+    LINGER_MS = 2 * 1000,
+
+    /* Accept. */
+    ACCEPT_BATCH_MAX = 64,  /* sockets in one message to a reactor */
+    ACCEPT_RETRY_MS = 1000, /* after EMFILE, if no connection of ours ends before */
+
+    /* Scripts. */
+    COROUTINE_POOL_MAX = 1024, /* idle coroutines kept per reactor */
+    READY_BUDGET = 4096,       /* ready tasks resumed in one turn */
+    SCRIPT_STALL_MS = 1000,    /* a handler that runs longer is reported */
+};
+
+static_assert(RESERVE_BYTES_MAX <= CHUNK_LARGE_BYTES, "a reservation fits one chunk");
+static_assert(WRITE_BUFFER_BYTES >= CHUNK_LARGE_BYTES, "a full chunk can always be staged");
