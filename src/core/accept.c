@@ -1,0 +1,238 @@
+/* See accept.h. */
+#include "core/accept.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "core/engine.h"
+#include "core/listener.h"
+#include "uring/op.h"
+
+static void on_retry(struct timer *timer, uint64_t now_ms)
+{
+    (void)now_ms;
+    accept_resume(CONTAINER_OF(timer, struct accept_group, retry));
+}
+
+int accept_init(struct accept_group *group, uint32_t index)
+{
+    struct engine *engine = group->engine;
+
+    timer_init(&group->retry, on_retry);
+    group->sources = calloc(engine->listener_count, sizeof(*group->sources));
+    if (!group->sources)
+        return -ENOMEM;
+    group->source_count = engine->listener_count;
+    for (uint32_t i = 0; i < group->source_count; i++) {
+        group->sources[i].listener = &engine->listeners[i];
+        group->sources[i].fd = listener_fd(&engine->listeners[i], index);
+    }
+    return 0;
+}
+
+void accept_deinit(struct accept_group *group)
+{
+    assert(group->operations == 0);
+    for (uint32_t i = 0; i < group->source_count; i++)
+        free(group->sources[i].held);
+    free(group->sources);
+    group->sources = NULL;
+    group->source_count = 0;
+}
+
+/* ---- what waits for room ---- */
+
+static uint32_t held_count(const struct accept_source *source)
+{
+    return source->held_end - source->held_first;
+}
+
+static int grow_held(struct accept_source *source)
+{
+    uint32_t capacity = source->held_capacity ? 2 * source->held_capacity : 64;
+    int *held;
+
+    if (source->held_first > 0) { /* room at the front: move down first */
+        memmove(source->held, source->held + source->held_first, held_count(source) * sizeof(int));
+        source->held_end -= source->held_first;
+        source->held_first = 0;
+        return 0;
+    }
+    held = realloc(source->held, capacity * sizeof(int));
+    if (!held)
+        return -ENOMEM;
+    source->held = held;
+    source->held_capacity = capacity;
+    return 0;
+}
+
+static void hold(struct accept_source *source, int fd)
+{
+    if (source->held_end == source->held_capacity && grow_held(source) < 0) {
+        log_error("listener %s: out of memory, a connection was refused", source->listener->config->name);
+        close(fd);
+        return;
+    }
+    source->held[source->held_end++] = fd;
+}
+
+/* Counts one more connection on the listener if its limit allows. */
+static bool count_connection(struct listener *listener)
+{
+    uint32_t max = listener->config->max_connections;
+
+    if (atomic_fetch_add(&listener->open, 1) < max || max == 0)
+        return true;
+    atomic_fetch_sub(&listener->open, 1);
+    return false;
+}
+
+static bool hand_over(struct accept_group *group, struct listener *listener, int fd)
+{
+    if (!count_connection(listener))
+        return false;
+    if (group->take(group, listener, fd))
+        return true;
+    atomic_fetch_sub(&listener->open, 1);
+    return false;
+}
+
+/* True when the oldest held socket was handed over. */
+static bool hand_over_held(struct accept_group *group, struct accept_source *source)
+{
+    if (!hand_over(group, source->listener, source->held[source->held_first]))
+        return false;
+    source->held_first++;
+    if (source->held_first == source->held_end) {
+        source->held_first = 0;
+        source->held_end = 0;
+    }
+    return true;
+}
+
+static void pump(struct accept_group *group, struct accept_source *source)
+{
+    while (held_count(source) > 0 && hand_over_held(group, source))
+        continue;
+    if (held_count(source) == 0)
+        return;
+    /* Announce first, then look once more: room made in between is either seen here or reported to us. */
+    engine_await_room(group->engine);
+    while (held_count(source) > 0 && hand_over_held(group, source))
+        continue;
+}
+
+void accept_resume(struct accept_group *group)
+{
+    group->is_starved = false;
+    for (uint32_t i = 0; i < group->source_count; i++)
+        pump(group, &group->sources[i]);
+}
+
+/* ---- completions ---- */
+
+static void on_accepted(struct accept_group *group, struct accept_source *source, int fd)
+{
+    if (group->is_stopping) {
+        close(fd);
+        return;
+    }
+    if (held_count(source) == 0 && hand_over(group, source->listener, fd))
+        return;
+    hold(source, fd);
+    pump(group, source);
+}
+
+static void on_accept_error(struct accept_group *group, const struct accept_source *source, int error)
+{
+    switch (error) {
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOBUFS:
+    case -ENOMEM:
+        /* The backlog stays readable: accepting at once again would spin. */
+        if (!group->is_starved)
+            log_warn("listener %s: cannot accept: %s; paused until a connection ends (raise RLIMIT_NOFILE)",
+                     source->listener->config->name, strerror(-error));
+        group->is_starved = true;
+        engine_await_room(group->engine);
+        timer_start(group->timers, &group->retry, group->timers->now_ms + ACCEPT_RETRY_MS);
+        break;
+    case -ECANCELED:
+        break;
+    default: /* of that one peer (ECONNABORTED, ...): the next accept is independent of it */
+        log_debug("listener %s: accept: %s", source->listener->config->name, strerror(-error));
+    }
+}
+
+void accept_on_completion(struct accept_group *group, const struct completion *completion)
+{
+    struct accept_source *source = &group->sources[op_slot(completion->user_data)];
+
+    if (!(completion->flags & COMPLETION_MORE)) {
+        source->is_armed = false;
+        source->is_cancelled = false;
+        group->operations--;
+    }
+    if (completion->result >= 0)
+        on_accepted(group, source, completion->result);
+    else
+        on_accept_error(group, source, completion->result);
+}
+
+void accept_on_cancel(struct accept_group *group)
+{
+    group->operations--;
+}
+
+static void settle_source(struct accept_group *group, struct accept_source *source, uint32_t slot)
+{
+    uint32_t max = source->listener->config->max_connections;
+    bool is_full = max > 0 && atomic_load(&source->listener->open) >= max;
+    bool is_wanted = !group->is_stopping && !group->is_starved && held_count(source) == 0;
+
+    if (is_wanted && is_full) {
+        engine_await_room(group->engine);
+        is_full = atomic_load(&source->listener->open) >= max;
+    }
+    is_wanted = is_wanted && !is_full;
+    if (is_wanted && !source->is_armed) {
+        ring_add_accept(group->ring, op_pack(OP_ACCEPT, slot, 0), source->fd);
+        source->is_armed = true;
+        group->operations++;
+    } else if (!is_wanted && source->is_armed && !source->is_cancelled) {
+        ring_add_cancel(group->ring, op_pack(OP_CANCEL_ACCEPT, slot, 0), op_pack(OP_ACCEPT, slot, 0));
+        source->is_cancelled = true;
+        group->operations++;
+    }
+}
+
+void accept_settle(struct accept_group *group)
+{
+    for (uint32_t i = 0; i < group->source_count; i++)
+        settle_source(group, &group->sources[i], i);
+}
+
+void accept_stop(struct accept_group *group)
+{
+    group->is_stopping = true;
+    if (group->source_count == 0) /* a reactor that does not accept by itself */
+        return;
+    timer_stop(group->timers, &group->retry);
+    for (uint32_t i = 0; i < group->source_count; i++) {
+        struct accept_source *source = &group->sources[i];
+
+        while (held_count(source) > 0)
+            close(source->held[source->held_first++]);
+    }
+}
+
+bool accept_is_stopped(const struct accept_group *group)
+{
+    return group->is_stopping && group->operations == 0;
+}

@@ -1,0 +1,60 @@
+/* Accepting on one ring: multishot accepts on a set of listeners, and the rules for when not to. The acceptor thread has one
+ * group for all reactors; with `accept = "reuseport"` every reactor has its own.
+ *
+ * Accepting pauses (the backlog keeps the clients) while a listener has max_connections, while no reactor has room, and
+ * after EMFILE; it goes on when a connection ends anywhere in the process (engine_on_room()). Sockets that a multishot accept
+ * delivers past a limit are held here, in order, until there is room. Thread of its ring only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "core/timer.h"
+#include "uring/ring.h"
+
+struct engine;
+struct listener;
+
+/* Accepting on one listener. */
+struct accept_source {
+    struct listener *listener; /* borrowed */
+    int fd;                    /* borrowed */
+    bool is_armed;
+    bool is_cancelled; /* a cancel of the armed accept is on its way */
+    int *held;         /* owned: accepted, waiting for room, oldest first */
+    uint32_t held_first;
+    uint32_t held_end;
+    uint32_t held_capacity;
+};
+
+struct accept_group {
+    struct engine *engine;
+    struct ring *ring;          /* borrowed */
+    struct timer_wheel *timers; /* borrowed */
+    /* Where accepted sockets go. Takes over fd and returns true, or returns false when there is no room now. */
+    bool (*take)(struct accept_group *group, struct listener *listener, int fd);
+    struct accept_source *sources; /* owned, one per listener */
+    uint32_t source_count;
+    uint32_t operations;
+    struct timer retry;         /* after EMFILE */
+    bool is_starved;            /* EMFILE: out of descriptors */
+    bool is_stopping;
+};
+
+/* index: which descriptor of each listener is this group's. 0 or -ENOMEM. Fields engine, ring, timers and take are set by
+ * the caller before. */
+MUST_CHECK int accept_init(struct accept_group *group, uint32_t index);
+/* Closes what is held. No operation may be in flight. */
+void accept_deinit(struct accept_group *group);
+/* A completion of OP_ACCEPT (slot: source). */
+void accept_on_completion(struct accept_group *group, const struct completion *completion);
+/* A completion of a cancel of ours (OP_CANCEL_ACCEPT). */
+void accept_on_cancel(struct accept_group *group);
+/* Room may have been made: hand over what is held. */
+void accept_resume(struct accept_group *group);
+/* Arms and cancels as the limits say; once a turn. */
+void accept_settle(struct accept_group *group);
+/* Stops accepting for good; done when accept_is_stopped(), some turns later. */
+void accept_stop(struct accept_group *group);
+bool accept_is_stopped(const struct accept_group *group);

@@ -1,0 +1,302 @@
+/* See conn.h: what happens to a connection between events. The state machine's end (flush, linger, close, free) and
+ * the time-outs are in conn_end.c. */
+#include "core/conn.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "core/conn_internal.h"
+#include "core/listener.h"
+#include "core/reactor.h"
+#include "uring/op.h"
+
+void conn_open(struct conn *conn, int fd, struct listener *listener, const struct conn_handler *handler)
+{
+    struct reactor *reactor = conn->reactor;
+    socklen_t len = sizeof(conn->peer);
+
+    conn->fd = fd;
+    conn->id = reactor_next_conn_id(reactor);
+    conn->listener = listener;
+    conn->handler = handler;
+    conn->timeouts = listener->config->timeouts;
+    conn->write_buffer_max = listener->config->write_buffer_max;
+    conn->active_ms = reactor->now_ms;
+    list_init(&conn->dirty_link);
+    list_init(&conn->starved_link);
+    list_init(&conn->holding_link);
+    input_init(&conn->in, conn->generation);
+    output_init(&conn->out);
+    timer_init(&conn->timer, conn_on_timer);
+    /* Asked now, because a peer that resets takes its address with it. An unnamed unix peer has none. */
+    if (addr_is_unix(&listener->config->addr) || getpeername(fd, (struct sockaddr *)&conn->peer, &len) < 0)
+        conn->peer.family = AF_UNSPEC;
+    conn_set_state(conn, CONN_OPEN);
+    list_add_tail(&reactor->live, &conn->link);
+    conn_mark_dirty(conn);
+    handler->on_open(conn);
+}
+
+void conn_mark_dirty(struct conn *conn)
+{
+    if (conn->is_dirty)
+        return;
+    conn->is_dirty = true;
+    list_add_tail(&conn->reactor->dirty, &conn->dirty_link);
+}
+
+bool conn_ended(const struct conn *conn)
+{
+    return conn->input_ended || conn->state != CONN_OPEN;
+}
+
+bool conn_is_writable(const struct conn *conn)
+{
+    return conn->state == CONN_OPEN && !conn->fin_wanted;
+}
+
+/* ---- input ---- */
+
+static uint32_t input_high(const struct conn *conn)
+{
+    return conn->input_wanted > INPUT_HIGH_BYTES ? conn->input_wanted : INPUT_HIGH_BYTES;
+}
+
+static void deliver(struct conn *conn, const struct buf_piece *piece)
+{
+    struct reactor *reactor = conn->reactor;
+    struct lease *lease;
+
+    conn->bytes_in += piece->len;
+    conn->active_ms = reactor->now_ms;
+    if (conn->state != CONN_OPEN) { /* nobody reads any more: FLUSHING and LINGERING discard */
+        bufring_release(reactor->bufs, piece->bid);
+        return;
+    }
+    lease = lease_new(&reactor->leases, piece);
+    if (!lease) {
+        conn_kill(conn, CLOSE_NO_MEMORY);
+        return;
+    }
+    input_append(&conn->in, lease);
+    conn->is_paused = conn->in.bytes >= input_high(conn);
+    conn->handler->on_input(conn);
+}
+
+static void on_recv_error(struct conn *conn, int error)
+{
+    switch (error) {
+    case -ECANCELED:
+        break;
+    case -ENOBUFS:
+        /* Ends the multishot although the peer is fine. Re-arming now would only fail again: the reactor does it, first come
+         * first served, once buffers are with the kernel. */
+        bufring_on_empty(conn->reactor->bufs);
+        conn->reactor->stats.starved++;
+        conn->is_starved = true;
+        list_move_tail(&conn->reactor->starved, &conn->starved_link);
+        break;
+    case -EINTR:
+    case -EAGAIN:
+        break; /* ended without cause: conn_settle() arms it again */
+    case -ECONNRESET:
+    case -EPIPE:
+        conn_kill(conn, CLOSE_RESET);
+        break;
+    case -ETIMEDOUT:
+        conn_kill(conn, CLOSE_TIMEOUT);
+        break;
+    case -ENOMEM:
+        conn_kill(conn, CLOSE_NO_MEMORY);
+        break;
+    default:
+        conn_kill(conn, CLOSE_ERROR);
+    }
+}
+
+void conn_on_recv(struct conn *conn, const struct completion *completion)
+{
+    struct buf_piece piece;
+    bool has_bytes = false;
+
+    if (!conn->recv_armed) { /* some kernels post one more after the last: only its buffer matters */
+        reactor_discard(conn->reactor, completion);
+        return;
+    }
+    if (!(completion->flags & COMPLETION_MORE)) {
+        conn->recv_armed = false;
+        conn->recv_cancelled = false;
+        conn->operations--;
+    }
+    conn_mark_dirty(conn);
+    if (completion->flags & COMPLETION_BUFFER)
+        has_bytes = bufring_take(conn->reactor->bufs, completion, &piece);
+    if (has_bytes) {
+        deliver(conn, &piece);
+    } else if (completion->result < 0) {
+        on_recv_error(conn, completion->result);
+    } else if (completion->result == 0 && !conn->input_ended) {
+        conn->input_ended = true;
+        if (conn->state == CONN_OPEN) {
+            conn_set_reason(conn, CLOSE_PEER);
+            conn->handler->on_input(conn);
+        }
+    }
+}
+
+void conn_await_input(struct conn *conn, uint32_t bytes)
+{
+    conn->input_wanted = bytes;
+    if (conn->is_paused && conn->in.bytes < bytes) {
+        conn->is_paused = false;
+        conn_mark_dirty(conn);
+    }
+    if (conn->timeouts.read_ms > 0) {
+        conn->read_deadline_ms = conn->reactor->now_ms + conn->timeouts.read_ms;
+        conn_update_timer(conn);
+    }
+}
+
+void conn_stop_awaiting(struct conn *conn)
+{
+    conn->input_wanted = 0;
+    conn->read_deadline_ms = 0;
+}
+
+void conn_on_consumed(struct conn *conn)
+{
+    if (conn->is_paused && conn->in.bytes <= input_high(conn) / 2) {
+        conn->is_paused = false;
+        conn_mark_dirty(conn);
+    }
+}
+
+/* Keeps the reactor's list of connections from which buffers can be had back, and copies together what came in crumbs. */
+static void settle_holding(struct conn *conn)
+{
+    struct reactor *reactor = conn->reactor;
+
+    if (conn->in.loose > INPUT_LEASES_MAX && input_compact(&conn->in, &reactor->leases) < 0)
+        log_debug("conn %llu: no memory to compact its input", (unsigned long long)conn->id);
+    if (conn->in.loose == 0)
+        list_del(&conn->holding_link);
+    else if (!list_is_linked(&conn->holding_link))
+        list_add_tail(&reactor->holding, &conn->holding_link);
+}
+
+static void settle_input(struct conn *conn)
+{
+    bool is_wanted = conn->state < CONN_DYING && !conn->input_ended && !conn->is_starved &&
+                     !(conn->state == CONN_OPEN && conn->is_paused);
+
+    if (is_wanted && !conn->recv_armed) {
+        ring_add_recv(conn->reactor->ring, conn_op(conn, OP_RECV), conn->fd, REACTOR_BUFFER_GROUP);
+        conn->recv_armed = true;
+        conn->operations++;
+    } else if (!is_wanted && conn->recv_armed) {
+        conn_cancel_recv(conn);
+    }
+}
+
+/* ---- output ---- */
+
+int conn_write(struct conn *conn, const void *data, uint32_t len)
+{
+    if (!conn_is_writable(conn))
+        return -EPIPE;
+    if (output_append(&conn->out, &conn->reactor->chunks, data, len) < 0)
+        return -ENOMEM;
+    conn_mark_dirty(conn);
+    return 0;
+}
+
+void conn_shutdown(struct conn *conn)
+{
+    if (conn->state != CONN_OPEN)
+        return;
+    conn->fin_wanted = true;
+    conn_mark_dirty(conn);
+}
+
+void conn_on_send(struct conn *conn, const struct completion *completion)
+{
+    struct reactor *reactor = conn->reactor;
+    uint32_t sent = completion->result > 0 ? (uint32_t)completion->result : 0;
+
+    conn->operations--;
+    conn->send_cancelled = false;
+    conn->bytes_out += sent;
+    output_on_sent(&conn->out, &reactor->chunks, sent);
+    conn_mark_dirty(conn);
+    if (sent > 0) {
+        conn->active_ms = reactor->now_ms;
+        conn->send_progress_ms = reactor->now_ms;
+    }
+    if (conn->state >= CONN_DYING)
+        output_drop(&conn->out, &reactor->chunks);
+    else if (completion->result < 0 && completion->result != -EINTR && completion->result != -EAGAIN)
+        conn_kill(conn, completion->result == -ETIMEDOUT ? CLOSE_TIMEOUT : CLOSE_RESET);
+    else if (conn->state == CONN_OPEN)
+        conn->handler->on_output(conn);
+}
+
+static void start_send(struct conn *conn)
+{
+    struct reactor *reactor = conn->reactor;
+    struct iovec *pieces = reactor_send_pieces(reactor);
+    uint32_t count = output_gather(&conn->out, pieces, SEND_PIECES_MAX);
+
+    if (count == 1) {
+        ring_add_send(reactor->ring, conn_op(conn, OP_SEND), conn->fd, pieces[0].iov_base, (uint32_t)pieces[0].iov_len);
+    } else {
+        struct msghdr *message = reactor_send_message(reactor, count);
+
+        ring_add_sendmsg(reactor->ring, conn_op(conn, OP_SEND), conn->fd, message);
+    }
+    conn->send_progress_ms = reactor->now_ms;
+    conn->operations++;
+    if (conn->timeouts.write_ms)
+        conn_update_timer(conn);
+}
+
+static void settle_output(struct conn *conn)
+{
+    if (conn->state > CONN_FLUSHING)
+        return;
+    if (conn->out.staged > 0 && conn->out.in_flight == 0)
+        start_send(conn);
+    else if (conn->out.staged == 0 && conn->fin_wanted)
+        conn_send_fin(conn);
+}
+
+void conn_settle(struct conn *conn)
+{
+    assert(conn->state != CONN_FREE);
+    conn->is_dirty = false;
+    settle_output(conn);
+    conn_settle_state(conn);
+    settle_holding(conn);
+    settle_input(conn);
+    conn_settle_end(conn);
+}
+
+void conn_remote(const struct conn *conn, struct addr *out)
+{
+    *out = (struct addr){.sa.sa_family = conn->peer.family};
+    if (conn->peer.family == AF_INET) {
+        out->in4 = conn->peer.in4;
+        out->len = sizeof(out->in4);
+    } else if (conn->peer.family == AF_INET6) {
+        out->in6 = conn->peer.in6;
+        out->len = sizeof(out->in6);
+    }
+}
+
+void conn_local(const struct conn *conn, struct addr *out)
+{
+    *out = (struct addr){.len = sizeof(out->storage)};
+    if (conn->fd < 0 || getsockname(conn->fd, &out->sa, &out->len) < 0)
+        *out = (struct addr){.sa.sa_family = AF_UNSPEC};
+}

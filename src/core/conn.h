@@ -1,0 +1,159 @@
+/* A connection: one socket, its received and its staged bytes, and the state machine between the ring and a handler.
+ *
+ *     OPEN ──close──▶ FLUSHING ──all sent──▶ LINGERING ──peer's end, or time──▶ DYING ──no operation left──▶ DEAD ──no pin──▶ free
+ *       └───────────── reset, time-out, abort, stop: from any of them straight to ────▶ DYING
+ *
+ * FLUSHING sends what is staged; LINGERING has sent our FIN and discards what still comes, because closing a socket with
+ * unread bytes would reset it and could cost the peer the end of our answer; DYING waits for the kernel to let go of every
+ * operation and then closes the descriptor; DEAD waits for whoever still points at the slot. A slot is reused only after
+ * that, under a new generation.
+ *
+ * Events and calls only change fields and mark the connection dirty; conn_settle(), once a turn, is the one place that
+ * arms, cancels, sends, closes and frees. Reactor thread only. */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/list.h"
+#include "core/config.h"
+#include "core/input.h"
+#include "core/output.h"
+#include "core/timer.h"
+#include "uring/ring.h"
+
+struct conn;
+struct listener;
+struct reactor;
+
+enum conn_state { CONN_FREE, CONN_OPEN, CONN_FLUSHING, CONN_LINGERING, CONN_DYING, CONN_DEAD, CONN_STATE_COUNT };
+
+/* Why a connection ended; the first reason stays. close_reason_text() gives the word that scripts and logs see. */
+enum close_reason {
+    CLOSE_NONE,
+    CLOSE_PEER,      /* end of stream from the peer */
+    CLOSE_LOCAL,     /* closed by our side */
+    CLOSE_ABORTED,   /* reset by our side */
+    CLOSE_RESET,     /* reset by the peer */
+    CLOSE_TIMEOUT,   /* idle or write time-out, or TCP gave up */
+    CLOSE_NO_MEMORY,
+    CLOSE_SHUTDOWN,  /* the server stops */
+    CLOSE_ERROR,     /* any other error of the socket */
+    CLOSE_REASON_COUNT,
+};
+
+/* What stands above a connection: a script (later a relay, an HTTP exchange). All calls come from the reactor thread, none from
+ * inside a call that the handler itself made, but for on_end. */
+struct conn_handler {
+    /* The connection is open; the handler may set conn->owner, and pins it if it keeps pointers to it. */
+    void (*on_open)(struct conn *conn);
+    /* Bytes were added to conn->in, or no more will come (conn_ended()). */
+    void (*on_input)(struct conn *conn);
+    /* The kernel took staged bytes: conn->out.staged is smaller now. */
+    void (*on_output)(struct conn *conn);
+    /* conn_await_input()'s time passed. */
+    void (*on_read_timeout)(struct conn *conn);
+    /* The peer has gone or the connection was closed: conn->reason is set. At most once, and before the slot is freed. May come from
+     * within a call of the handler (conn_close(), conn_abort()). */
+    void (*on_end)(struct conn *conn);
+};
+
+struct conn {
+    struct reactor *reactor; /* borrowed: the reactor it belongs to for life */
+    const struct conn_handler *handler; /* NULL: nobody is interested any more */
+    void *owner;             /* the handler's own */
+    struct listener *listener; /* borrowed, shared */
+    uint64_t id;             /* unique in the process */
+    uint64_t bytes_in;
+    uint64_t bytes_out;      /* taken by the kernel */
+
+    uint32_t slot;
+    uint32_t generation;     /* of this use of the slot */
+    int fd;
+    uint8_t state;           /* enum conn_state; changed by conn_set_state() alone */
+    uint8_t reason;          /* enum close_reason */
+    uint8_t operations;      /* SQEs the kernel has not finished with */
+    uint16_t pins;           /* pointers to this slot that outlive an event; see conn_pin() */
+
+    bool is_dirty : 1;       /* on reactor->dirty: to be settled */
+    bool is_starved : 1;     /* on reactor->starved: its receive met an empty buffer ring */
+    bool is_paused : 1;      /* enough is unread: nothing is received for now */
+    bool recv_armed : 1;
+    bool recv_cancelled : 1; /* a cancel of the armed receive is on its way */
+    bool send_cancelled : 1;
+    bool input_ended : 1;    /* the peer's end of stream was seen */
+    bool fin_wanted : 1;     /* half-close when everything staged is sent */
+    bool fin_sent : 1;
+    bool is_aborted : 1;     /* close with RST */
+    bool end_reported : 1;   /* on_end was called */
+
+    struct list link;        /* reactor->live, in the order of arrival; the free list when free */
+    struct list dirty_link;
+    struct list starved_link;
+    struct list holding_link; /* reactor->holding: has unread bytes in provided buffers */
+
+    struct input in;
+    struct output out;
+    uint32_t write_buffer_max;
+    uint32_t input_wanted;   /* bytes a parked reader asks for: the high-water mark rises to it */
+
+    struct timer timer;      /* due no later than the earliest deadline below */
+    struct timeouts timeouts;
+    uint64_t read_deadline_ms; /* of conn_await_input(), 0: none */
+    uint64_t send_progress_ms; /* when the kernel last took bytes, or the present send began */
+    uint64_t active_ms;        /* when a byte last moved either way */
+    uint64_t state_since_ms;
+
+    union {
+        sa_family_t family; /* AF_UNSPEC: not known */
+        struct sockaddr_in in4;
+        struct sockaddr_in6 in6;
+    } peer;
+};
+
+/* Starts a connection on a slot that conn_table_take() gave; takes over fd. Calls handler->on_open(). */
+void conn_open(struct conn *conn, int fd, struct listener *listener, const struct conn_handler *handler);
+
+/* Completions, dispatched by the reactor. */
+void conn_on_recv(struct conn *conn, const struct completion *completion);
+void conn_on_send(struct conn *conn, const struct completion *completion);
+void conn_on_cancel(struct conn *conn);
+
+/* The one place that talks to the ring for this connection: sends, arms, cancels, closes, frees. At the end of a turn. */
+void conn_settle(struct conn *conn);
+/* Asks for conn_settle() at the end of this turn. */
+void conn_mark_dirty(struct conn *conn);
+
+/* True when no more bytes will be added to conn->in. */
+bool conn_ended(const struct conn *conn);
+/* True while bytes can still be staged. */
+bool conn_is_writable(const struct conn *conn);
+/* A reader waits until `bytes` unread bytes are there: lets them in, and starts the read time-out. */
+void conn_await_input(struct conn *conn, uint32_t bytes);
+void conn_stop_awaiting(struct conn *conn);
+/* Unread bytes were consumed: receiving may go on. */
+void conn_on_consumed(struct conn *conn);
+
+/* Stages bytes. 0, -EPIPE (not writable), -ENOMEM. */
+MUST_CHECK int conn_write(struct conn *conn, const void *data, uint32_t len);
+/* Half-close after what is staged. */
+void conn_shutdown(struct conn *conn);
+/* Close after what is staged. Idempotent, keeps the first reason. */
+void conn_close(struct conn *conn, enum close_reason reason);
+/* Close at once, dropping what is staged; CLOSE_ABORTED sends a RST. Idempotent. */
+void conn_kill(struct conn *conn, enum close_reason reason);
+
+/* Milliseconds, 0: none. Start to count now. */
+void conn_set_timeouts(struct conn *conn, const struct timeouts *timeouts);
+
+/* A pin keeps the slot from being reused. */
+void conn_pin(struct conn *conn);
+void conn_unpin(struct conn *conn);
+
+/* The peer's address as accepted, or NULL family; the local one asks the kernel. */
+void conn_remote(const struct conn *conn, struct addr *out);
+void conn_local(const struct conn *conn, struct addr *out);
+/* "closed", "reset", "timeout", ...; NULL for CLOSE_NONE. Static. */
+const char *close_reason_text(enum close_reason reason);

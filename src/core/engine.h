@@ -1,0 +1,65 @@
+/* The engine: listeners, acceptor and reactors of one process, started and stopped together. The control thread owns it. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "core/config.h"
+#include "uring/probe.h"
+
+struct acceptor;
+struct listener;
+struct reactor;
+struct reactor_app;
+struct ring;
+
+struct engine {
+    const struct config *config; /* borrowed, shared read-only */
+    const struct reactor_app *app;
+    struct probe probe;          /* read-only after engine_open() */
+    struct listener *listeners;  /* owned */
+    uint32_t listener_count;
+    struct reactor *reactors;    /* owned */
+    uint32_t reactor_count;
+    struct acceptor *acceptor;   /* owned, NULL with ACCEPT_REUSEPORT */
+    atomic_bool room_awaited;    /* some accept group waits for a connection to end */
+    atomic_uint running;         /* reactor threads that have not ended */
+    int control_eventfd;         /* owned: readable when a reactor thread has ended, or the watchdog is to look again */
+    atomic_bool watchdog_sleeps; /* the control thread wants to know when a reactor turns again */
+
+    pthread_mutex_t start_lock;
+    pthread_cond_t start_changed;
+    uint32_t started; /* threads that reported */
+    int start_error;  /* the first negative errno reported */
+};
+
+/* Probes the kernel and opens the listeners. 0 or a negative errno after logging what to do. */
+MUST_CHECK int engine_open(struct engine *engine, const struct config *config, const struct reactor_app *app);
+/* Starts reactors, then the acceptor; returns when all are ready. 0 or a negative errno after logging why; nothing runs then. */
+MUST_CHECK int engine_start(struct engine *engine);
+/* Stops accepting and lets connections end by themselves; the control eventfd tells when a reactor has. Returns at once. */
+void engine_drain(struct engine *engine);
+/* Ends everything now. Returns at once. */
+void engine_stop(struct engine *engine);
+/* True when every reactor has ended. */
+bool engine_has_ended(const struct engine *engine);
+/* Connections that are open, all reactors. */
+uint32_t engine_open_connections(const struct engine *engine);
+/* Joins the threads and frees everything; after engine_has_ended(), or when nothing was started. */
+void engine_close(struct engine *engine);
+
+/* From a thread that has opened, or failed to. */
+void engine_report_start(struct engine *engine, int error);
+/* From a reactor thread, last thing. */
+void engine_report_end(struct engine *engine);
+/* An accept group has no room: it wants accept_resume() when a connection ends. Any thread. */
+void engine_await_room(struct engine *engine);
+/* From a reactor thread, when watchdog_sleeps: wakes the control thread. */
+void engine_wake_watchdog(struct engine *engine);
+/* A connection has ended: wakes the accept groups that wait. Any thread; own_ring: of the calling thread. */
+void engine_on_room(struct engine *engine, struct ring *own_ring);
+/* A doorbell to the inbox of that id failed: wakes its thread by the eventfd. Any thread. */
+void engine_wake(struct engine *engine, uint32_t inbox_id);

@@ -1,0 +1,180 @@
+/* See listener.h. */
+#include "core/listener.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/addr.h"
+#include "base/assert.h"
+
+static int set_option(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int set_tcp_options(int fd, const struct listener_config *config, bool is_shared_port)
+{
+    const struct tcp_options *tcp = &config->tcp;
+    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+
+    if (rc == 0 && is_shared_port)
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (rc == 0 && config->addr.sa.sa_family == AF_INET6)
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, config->ip_version == IP_V6);
+    if (rc == 0 && tcp->nodelay)
+        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (rc == 0 && tcp->keepalive)
+        rc = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (rc == 0 && tcp->fastopen)
+        rc = set_option(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)tcp->fastopen);
+    if (rc == 0 && tcp->user_timeout_ms)
+        rc = set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)tcp->user_timeout_ms);
+    return rc;
+}
+
+/* A socket file that no process listens on any more is left from a server that was killed: it may go. */
+static void remove_stale_socket(const struct addr *addr)
+{
+    struct stat status;
+    int fd;
+
+    if (addr->un.sun_path[0] == '\0' || lstat(addr->un.sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
+        return;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, &addr->sa, addr->len) < 0 && errno == ECONNREFUSED)
+        unlink(addr->un.sun_path);
+    close(fd);
+}
+
+static int bind_unix(int fd, const struct listener_config *config)
+{
+    const char *path = config->addr.un.sun_path;
+
+    if (bind(fd, &config->addr.sa, config->addr.len) < 0)
+        return -errno;
+    if (path[0] != '\0' && config->mode != 0 && chmod(path, config->mode) < 0)
+        return -errno;
+    return 0;
+}
+
+/* The wildcard address of a dual-stack listener, on a kernel without IPv6, is IPv4's. */
+static struct addr without_ipv6(const struct listener_config *config)
+{
+    struct addr addr = {.len = sizeof(addr.in4)};
+
+    addr.in4.sin_family = AF_INET;
+    addr.in4.sin_port = config->addr.in6.sin6_port;
+    return addr;
+}
+
+static int open_tcp(const struct listener_config *config, bool is_shared_port)
+{
+    struct addr addr = config->addr;
+    int fd = socket(addr.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc;
+
+    if (fd < 0 && errno == EAFNOSUPPORT && config->ip_version == IP_DUAL) {
+        struct listener_config ipv4 = *config;
+
+        ipv4.addr = without_ipv6(config);
+        ipv4.ip_version = IP_V4;
+        return open_tcp(&ipv4, is_shared_port);
+    }
+    if (fd < 0)
+        return -errno;
+    rc = set_tcp_options(fd, config, is_shared_port);
+    if (rc == 0 && bind(fd, &addr.sa, addr.len) < 0)
+        rc = -errno;
+    if (rc == 0 && listen(fd, (int)config->backlog) < 0)
+        rc = -errno;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+static int open_unix(const struct listener_config *config)
+{
+    int fd;
+    int rc;
+
+    remove_stale_socket(&config->addr);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    rc = bind_unix(fd, config);
+    if (rc == 0 && listen(fd, (int)config->backlog) < 0)
+        rc = -errno;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+static void explain(const struct listener_config *config, int rc, char *error)
+{
+    char where[ADDR_TEXT_MAX];
+    const char *advice = "";
+
+    addr_format(&config->addr, where);
+    if (rc == -EADDRINUSE)
+        advice = addr_is_unix(&config->addr) ? ": another server listens there; stop it, or choose another path"
+                                             : ": stop the program that uses it (`ss -ltnp` names it), or choose another port";
+    else if (rc == -EACCES && !addr_is_unix(&config->addr))
+        advice = ": ports below 1024 need root, CAP_NET_BIND_SERVICE, or sysctl net.ipv4.ip_unprivileged_port_start";
+    else if (rc == -EADDRNOTAVAIL)
+        advice = ": this machine has no such address (`ip address` lists them)";
+    else if (rc == -ENOENT)
+        advice = ": the directory does not exist; create it first";
+    snprintf(error, LISTENER_ERROR_MAX, "cannot listen on %s: %s%s", where, strerror(-rc), advice);
+}
+
+int listener_open(struct listener *listener, const struct listener_config *config, uint32_t index, uint32_t fd_count,
+                  char *error)
+{
+    bool is_unix = addr_is_unix(&config->addr);
+    uint32_t wanted = is_unix ? 1 : fd_count;
+    int rc = -ENOMEM;
+
+    *listener = (struct listener){.config = config, .index = index};
+    listener->fds = calloc(wanted, sizeof(*listener->fds));
+    if (!listener->fds)
+        goto fail;
+    while (listener->fd_count < wanted) {
+        rc = is_unix ? open_unix(config) : open_tcp(config, wanted > 1);
+        if (rc < 0)
+            goto fail;
+        listener->fds[listener->fd_count++] = rc;
+    }
+    return 0;
+fail:
+    explain(config, rc, error);
+    listener_close(listener);
+    return rc;
+}
+
+void listener_close(struct listener *listener)
+{
+    bool was_open = listener->fd_count > 0;
+
+    for (uint32_t i = 0; i < listener->fd_count; i++)
+        close(listener->fds[i]);
+    if (was_open && addr_is_unix(&listener->config->addr) && listener->config->addr.un.sun_path[0] != '\0')
+        unlink(listener->config->addr.un.sun_path);
+    free(listener->fds);
+    listener->fds = NULL;
+    listener->fd_count = 0;
+}
+
+int listener_fd(const struct listener *listener, uint32_t group)
+{
+    assert(listener->fd_count > 0);
+    return listener->fds[group % listener->fd_count];
+}

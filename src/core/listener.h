@@ -1,0 +1,29 @@
+/* Listening sockets: opened by the control thread before anything runs, with every option set that accepted sockets inherit
+ * (TCP_NODELAY, keep-alive, user time-out), so that accepting costs no further call. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "core/config.h"
+
+enum { LISTENER_ERROR_MAX = 256 };
+
+/* Shared by all threads. */
+struct listener {
+    const struct listener_config *config; /* read-only */
+    uint32_t index;     /* in the configuration */
+    uint32_t fd_count;  /* 1, or one per reactor with SO_REUSEPORT */
+    int *fds;           /* owned; borrowed by the accept groups until they stopped */
+    atomic_uint open;   /* connections that were accepted and not closed yet */
+};
+
+/* Opens, binds and listens. fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all
+ * share). 0, or a negative errno with a sentence in error (LISTENER_ERROR_MAX bytes) that says what to do. */
+MUST_CHECK int listener_open(struct listener *listener, const struct listener_config *config, uint32_t index,
+                             uint32_t fd_count, char *error);
+/* Closes the sockets and removes a unix socket's file. Idempotent. */
+void listener_close(struct listener *listener);
+/* The descriptor that accept group `group` uses. */
+int listener_fd(const struct listener *listener, uint32_t group);

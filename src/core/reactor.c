@@ -1,0 +1,477 @@
+/* See reactor.h: opening, the turn, and what conn.c asks of its reactor. */
+#include "core/reactor.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/acceptor.h"
+#include "core/conn.h"
+#include "core/engine.h"
+#include "core/listener.h"
+#include "core/reactor_options.h"
+#include "uring/bufring.h"
+#include "uring/op.h"
+
+/* ---- opening and closing ---- */
+
+static void read_clock(struct reactor *reactor)
+{
+    reactor->now_ns = clock_now_ns();
+    reactor->now_ms = reactor->now_ns / NS_PER_MS;
+}
+
+static bool take_accepted(struct accept_group *group, struct listener *listener, int fd)
+{
+    return reactor_adopt(CONTAINER_OF(group, struct reactor, accept), listener, fd);
+}
+
+static int open_accept(struct reactor *reactor)
+{
+    if (reactor->engine->config->accept != ACCEPT_REUSEPORT)
+        return 0;
+    reactor->accept.engine = reactor->engine;
+    reactor->accept.ring = reactor->ring;
+    reactor->accept.timers = &reactor->timers;
+    reactor->accept.take = take_accepted;
+    return accept_init(&reactor->accept, reactor->index);
+}
+
+static int open_ring(struct reactor *reactor)
+{
+    struct ring_options ring_options = reactor_ring_options(reactor->engine);
+    struct bufring_options buf_options = reactor_buffer_options(reactor->engine);
+    int rc = ring_open(&reactor->ring, &ring_options);
+    char text[1024];
+
+    if (rc < 0) {
+        log_error("reactor %u: cannot open its io_uring: %s", reactor->index, probe_explain(rc, text, sizeof(text)));
+        return rc;
+    }
+    rc = bufring_open(&reactor->bufs, reactor->ring, REACTOR_BUFFER_GROUP, &buf_options);
+    if (rc < 0)
+        log_error("reactor %u: cannot register %u receive buffers of %u bytes: %s", reactor->index, buf_options.entries,
+                  buf_options.buffer_bytes, strerror(-rc));
+    return rc;
+}
+
+int reactor_open(struct reactor *reactor)
+{
+    const struct config *config = reactor->engine->config;
+    int rc;
+
+    read_clock(reactor);
+    list_init(&reactor->live);
+    list_init(&reactor->dirty);
+    list_init(&reactor->starved);
+    list_init(&reactor->holding);
+    timer_wheel_init(&reactor->timers, reactor->now_ms);
+    reactor->batch_max = config->reactor.batch_cqes;
+    reactor->batch = calloc(reactor->batch_max, sizeof(*reactor->batch));
+    if (!reactor->batch)
+        return -ENOMEM;
+    rc = open_ring(reactor);
+    if (rc < 0)
+        return rc;
+    chunk_pool_init(&reactor->chunks);
+    lease_pool_init(&reactor->leases, reactor->bufs, &reactor->chunks);
+    rc = conn_table_init(&reactor->conns, config->reactor.max_connections);
+    if (rc < 0)
+        return rc;
+    rc = open_accept(reactor);
+    if (rc < 0)
+        return rc;
+    if (reactor->engine->probe.doorbell)
+        inbox_set_doorbell(&reactor->inbox, ring_fd(reactor->ring));
+    inbox_arm_eventfd(&reactor->inbox, reactor->ring);
+    return reactor->app->open(reactor);
+}
+
+/* Sockets that arrived after the last turn; there are none in an orderly end. */
+static void drop_undelivered(struct reactor *reactor)
+{
+    struct inbox_message *next;
+
+    for (struct inbox_message *message = inbox_take(&reactor->inbox); message; message = next) {
+        struct accept_batch *batch = (struct accept_batch *)message;
+
+        next = message->next;
+        if (message->kind != REACTOR_ACCEPTED)
+            continue;
+        for (uint32_t i = 0; i < batch->count; i++)
+            close(batch->items[i].fd);
+        acceptor_return_batch(reactor->engine->acceptor, batch);
+    }
+}
+
+static void log_balance(const struct reactor *reactor)
+{
+    const struct reactor_stats *stats = &reactor->stats;
+    const struct lease_pool *leases = &reactor->leases;
+
+    log_info("reactor %u stopped: accepted=%llu closed=%llu starved=%llu compacted=%llu overflows=%llu leases=%u "
+             "buffers_leased=%u operations=%u connections=%u chunks=%u",
+             reactor->index, (unsigned long long)stats->accepted, (unsigned long long)stats->closed,
+             (unsigned long long)stats->starved, (unsigned long long)stats->compacted,
+             (unsigned long long)stats->overflows, leases->slab.taken, bufring_leases(reactor->bufs),
+             reactor->accept.operations, reactor->conns.taken, chunk_pool_out(&reactor->chunks));
+}
+
+void reactor_close(struct reactor *reactor)
+{
+    if (reactor->app_data)
+        reactor->app->close(reactor); /* runs finalizers, which may give leases back */
+    if (reactor->conns.blocks) {
+        drop_undelivered(reactor);
+        log_balance(reactor);
+        accept_deinit(&reactor->accept);
+        conn_table_deinit(&reactor->conns);
+        lease_pool_deinit(&reactor->leases);
+        chunk_pool_deinit(&reactor->chunks);
+        timer_wheel_deinit(&reactor->timers);
+    }
+    if (reactor->bufs)
+        bufring_close(reactor->bufs);
+    if (reactor->ring)
+        ring_close(reactor->ring);
+    free(reactor->batch);
+}
+
+/* ---- the inbox ---- */
+
+static void on_accepted(struct reactor *reactor, struct accept_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct listener *listener = &reactor->engine->listeners[batch->items[i].listener];
+
+        if (!reactor_adopt(reactor, listener, batch->items[i].fd)) {
+            log_warn("reactor %u: out of memory, a connection was refused", reactor->index);
+            close(batch->items[i].fd);
+            atomic_fetch_sub(&listener->open, 1);
+            reactor_on_slot_free(reactor);
+        }
+    }
+    acceptor_return_batch(reactor->engine->acceptor, batch);
+}
+
+static void begin_stop(struct reactor *reactor)
+{
+    reactor->state = REACTOR_STOPPING;
+    accept_stop(&reactor->accept);
+    reactor->app->abandon(reactor);
+    for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next)
+        conn_kill(CONTAINER_OF(node, struct conn, link), CLOSE_SHUTDOWN);
+}
+
+static void on_message(struct reactor *reactor, struct inbox_message *message)
+{
+    switch ((enum reactor_message)message->kind) {
+    case REACTOR_ACCEPTED:
+        on_accepted(reactor, (struct accept_batch *)message);
+        break;
+    case REACTOR_RESUME_ACCEPT:
+        atomic_store(&reactor->resume_sent, false);
+        accept_resume(&reactor->accept);
+        break;
+    case REACTOR_DRAIN:
+        if (reactor->state == REACTOR_RUNNING)
+            reactor->state = REACTOR_DRAINING;
+        accept_stop(&reactor->accept);
+        break;
+    case REACTOR_STOP:
+        begin_stop(reactor);
+        break;
+    }
+}
+
+static void drain_inbox(struct reactor *reactor)
+{
+    struct inbox_message *next;
+
+    for (struct inbox_message *message = inbox_take(&reactor->inbox); message; message = next) {
+        next = message->next;
+        on_message(reactor, message);
+    }
+}
+
+/* ---- completions ---- */
+
+void reactor_discard(struct reactor *reactor, const struct completion *completion)
+{
+    struct buf_piece piece;
+
+    if (completion->flags & COMPLETION_BUFFER && bufring_take(reactor->bufs, completion, &piece))
+        bufring_release(reactor->bufs, piece.bid);
+}
+
+static void on_close_done(struct conn *conn)
+{
+    conn->operations--;
+    conn_mark_dirty(conn);
+}
+
+static void dispatch_conn(struct reactor *reactor, const struct completion *completion)
+{
+    struct conn *conn = conn_table_find(&reactor->conns, completion->user_data);
+
+    if (!conn) {
+        reactor_discard(reactor, completion);
+        return;
+    }
+    switch (op_kind(completion->user_data)) {
+    case OP_RECV:
+        conn_on_recv(conn, completion);
+        break;
+    case OP_SEND:
+        conn_on_send(conn, completion);
+        break;
+    case OP_CANCEL:
+        conn_on_cancel(conn);
+        break;
+    default:
+        on_close_done(conn);
+    }
+}
+
+static void dispatch(struct reactor *reactor, const struct completion *completion)
+{
+    switch (op_kind(completion->user_data)) {
+    case OP_RECV:
+    case OP_SEND:
+    case OP_CANCEL:
+    case OP_CLOSE:
+        dispatch_conn(reactor, completion);
+        break;
+    case OP_ACCEPT:
+        accept_on_completion(&reactor->accept, completion);
+        break;
+    case OP_CANCEL_ACCEPT:
+        accept_on_cancel(&reactor->accept);
+        break;
+    case OP_EVENTFD:
+        inbox_arm_eventfd(&reactor->inbox, reactor->ring);
+        break;
+    case OP_RUNG: /* only failures matter: the receiver must be woken in another way */
+        if (completion->result < 0)
+            engine_wake(reactor->engine, op_slot(completion->user_data));
+        break;
+    default: /* a doorbell: it woke us, and the inbox is looked into every turn */
+        break;
+    }
+}
+
+/* ---- settling ---- */
+
+/* Buffers ran out: copy unread bytes out of them, so that nobody who waits for more bytes keeps others from theirs. */
+static void reclaim_buffers(struct reactor *reactor)
+{
+    while (!list_is_empty(&reactor->holding) && bufring_free(reactor->bufs) == 0) {
+        struct conn *conn = CONTAINER_OF(list_pop(&reactor->holding), struct conn, holding_link);
+
+        if (input_compact(&conn->in, &reactor->leases) < 0)
+            return; /* no memory either: wait for what scripts release */
+        reactor->stats.compacted++;
+    }
+}
+
+/* Receives that met an empty ring are armed again, oldest first, as many as there are buffers with the kernel. */
+static void rearm_starved(struct reactor *reactor)
+{
+    uint32_t buffers;
+
+    if (list_is_empty(&reactor->starved))
+        return;
+    if (bufring_published(reactor->bufs) == 0 && bufring_free(reactor->bufs) == 0)
+        reclaim_buffers(reactor);
+    bufring_publish(reactor->bufs);
+    for (buffers = bufring_published(reactor->bufs); buffers > 0; buffers--) {
+        struct list *node = list_pop(&reactor->starved);
+        struct conn *conn;
+
+        if (!node)
+            return;
+        conn = CONTAINER_OF(node, struct conn, starved_link);
+        conn->is_starved = false;
+        conn_mark_dirty(conn);
+    }
+}
+
+static void settle_dirty(struct reactor *reactor)
+{
+    struct list *node;
+
+    while ((node = list_pop(&reactor->dirty)))
+        conn_settle(CONTAINER_OF(node, struct conn, dirty_link));
+}
+
+static void settle(struct reactor *reactor)
+{
+    settle_dirty(reactor);
+    bufring_publish(reactor->bufs);
+    rearm_starved(reactor);
+    settle_dirty(reactor);
+    if (reactor->accept.source_count > 0)
+        accept_settle(&reactor->accept);
+}
+
+/* ---- the turn ---- */
+
+static uint64_t until_next_timer(const struct reactor *reactor)
+{
+    uint64_t next_ms = timer_wheel_next_ms(&reactor->timers);
+    uint64_t now_ns = reactor->now_ns;
+
+    if (next_ms == TIMER_NEVER)
+        return RING_WAIT_FOREVER;
+    return next_ms * NS_PER_MS > now_ns ? next_ms * NS_PER_MS - now_ns : RING_NO_WAIT;
+}
+
+/* How long the next wait may be. Zero while something is left to do without any event. */
+static uint64_t next_wait(struct reactor *reactor, uint64_t wait_ns)
+{
+    uint64_t until_timer = until_next_timer(reactor);
+    bool starved_can_go = !list_is_empty(&reactor->starved) && bufring_published(reactor->bufs) > 0;
+
+    if (reactor->has_ready || starved_can_go || !inbox_prepare_sleep(&reactor->inbox))
+        return RING_NO_WAIT;
+    return until_timer < wait_ns ? until_timer : wait_ns;
+}
+
+/* For the watchdog: we are awake. It sleeps itself while no reactor turns, so that an idle server is idle. */
+static void beat(struct reactor *reactor)
+{
+    uint64_t turns = atomic_load_explicit(&reactor->pulse.turns, memory_order_relaxed);
+
+    atomic_store_explicit(&reactor->pulse.turns, turns + 1, memory_order_relaxed);
+    if (UNLIKELY(atomic_load_explicit(&reactor->engine->watchdog_sleeps, memory_order_relaxed)))
+        engine_wake_watchdog(reactor->engine);
+}
+
+int reactor_turn(struct reactor *reactor, uint64_t wait_ns)
+{
+    uint32_t count;
+    int rc = ring_submit_and_wait(reactor->ring, next_wait(reactor, wait_ns));
+
+    if (rc < 0)
+        return rc;
+    inbox_awake(&reactor->inbox);
+    beat(reactor);
+    reactor->messages_used = 0;
+    read_clock(reactor);
+    if (UNLIKELY(ring_take_overflow(reactor->ring)))
+        reactor->stats.overflows++;
+    drain_inbox(reactor);
+    count = ring_reap(reactor->ring, reactor->batch, reactor->batch_max);
+    for (uint32_t i = 0; i < count; i++)
+        dispatch(reactor, &reactor->batch[i]);
+    timer_wheel_advance(&reactor->timers, reactor->now_ms);
+    reactor->has_ready = reactor->app->turn(reactor);
+    settle(reactor);
+    return 0;
+}
+
+static bool has_ended(const struct reactor *reactor)
+{
+    if (reactor->state == REACTOR_RUNNING || reactor->conns.taken > 0)
+        return false;
+    return reactor->accept.source_count == 0 || accept_is_stopped(&reactor->accept);
+}
+
+static void run(struct reactor *reactor)
+{
+    uint32_t cq_timeout_ms = reactor->engine->config->reactor.cq_timeout_ms;
+    uint64_t longest = cq_timeout_ms ? cq_timeout_ms * NS_PER_MS : RING_WAIT_FOREVER;
+
+    settle(reactor);
+    while (!has_ended(reactor)) {
+        int rc = reactor_turn(reactor, longest);
+
+        if (rc < 0) {
+            log_error("reactor %u: its io_uring failed: %s", reactor->index, strerror(-rc));
+            abort();
+        }
+    }
+}
+
+static void *reactor_main(void *arg)
+{
+    struct reactor *reactor = arg;
+    struct engine *engine = reactor->engine;
+    int rc;
+
+    reactor_thread_setup(reactor);
+    rc = reactor_open(reactor);
+    engine_report_start(engine, rc);
+    if (rc == 0)
+        run(reactor);
+    reactor_close(reactor);
+    engine_report_end(engine);
+    return NULL;
+}
+
+int reactor_start(struct reactor *reactor)
+{
+    return -pthread_create(&reactor->thread, NULL, reactor_main, reactor);
+}
+
+void reactor_join(struct reactor *reactor)
+{
+    pthread_join(reactor->thread, NULL);
+}
+
+/* ---- for connections ---- */
+
+bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd)
+{
+    struct conn *conn = conn_table_take(&reactor->conns);
+
+    if (!conn)
+        return false;
+    conn->reactor = reactor;
+    reactor->stats.accepted++;
+    conn_open(conn, fd, listener, reactor->app->conn_handler);
+    return true;
+}
+
+uint64_t reactor_next_conn_id(struct reactor *reactor)
+{
+    return reactor->next_conn_id++ * reactor->engine->reactor_count + reactor->index + 1;
+}
+
+struct iovec *reactor_send_pieces(struct reactor *reactor)
+{
+    if (reactor->messages_used == SEND_MESSAGES_MAX) {
+        /* The kernel reads descriptions at submission: after it they are ours again. A failure shows at the next wait. */
+        (void)!ring_submit(reactor->ring);
+        reactor->messages_used = 0;
+    }
+    return reactor->pieces[reactor->messages_used];
+}
+
+struct msghdr *reactor_send_message(struct reactor *reactor, uint32_t pieces)
+{
+    struct msghdr *message = &reactor->messages[reactor->messages_used];
+
+    *message = (struct msghdr){.msg_iov = reactor->pieces[reactor->messages_used], .msg_iovlen = pieces};
+    reactor->messages_used++;
+    return message;
+}
+
+void reactor_on_conn_closed(struct conn *conn)
+{
+    struct reactor *reactor = conn->reactor;
+
+    reactor->stats.closed++;
+    atomic_fetch_sub(&conn->listener->open, 1);
+    engine_on_room(reactor->engine, reactor->ring);
+}
+
+void reactor_on_slot_free(struct reactor *reactor)
+{
+    atomic_fetch_sub(&reactor->open, 1);
+    engine_on_room(reactor->engine, reactor->ring);
+}

@@ -1,0 +1,150 @@
+/* A reactor: one thread with one ring, one buffer ring, its connections and timers, and the loop that turns
+ * completions into handler calls and staged work into SQEs.
+ *
+ * One turn: submit and wait (one system call) → drain the inbox → completions in order → due timers → what the layer above has
+ * ready → settle: send what was staged, re-arm, return buffers in one publication, free what ended.
+ * Nothing in it is locked; other threads reach it through its inbox alone. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/limits.h"
+#include "base/list.h"
+#include "core/accept.h"
+#include "core/chunk.h"
+#include "core/conn_table.h"
+#include "core/inbox.h"
+#include "core/lease.h"
+#include "core/timer.h"
+#include "uring/ring.h"
+
+struct conn;
+struct conn_handler;
+struct engine;
+struct reactor;
+
+enum {
+    REACTOR_BUFFER_GROUP = 0,
+    SEND_MESSAGES_MAX = 64, /* gathered sends of one submission */
+};
+
+/* What runs on a reactor: implemented by script/. All are called on the reactor's thread. */
+struct reactor_app {
+    const struct conn_handler *conn_handler; /* of every accepted connection */
+    /* Before the first turn; reactor->app_data is the app's. 0, or a negative errno after logging why. */
+    int (*open)(struct reactor *reactor);
+    /* Once a turn, after completions and timers: runs what is ready. True when more is ready, so that the reactor must not sleep. */
+    bool (*turn)(struct reactor *reactor);
+    /* The reactor stops now: let go of every connection (unpin) without running anything more. */
+    void (*abandon)(struct reactor *reactor);
+    /* After the last turn. */
+    void (*close)(struct reactor *reactor);
+};
+
+/* What other threads tell a reactor, through its inbox. */
+enum reactor_message {
+    REACTOR_ACCEPTED, /* struct accept_batch */
+    REACTOR_RESUME_ACCEPT,
+    REACTOR_DRAIN,    /* stop accepting; end when the last connection has ended */
+    REACTOR_STOP,     /* end now */
+};
+
+/* Sockets on their way from the acceptor; goes back to the acceptor's pool. */
+struct accept_batch {
+    struct inbox_message message;
+    struct accept_batch *next_free;
+    uint32_t count;
+    struct {
+        int fd;
+        uint32_t listener;
+    } items[ACCEPT_BATCH_MAX];
+};
+
+enum reactor_state { REACTOR_RUNNING, REACTOR_DRAINING, REACTOR_STOPPING };
+
+/* Read by other threads: the watchdog of the control thread. */
+struct reactor_pulse {
+    _Atomic uint64_t turns;
+    _Atomic uint64_t resumes; /* odd while a script runs */
+};
+
+struct reactor_stats {
+    uint64_t accepted;
+    uint64_t closed;
+    uint64_t starved;   /* receives that met an empty buffer ring */
+    uint64_t overflows; /* of the completion queue */
+    uint64_t compacted; /* connections whose input was copied out because buffers ran out */
+};
+
+struct reactor {
+    struct engine *engine; /* borrowed, shared */
+    const struct reactor_app *app;
+    void *app_data; /* owned by the app */
+    uint32_t index;
+    enum reactor_state state;
+    pthread_t thread;
+    bool is_started; /* the thread was made and not joined yet: the control thread's */
+
+    struct ring *ring;    /* owned */
+    struct bufring *bufs; /* owned */
+    struct chunk_pool chunks;
+    struct lease_pool leases;
+    struct conn_table conns;
+    struct timer_wheel timers;
+    struct accept_group accept; /* with ACCEPT_REUSEPORT */
+    struct completion *batch;   /* owned, batch_max places */
+    uint32_t batch_max;
+
+    uint64_t now_ns; /* monotonic, read once a turn */
+    uint64_t now_ms;
+    uint64_t next_conn_id;
+
+    struct list live;     /* conns that are not free */
+    struct list dirty;    /* conns to settle */
+    struct list starved;  /* conns whose receive waits for buffers, first come first served */
+    struct list holding;  /* conns with unread bytes in provided buffers */
+    bool has_ready;       /* the app has more to run: do not sleep */
+
+    /* Descriptions of gathered sends: read by the kernel at submission, so reused after it. */
+    struct msghdr messages[SEND_MESSAGES_MAX];
+    struct iovec pieces[SEND_MESSAGES_MAX][SEND_PIECES_MAX];
+    uint32_t messages_used;
+
+    struct reactor_stats stats;
+    struct inbox inbox;
+    struct inbox_message resume_accept; /* sent by engine_on_room(); resume_sent guards it */
+    struct inbox_message order;         /* REACTOR_DRAIN */
+    struct inbox_message stop_order;    /* REACTOR_STOP */
+    atomic_bool resume_sent;
+    atomic_uint open; /* slots taken or promised */
+    struct reactor_pulse pulse;
+};
+
+/* Starts the thread; ring, buffers and app are opened on it. 0 or a negative errno of pthread_create(3). The outcome of
+ * opening comes through engine_report_start(). */
+MUST_CHECK int reactor_start(struct reactor *reactor);
+/* Waits for the thread's end. */
+void reactor_join(struct reactor *reactor);
+
+/* One turn without its thread: what the loop and tests call. wait_ns bounds the sleep. 0 or a negative errno the ring
+ * does not survive. */
+MUST_CHECK int reactor_turn(struct reactor *reactor, uint64_t wait_ns);
+/* The parts of start and end around the loop, for tests: on the thread that turns. */
+MUST_CHECK int reactor_open(struct reactor *reactor);
+void reactor_close(struct reactor *reactor);
+/* Takes over an accepted socket. False when there is no slot. */
+MUST_CHECK bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd);
+
+/* For conn.c. */
+uint64_t reactor_next_conn_id(struct reactor *reactor);
+struct iovec *reactor_send_pieces(struct reactor *reactor);
+struct msghdr *reactor_send_message(struct reactor *reactor, uint32_t pieces);
+/* Accounts for the buffer of a completion that nobody wants. */
+void reactor_discard(struct reactor *reactor, const struct completion *completion);
+void reactor_on_conn_closed(struct conn *conn);
+void reactor_on_slot_free(struct reactor *reactor);
