@@ -1,0 +1,348 @@
+-- Checks what zerg.lua returned against the schema and gives back a complete, normalised copy:
+-- defaults filled in, sizes in bytes, times in seconds. Finds all problems in one pass. What
+-- concerns several keys of a listener, or several listeners, is in listeners.lua.
+
+local listeners = require "zerg.config.listeners"
+local nearest = require "zerg.config.nearest"
+local schema = require "zerg.config.schema"
+local search = require "zerg.config.search"
+local values = require "zerg.config.values"
+
+local M = {}
+
+---@class zerg.config.problem
+---@field file string
+---@field line integer|nil
+---@field key string|nil path of the key: "listeners[2].port"
+---@field message string
+
+---@class zerg.config.checker
+---@field context table file, directory, locator, version, account_exists, run_scripts
+---@field problems zerg.config.problem[]
+local checker = {}
+checker.__index = checker
+
+---Whether a handler script that several listeners share was found wrong before.
+function checker:has(place, message)
+  for _, problem in ipairs(self.problems) do
+    local same_place = problem.file == place.file and problem.line == place.line
+    if same_place and problem.file ~= self.context.file and problem.message == message then
+      return true
+    end
+  end
+  return false
+end
+
+---Notes a problem with the key at `path`; place: where else than at that key.
+---@param path any[]
+---@param message string
+---@param place? { file: string, line: integer|nil }
+function checker:problem(path, message, place)
+  local locator = self.context.locator
+  place = place or { file = self.context.file, line = locator and locator:line(path) }
+  if not self:has(place, message) then
+    local key = #path > 0 and values.show_path(path) or nil
+    self.problems[#self.problems + 1] = {
+      file = place.file, line = place.line, key = key, message = message,
+    }
+  end
+end
+
+---Notes that the key at `path` has another value than `what`.
+---@param path any[]
+---@param what string
+---@param value any
+function checker:expected(path, what, value)
+  self:problem(path, ("expected %s, got %s"):format(what, values.show(value)))
+end
+
+---@param path any[]
+---@param key any
+---@return any[]
+function checker.below(path, key)
+  local longer = { unpack(path) }
+  longer[#longer + 1] = key
+  return longer
+end
+
+local function quoted_list(words)
+  local shown = {}
+  for index, word in ipairs(words) do
+    shown[index] = values.show(word)
+  end
+  return table.concat(shown, ", ", 1, #shown - 1) .. (#shown > 1 and " or " or "") .. shown[#shown]
+end
+
+---What the field takes, for "expected ...".
+local function expectation(field)
+  local kinds = {
+    integer = { "a number", tostring },
+    size = { "a size", values.show_size },
+    time = { "a time", values.show_time },
+  }
+  local text = field.what
+  if kinds[field.type] then
+    local noun, show = unpack(kinds[field.type])
+    text = ("%s from %s to %s"):format(field.power_of_two and "a power of two" or noun,
+      show(field.min), show(field.max))
+  elseif field.type == "boolean" then
+    return (field.auto and '"auto", ' or "") .. "true or false"
+  elseif field.type == "enum" then
+    text = quoted_list(field.values)
+  end
+  return (field.auto and '"auto" or ' or "") .. text
+end
+
+---Whether `number` is in the field's range, and a power of two where it has to be.
+local function fits(field, number)
+  return number >= field.min and number <= field.max
+    and (not field.power_of_two or values.is_power_of_two(number))
+end
+
+-- Each takes (self, field, value, path) and returns the normalised value, or notes a problem and
+-- returns nil.
+local readers = {}
+
+function readers:integer(field, value, path)
+  if not values.is_number(value) or not fits(field, value) then
+    return self:expected(path, expectation(field), value)
+  elseif value % 1 ~= 0 then
+    return self:expected(path, "a whole number", value)
+  end
+  return value
+end
+
+function readers:size(field, value, path)
+  local bytes = values.size(value)
+  if not bytes or not fits(field, bytes) then
+    return self:expected(path, expectation(field), value)
+  end
+  return bytes
+end
+
+function readers:time(field, value, path)
+  local seconds = values.time(value)
+  if not seconds or not fits(field, seconds) then
+    return self:expected(path, expectation(field), value)
+  end
+  return seconds
+end
+
+function readers:boolean(field, value, path)
+  if type(value) ~= "boolean" then
+    return self:expected(path, expectation(field), value)
+  end
+  return value
+end
+
+function readers:enum(field, value, path)
+  for _, allowed in ipairs(field.values) do
+    if value == allowed then
+      return value
+    end
+  end
+  local hint = field.later_values and type(value) == "string" and field.later_values[value]
+  if hint then
+    return self:later(path, values.show(value), hint)
+  end
+  self:expected(path, expectation(field), value)
+end
+
+function readers:string(field, value, path)
+  if type(value) ~= "string" or value == "" or value:find("%z") then
+    return self:expected(path, expectation(field), value)
+  end
+  local exists = self.context.account_exists
+  if field.account and exists and not exists(field.account, value) then
+    local message = "there is no %s %s on this machine"
+    return self:problem(path, message:format(field.account, values.show(value)))
+  end
+  return value
+end
+
+function readers:lua_path(_, value, path)
+  if type(value) ~= "string" then
+    return self:expected(path, 'templates such as "lib/?.lua"', value)
+  end
+  for template in value:gmatch("[^;]+") do
+    if not template:find("?", 1, true) then
+      self:problem(path, ("%s has no ? for the module's name"):format(values.show(template)))
+    end
+  end
+  return value
+end
+
+function readers:table(field, value, path)
+  if type(value) ~= "table" then
+    return self:expected(path, "a table", value)
+  end
+  return self:fields(field.fields, value, path)
+end
+
+---Whether `value` is a table of positions 1 to n only, n at most the field's maximum; notes what it
+---has besides.
+function checker:is_list(field, value, path)
+  local what = 'a list of tables such as { { port = 8080, handler = "handlers/hello.lua" } }'
+  if type(value) ~= "table" then
+    self:expected(path, what, value)
+    return false
+  end
+  for key in pairs(value) do
+    if schema.find(field.fields, key) then
+      self:problem(path, ("expected %s, got one table"):format(what))
+      return false
+    elseif type(key) ~= "number" or key < 1 or key % 1 ~= 0 or key > field.max then
+      local message = "unknown key: expected positions 1 to %d only"
+      self:problem(self.below(path, key), message:format(field.max))
+    end
+  end
+  return true
+end
+
+---The largest position in use; those above `max` do not count.
+local function last_position(list, max)
+  local last = 0
+  for key in pairs(list) do
+    if type(key) == "number" and key > last and key <= max then
+      last = key
+    end
+  end
+  return last
+end
+
+function readers:list(field, value, path)
+  if not self:is_list(field, value, path) then
+    return nil
+  end
+  local items, last = {}, last_position(value, field.max)
+  for index = 1, last do
+    items[index] = readers.table(self, field, value[index], self.below(path, index)) or {}
+  end
+  if last == 0 then
+    self:problem(path, "expected at least one")
+  end
+  return items
+end
+
+readers.address = listeners.read_address
+readers.path = listeners.read_path
+readers.mode = listeners.read_mode
+readers.handler = listeners.read_handler
+
+---Notes that something known is not built yet.
+function checker:later(path, what, hint)
+  local version = self.context.version and (" (%s)"):format(self.context.version) or ""
+  hint = hint ~= "" and ": " .. hint or ""
+  self:problem(path, ("%s is not available in this version%s%s"):format(what, version, hint))
+end
+
+---Whether the value of a later key asks for nothing, so that it may stand there already.
+local function asks_for_nothing(value)
+  return value == false or value == 0 or (type(value) == "table" and next(value) == nil)
+end
+
+---@return any normalised value, nil after a problem or when the key has neither value nor default
+function checker:field(field, value, path)
+  if field.later then
+    if value ~= nil and not asks_for_nothing(value) then
+      self:later(path, ("`%s`"):format(field.name), field.later)
+    end
+    return nil
+  end
+  if value == nil and field.required then
+    return self:problem(path, "missing: " .. field.doc)
+  elseif value == nil and field.type == "table" then
+    return self:fields(field.fields, {}, path)
+  elseif value == nil and field.default ~= schema.INHERIT then
+    return field.default
+  elseif value == nil or (field.auto and value == "auto") then
+    return value
+  end
+  return readers[field.type](self, field, value, path)
+end
+
+---@param fields table[]
+---@return string[]
+local function names_of(fields)
+  local names = {}
+  for _, field in ipairs(fields) do
+    names[#names + 1] = field.name
+  end
+  return names
+end
+
+---Where else in zerg.lua a key of that name belongs.
+local function elsewhere(name)
+  local found
+  schema.each(function(dotted)
+    if not found and dotted:match("[^.]*$") == name then
+      found = dotted
+    end
+  end)
+  return found
+end
+
+function checker:unknown(fields, key, path)
+  local guess = nearest.of(key, names_of(fields)) or (type(key) == "string" and elsewhere(key))
+  local hint = guess and (": did you mean `%s`?"):format(guess) or ""
+  self:problem(self.below(path, key), "unknown key" .. hint)
+end
+
+---Checks the keys of one table.
+---@param fields table[]
+---@param value table
+---@param path any[]
+---@return table normalised
+function checker:fields(fields, value, path)
+  local normalised = {}
+  for key in pairs(value) do
+    if not schema.find(fields, key) then
+      self:unknown(fields, key, path)
+    end
+  end
+  for _, field in ipairs(fields) do
+    normalised[field.name] = self:field(field, value[field.name], self.below(path, field.name))
+  end
+  return normalised
+end
+
+---In the order of their lines, those without one first; those in `file` before those in other
+---files.
+local function in_order(problems, file)
+  table.sort(problems, function(left, right)
+    if left.file ~= right.file then
+      return left.file == file or (right.file ~= file and left.file < right.file)
+    elseif (left.line or 0) ~= (right.line or 0) then
+      return (left.line or 0) < (right.line or 0)
+    elseif (left.key or "") ~= (right.key or "") then
+      return (left.key or "") < (right.key or "")
+    end
+    return left.message < right.message
+  end)
+  return problems
+end
+
+---Checks the value that zerg.lua returned.
+---@param raw any
+---@param context table file, directory, locator, and of zerg.config.options version,
+---account_exists, run_scripts. package.path is set for its scripts.
+---@return table|nil normalised nil when there are problems
+---@return zerg.config.problem[] problems
+function M.check(raw, context)
+  local self = setmetatable({ context = context, problems = {} }, checker)
+  if type(raw) ~= "table" then
+    self:problem({}, ("expected the file to return a table, got %s"):format(values.show(raw)))
+    return nil, self.problems
+  end
+  local normalised = self:fields(schema.fields, raw, {})
+  search.set(context.directory, search.join(context.directory, normalised.lua_path or ""))
+  if normalised.listeners then
+    listeners.check(self, raw.listeners, normalised)
+  end
+  if #self.problems > 0 then
+    return nil, in_order(self.problems, context.file)
+  end
+  return normalised, {}
+end
+
+return M

@@ -1,0 +1,115 @@
+-- Files named in a configuration: paths relative to it, their text, and Lua source compiled with
+-- errors that carry file and line.
+
+local M = {}
+
+---@class zerg.config.file_problem
+---@field file? string none: the file that was to be read could not be
+---@field line? integer
+---@field message string
+---@field traceback? string of what raised
+
+---"conf" of "conf/zerg.lua", "." of "zerg.lua", "/" of "/zerg.lua".
+---@param path string
+---@return string
+function M.directory(path)
+  local directory = path:match("^(.*)/[^/]*$")
+  if directory == "" then
+    return "/"
+  end
+  return directory or "."
+end
+
+---path as seen from where `directory` is seen from.
+---@param directory string
+---@param path string
+---@return string
+function M.join(directory, path)
+  if path:sub(1, 1) == "/" or directory == "." then
+    return path
+  end
+  return (directory:gsub("/$", "")) .. "/" .. path
+end
+
+---The whole text of a file, or nil and the reason without the path.
+---@param path string
+---@return string|nil text
+---@return string|nil reason
+function M.read(path)
+  local file, reason = io.open(path, "rb")
+  if not file then
+    return nil, (reason:gsub("^.*: ", ""))
+  end
+  local text, read_reason = file:read("*a")
+  file:close()
+  return text, read_reason
+end
+
+---"x.lua:12: what" as its three parts; nil and the whole message when no line stands in front.
+---@param message string
+---@return string|nil file
+---@return integer|nil line
+---@return string message
+function M.split_message(message)
+  local file, line, rest = message:match("^([^\n]-):(%d+): (.*)$")
+  if not file then
+    return nil, nil, message
+  end
+  return file, tonumber(line), rest
+end
+
+---Compiles the text of a Lua file (a first line with #! is allowed, bytecode is not).
+---@param text string
+---@param path string names the file in messages and tracebacks
+---@return function|nil chunk
+---@return zerg.config.file_problem|nil
+function M.compile(text, path)
+  if text:sub(1, 1) == "#" then
+    text = "--" .. text
+  end
+  local chunk, message = load(text, "@" .. path, "t")
+  if chunk then
+    return chunk
+  end
+  local _, line, rest = M.split_message(message)
+  return nil, { file = path, line = line, message = rest }
+end
+
+---The line of the chunk that is running, for errors that do not name one themselves.
+---@param chunk function
+---@return integer|nil
+local function line_in(chunk)
+  local source, level = debug.getinfo(chunk, "S").source, 2
+  while true do
+    local info = debug.getinfo(level, "Sl")
+    if not info then
+      return nil
+    elseif info.source == source and info.currentline > 0 then
+      return info.currentline
+    end
+    level = level + 1
+  end
+end
+
+---Runs the chunk of a file.
+---@param chunk function
+---@param path string the file, as it was compiled
+---@return any value what it returned, nil after a problem
+---@return zerg.config.file_problem|nil problem where it raised, in this file or another
+function M.run(chunk, path)
+  local line, traceback
+  local ok, value = xpcall(chunk, function(err)
+    line, traceback = line_in(chunk), debug.traceback("", 2):gsub("^\n", "")
+    return err
+  end)
+  if ok then
+    return value
+  end
+  local file, own_line, message = M.split_message(tostring(value))
+  if not file or file == debug.getinfo(chunk, "S").short_src then
+    file, own_line = path, own_line or line
+  end
+  return nil, { file = file, line = own_line, message = message, traceback = traceback }
+end
+
+return M

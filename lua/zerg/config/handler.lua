@@ -1,0 +1,97 @@
+-- The handler of a listener: a function in zerg.lua, or a file that returns one (or a table with
+-- `serve` and hooks). Checking compiles the file; a reactor runs it, once per Lua state however
+-- many listeners share it.
+
+local files = require "zerg.config.files"
+local values = require "zerg.config.values"
+
+local M = {}
+
+local HOOKS = { "start", "migrate", "stop" }
+local EXPECTED = "expected the script to return a function or a table with `serve`, got %s"
+local EXPECTED_FUNCTION = "`%s`: expected a function, got %s"
+local loaded = {} -- by path: what the file returned, as { serve =, start =, migrate =, stop = }
+
+---@class zerg.handler
+---@field serve fun(conn: zerg.conn, state: any)
+---@field start? fun() once per reactor, before the first connection
+---@field migrate? fun(conn: zerg.conn): any
+---@field stop? fun() once per reactor, when it is dropped
+
+---Reads and compiles a handler file without running it.
+---@param path string
+---@return function|nil chunk
+---@return zerg.config.file_problem|nil
+function M.compile(path)
+  local text, reason = files.read(path)
+  if not text then
+    return nil, { message = ("%s: %s"):format(path, reason) }
+  end
+  return files.compile(text, path)
+end
+
+---What is wrong with what a handler file returned, nil: nothing.
+---@param value any
+---@return string|nil
+local function wrong_with(value)
+  if type(value) == "function" then
+    return nil
+  elseif type(value) ~= "table" then
+    return EXPECTED:format(values.show(value))
+  elseif type(value.serve) ~= "function" then
+    return EXPECTED_FUNCTION:format("serve", values.show(value.serve))
+  end
+  for _, hook in ipairs(HOOKS) do
+    if value[hook] ~= nil and type(value[hook]) ~= "function" then
+      return EXPECTED_FUNCTION:format(hook, values.show(value[hook]))
+    end
+  end
+  return nil
+end
+
+---Reads, compiles and runs a handler file.
+---@param path string
+---@return zerg.handler|nil
+---@return zerg.config.file_problem|nil
+function M.run(path)
+  local chunk, problem = M.compile(path)
+  if not chunk then
+    return nil, problem
+  end
+  local value, raised = files.run(chunk, path)
+  local wrong = not raised and wrong_with(value)
+  if raised or wrong then
+    return nil, raised or { file = path, message = wrong }
+  end
+  return type(value) == "function" and { serve = value } or value
+end
+
+---"file:line: message", and the traceback if there is one.
+---@param problem zerg.config.file_problem
+---@return string
+local function problem_text(problem)
+  local place = problem.file and problem.file .. ":" or ""
+  place = place .. (problem.line and problem.line .. ":" or "")
+  local text = place ~= "" and place .. " " .. problem.message or problem.message
+  return problem.traceback and text .. "\n" .. problem.traceback or text
+end
+
+---The handler of a normalised listener; runs its script the first time it is asked for in this Lua
+---state.
+---@param listener table
+---@return zerg.handler|nil
+---@return string|nil message with file and line, and a traceback when the script raised
+function M.load(listener)
+  if type(listener.handler) == "function" then
+    return { serve = listener.handler }
+  end
+  local path = listener.handler_path
+  if loaded[path] then
+    return loaded[path]
+  end
+  local handler, problem = M.run(path)
+  loaded[path] = handler
+  return handler, problem and problem_text(problem)
+end
+
+return M

@@ -1,0 +1,102 @@
+-- Loads zerg.lua: runs it, checks what it returned, and gives back a complete, normalised table or
+-- every problem at once. The control thread does so to check; each reactor does it again to get
+-- handlers that are functions.
+
+local check = require "zerg.config.check"
+local files = require "zerg.config.files"
+local locate = require "zerg.config.locate"
+local search = require "zerg.config.search"
+
+local M = {}
+
+M.set_package_path = search.set
+
+---@class zerg.config.options
+---@field reactors? integer takes the place of `reactors`
+---@field log_level? string takes the place of `log.level`
+---@field version? string named where something is not available yet
+---@field account_exists? fun(kind: "user"|"group", name: string): boolean
+---@field run_scripts? boolean run handler scripts too, to see what they return (`zerg check`)
+
+---@param normalised table
+---@param options zerg.config.options
+local function apply(normalised, options)
+  normalised.reactors = options.reactors or normalised.reactors
+  normalised.log.level = options.log_level or normalised.log.level
+end
+
+---Checks `raw` and completes it with path, script, directory and what the command line says.
+---@return table|nil normalised
+---@return zerg.config.problem[] problems
+local function finish(raw, context, options)
+  context.version = options.version
+  context.account_exists = options.account_exists
+  context.run_scripts = options.run_scripts
+  local normalised, problems = check.check(raw, context)
+  if not normalised then
+    return nil, problems
+  end
+  normalised.directory = context.directory
+  normalised.lua_path = search.join(context.directory, normalised.lua_path)
+  if normalised.log.file ~= "stderr" and normalised.log.file ~= "stdout" then
+    normalised.log.file = files.join(context.directory, normalised.log.file)
+  end
+  apply(normalised, options)
+  return normalised, {}
+end
+
+---Loads a configuration file. Relative paths in it start at its directory, also those that
+---require() tries.
+---@param path string
+---@param options? zerg.config.options
+---@return table|nil normalised every key of the schema with its value, and path, directory
+---@return zerg.config.problem[] problems in the order of their lines, empty when there are none
+function M.load(path, options)
+  local text, reason = files.read(path)
+  if not text then
+    return nil, { { file = path, message = "cannot read the configuration: " .. reason } }
+  end
+  local chunk, problem = files.compile(text, path)
+  if not chunk then
+    return nil, { problem }
+  end
+  local directory = files.directory(path)
+  search.set(directory)
+  local raw, raised = files.run(chunk, path)
+  if raised then
+    return nil, { raised }
+  end
+  local context = { file = path, directory = directory, locator = locate.new(text) }
+  local normalised, problems = finish(raw, context, options or {})
+  if normalised then
+    normalised.path = path
+  end
+  return normalised, problems
+end
+
+---The configuration of `zerg SCRIPT.lua`: one listener on all addresses, everything else by
+---default.
+---@param script string
+---@param port? integer 8080 by default
+---@param options? zerg.config.options
+---@return table|nil normalised as load() gives it, with script instead of path
+---@return zerg.config.problem[] problems
+function M.from_script(script, port, options)
+  local text, reason = files.read(script)
+  if not text then
+    return nil, { { file = script, message = "cannot read the script: " .. reason } }
+  end
+  local directory = files.directory(script)
+  search.set(directory)
+  local raw = { listeners = { { port = port or 8080, handler = script:match("[^/]*$") } } }
+  local normalised, problems = finish(raw, { file = script, directory = directory }, options or {})
+  for _, problem in ipairs(problems) do
+    problem.key = nil
+  end
+  if normalised then
+    normalised.script = script
+  end
+  return normalised, problems
+end
+
+return M

@@ -1,0 +1,177 @@
+-- Every key of zerg.lua: its type, default, range, unit and one sentence about it, as one table.
+-- The checker, the defaults and the test that compares docs/configuration.md with this all read it;
+-- nothing else repeats it. src/base/limits.h and src/core/config.h must agree with the ranges and
+-- defaults here.
+--
+-- A field: { name, type, default, doc, ... } with, by type:
+--   integer, size, time   min, max; power_of_two; auto ("auto" is allowed as well)
+--   boolean               auto
+--   enum                  values
+--   string                what (the words of "expected ..."), account ("user" | "group")
+--   address, path, mode, handler, lua_path: see check.lua
+--   table                 fields
+--   list                  fields of each item, max
+-- `later` marks a key that a coming version will have; its text says what to use instead ("" when
+-- there is nothing). A later key passes when it asks for nothing (false, {}, 0) and is refused
+-- otherwise. Times are seconds.
+
+local M = {}
+
+local KIB, MIB, GIB = 1024, 1024 ^ 2, 1024 ^ 3
+local HOUR, WEEK = 3600, 7 * 24 * 3600
+
+M.PATH_BYTES_MAX = 107 -- sun_path without its NUL
+M.LISTENERS_MAX = 1024
+M.INHERIT = {} -- default of a key that takes its value from elsewhere
+
+local acceptor = {
+  { name = "ring_entries", type = "integer", min = 1, max = 32768, default = 256,
+    doc = "Submission queue of the acceptor's ring." },
+  { name = "backlog", type = "integer", min = 1, max = 65535, default = 65535,
+    doc = "Connections the kernel queues per listener; it caps this at net.core.somaxconn." },
+  { name = "ip_version", type = "enum", values = { "dual", "v4", "v6" }, default = "dual",
+    doc = "What a listener without `address` binds: IPv4 and IPv6, or one of them." },
+}
+
+local reactor = {
+  { name = "ring_entries", type = "integer", min = 8, max = 32768, default = 8192,
+    doc = "Submission queue; the completion queue is sized from max_connections." },
+  { name = "recv_buffer_size", type = "size", min = KIB, max = MIB, default = "auto", auto = true,
+    power_of_two = true, doc = "Bytes of one receive buffer." },
+  { name = "buffer_ring_entries", type = "integer", min = 1, max = 32768, default = "auto",
+    auto = true, power_of_two = true, doc = "Receive buffers of one reactor." },
+  { name = "incremental", type = "boolean", default = "auto", auto = true,
+    doc = "Let the kernel fill one buffer with several receives (Linux 6.12)." },
+  { name = "batch_cqes", type = "integer", min = 1, max = 65536, default = 4096,
+    doc = "Completions handled in one turn of a reactor." },
+  { name = "cq_timeout", type = "time", min = 0, max = HOUR, default = 0,
+    doc = "Longest sleep of a reactor; 0: until something happens." },
+  { name = "max_connections", type = "integer", min = 1, max = 1048576, default = 65536,
+    doc = "Connections of one reactor." },
+  { name = "sqpoll", type = "boolean", default = false,
+    doc = "Let a kernel thread submit (SQPOLL); costs a CPU per reactor." },
+  { name = "sq_cpu", type = "integer", min = -1, max = 1023, default = -1,
+    doc = "CPU of that thread; -1: any." },
+  { name = "sq_idle", type = "time", min = 0.001, max = 600, default = 0.1,
+    doc = "That thread sleeps after so long without work." },
+}
+
+local timeouts = {
+  { name = "read", type = "time", min = 0, max = WEEK, default = 0,
+    doc = "Longest wait of a parked read; 0: none." },
+  { name = "write", type = "time", min = 0, max = WEEK, default = 60,
+    doc = "Longest time in which the peer takes nothing of what is staged; 0: none." },
+  { name = "idle", type = "time", min = 0, max = WEEK, default = 0,
+    doc = "Longest time without a byte either way; 0: none." },
+  { name = "handshake", later = "" },
+  { name = "header", later = "" },
+  { name = "body", later = "" },
+  { name = "keepalive", later = "" },
+}
+
+local tcp = {
+  { name = "nodelay", type = "boolean", default = true, doc = "TCP_NODELAY." },
+  { name = "keepalive", type = "boolean", default = false,
+    doc = "SO_KEEPALIVE, with the kernel's intervals." },
+  { name = "fastopen", type = "integer", min = 0, max = 65535, default = 0,
+    doc = "Queue length of TCP Fast Open; 0: off." },
+  { name = "user_timeout", type = "time", min = 0, max = WEEK, default = 0,
+    doc = "TCP_USER_TIMEOUT; 0: the kernel's." },
+}
+
+local listener = {
+  { name = "port", type = "integer", min = 1, max = 65535, doc = "TCP port." },
+  { name = "address", type = "address",
+    doc = "IPv4 or IPv6 address; without it, all of acceptor.ip_version." },
+  { name = "path", type = "path",
+    doc = "Unix socket instead of a port; \"@name\" is in the abstract namespace." },
+  { name = "mode", type = "mode", doc = "Permissions of the unix socket's file, octal." },
+  { name = "name", type = "string", what = "a name", doc = "Name in logs, and conn.listener." },
+  { name = "handler", type = "handler",
+    doc = "Function, or path of a Lua file that returns the handler." },
+  { name = "protocol", type = "enum", values = { "tcp" }, default = "tcp",
+    later_values = { http = "the handler gets the raw connection" },
+    doc = "What the handler is given: the connection itself." },
+  { name = "backlog", type = "integer", min = 1, max = 65535, default = M.INHERIT,
+    doc = "As acceptor.backlog, for this listener." },
+  { name = "max_connections", type = "integer", min = 0, max = 2 ^ 31 - 1, default = 0,
+    doc = "Connections of this listener at once, in all reactors; 0: no limit of its own." },
+  { name = "write_buffer_max", type = "size", min = 4 * KIB, max = GIB, default = 256 * KIB,
+    doc = "Staged bytes above which a writer parks." },
+  { name = "timeouts", type = "table", fields = timeouts, doc = "Defaults of conn:timeout()." },
+  { name = "tcp", type = "table", fields = tcp, doc = "Socket options of its connections." },
+  { name = "forward", later = "use `handler`" },
+  { name = "proxy_protocol", later = "" },
+  { name = "limits", later = "" },
+}
+
+local log = {
+  { name = "level", type = "enum", values = { "debug", "info", "warn", "error" }, default = "info",
+    doc = "Least level that is written." },
+  { name = "file", type = "string", what = "\"stderr\", \"stdout\" or a path", default = "stderr",
+    doc = "Where the log goes; a path is relative to zerg.lua." },
+  { name = "format", type = "enum", values = { "text", "json" }, default = "text",
+    doc = "One line of text, or one JSON object, an entry." },
+}
+
+M.fields = {
+  { name = "reactors", type = "integer", min = 0, max = 256, default = 0,
+    doc = "Reactor threads; 0: one per CPU this process may use." },
+  { name = "accept", type = "enum", values = { "acceptor", "reuseport" }, default = "acceptor",
+    doc = "One accepting thread that deals connections out in turn, or every reactor accepts." },
+  { name = "pin_cpus", type = "boolean", default = true,
+    doc = "Keep each reactor on a CPU of its own." },
+  { name = "acceptor", type = "table", fields = acceptor, doc = "The accepting thread." },
+  { name = "reactor", type = "table", fields = reactor, doc = "Each reactor." },
+  { name = "listeners", type = "list", fields = listener, max = M.LISTENERS_MAX, required = true,
+    doc = "Where connections come in, and who handles them." },
+  { name = "lua_path", type = "lua_path", default = "",
+    doc = "Where require() looks next, after the directory of zerg.lua; templates joined by ;" },
+  { name = "script_memory_max", type = "size", min = MIB, max = 1024 * GIB, default = 256 * MIB,
+    doc = "Memory of the scripts of one reactor." },
+  { name = "script_stall", type = "time", min = 0, max = HOUR, default = 1,
+    doc = "A handler that runs this long without parking is reported; 0: never." },
+  { name = "drain_timeout", type = "time", min = 0, max = WEEK, default = 30,
+    doc = "How long handlers may finish after TERM; 0: no time at all." },
+  { name = "user", type = "string", what = "the name of a user", account = "user",
+    doc = "User to become once the sockets are bound." },
+  { name = "group", type = "string", what = "the name of a group", account = "group",
+    doc = "Group to become; the user's own by default." },
+  { name = "log", type = "table", fields = log, doc = "The process log." },
+  { name = "upstreams", later = "" },
+  { name = "shared", later = "" },
+  { name = "watch", later = "" },
+  { name = "control", later = "" },
+  { name = "admin", later = "" },
+  { name = "access_log", later = "" },
+}
+
+---The field called `name` of a list of fields.
+---@param fields table[]
+---@param name any
+---@return table|nil
+function M.find(fields, name)
+  for _, field in ipairs(fields) do
+    if field.name == name then
+      return field
+    end
+  end
+  return nil
+end
+
+---Calls visit(dotted_name, field) for every field, a table's own before those in it; items of a
+---list are "name[]".
+---@param visit fun(name: string, field: table)
+---@param fields? table[] all of zerg.lua by default
+---@param prefix? string
+function M.each(visit, fields, prefix)
+  for _, field in ipairs(fields or M.fields) do
+    local name = (prefix or "") .. field.name
+    visit(name, field)
+    if field.fields then
+      M.each(visit, field.fields, name .. (field.type == "list" and "[]." or "."))
+    end
+  end
+end
+
+return M

@@ -1,0 +1,23 @@
+-- The one place that declares C to LuaJIT: the text of src/script/api.h, and the little of libc
+-- that the views need. The functions are found in the running program, so C is ffi.C and is what
+-- modules cache (never single functions: only through the namespace does the compiler see a direct
+-- call).
+
+local ffi = require("ffi")
+
+ffi.cdef(require("zerg.cdef"))
+ffi.cdef([[
+void *memmem(const void *haystack, size_t haystack_len, const void *needle, size_t needle_len);
+struct zerg_readonly {
+  uint32_t index; /* see readonly.lua */
+};
+]])
+
+return {
+  C = ffi.C,
+  ffi = ffi,
+  conn_t = ffi.typeof("struct zerg_conn"),
+  seq_t = ffi.typeof("struct zerg_seq"),
+  task_t = ffi.typeof("struct zerg_task"),
+  view_t = ffi.typeof("struct zerg_view"),
+}

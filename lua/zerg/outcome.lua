@@ -1,0 +1,48 @@
+-- From the result codes of C to what a script sees: a condition of the outside world is nil and a
+-- reason, cancellation is raised, misuse is an error at the line that called the method.
+
+local park = require("zerg.park")
+local zffi = require("zerg.ffi")
+
+local M = {}
+
+local C, ffi = zffi.C, zffi.ffi
+local CANCELED = park.CANCELED
+local RESULT_CANCELED, END, NO_MEMORY = C.ZERG_CANCELED, C.ZERG_END, C.ZERG_NO_MEMORY
+
+local misuse = {
+  [C.ZERG_CLOSED] = "used after close",
+  [C.ZERG_BUSY] = "another coroutine is reading this connection",
+  [C.ZERG_NO_TASK] = "cannot wait here, only a handler or a task can",
+  [C.ZERG_RELEASED] = "view used after release",
+  [C.ZERG_RANGE] = "out of range",
+}
+
+---Why a connection gives no more.
+---@param conn zerg.conn
+---@return string reason "closed" where C has none
+function M.reason(conn)
+  local reason = C.zerg_conn_reason(conn)
+  return reason ~= nil and ffi.string(reason) or "closed"
+end
+
+---What a method does with a result that is neither OK, PARK nor FULL. For a tail call from the
+---public method: an error then names the line of the script that called it.
+---@param conn zerg.conn|nil not needed where END cannot come
+---@param method string as messages name it, "conn:read"
+---@param rc integer enum zerg_result
+---@param level? integer of an error, 2 by default: the caller of the method that ended in this call
+---@return nil
+---@return string reason
+function M.fail(conn, method, rc, level)
+  if rc == END then
+    return nil, M.reason(conn)
+  elseif rc == RESULT_CANCELED then
+    error(CANCELED, 0)
+  elseif rc == NO_MEMORY then
+    return nil, "limit: out of memory"
+  end
+  error(method .. ": " .. (misuse[rc] or "unexpected result " .. rc), level or 2)
+end
+
+return M

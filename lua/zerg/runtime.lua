@@ -1,0 +1,138 @@
+-- What C calls: sets up a fresh Lua state, loads the handlers, runs their hooks, and serves
+-- connections. One state per reactor and script version.
+
+local config_files = require("zerg.config")
+local handler_files = require("zerg.config.handler")
+
+local conn_module = require("zerg.conn")
+local log = require("zerg.log")
+local park = require("zerg.park")
+local readonly = require("zerg.readonly")
+local task = require("zerg.task")
+local trace = require("zerg.trace")
+local zerg = require("zerg")
+local zffi = require("zerg.ffi")
+-- These only set the metatables of their types.
+require("zerg.seq")
+require("zerg.view")
+
+local M = {}
+
+local C = zffi.C
+local begin, finish = conn_module.begin, conn_module.finish
+
+-- LuaJIT's own limits are for small programs: a full trace table or code area throws away all
+-- traces at once.
+local JIT_OPTIONS = {
+  "maxtrace=8000",
+  "maxrecord=16000",
+  "maxmcode=16384",
+  "sizemcode=64",
+  "minstitch=3",
+}
+
+local serve_by_listener = {}
+local modules = {} -- each handler module once, in the order of the listeners
+
+---@class zerg.runtime.options
+---@field config? table the validated configuration
+---@field handlers? table<integer, function|string> by listener: a function, or the path of a file
+---@field directory? string where require() looks first
+---@field lua_path? string templates where it looks then
+
+local function set_up(options)
+  jit.opt.start(unpack(JIT_OPTIONS))
+  trace.start()
+  park.install(coroutine)
+  print = log.print -- luacheck: ignore 121
+  config_files.set_package_path(options.directory or ".", options.lua_path)
+  zerg.config = readonly.wrap(options.config or {})
+  zerg.reactor = C.zerg_reactor_index()
+  zerg.reactors = C.zerg_reactor_count()
+end
+
+local function handlers_of(config)
+  local handlers = {}
+  for index, listener in ipairs(config and config.listeners or {}) do
+    handlers[index] = listener.handler_path or listener.handler
+  end
+  return handlers
+end
+
+local function load_handler(index, handler, seen)
+  local of_file = type(handler) == "string"
+  local module, message = handler_files.load({
+    handler = not of_file and handler or nil,
+    handler_path = of_file and handler or nil,
+  })
+  if not module then
+    return ("listeners[%d].handler: %s"):format(index, message)
+  end
+  serve_by_listener[index] = module.serve
+  if not seen[module] then
+    seen[module] = true
+    modules[#modules + 1] = module
+  end
+end
+
+---Sets the state up and loads every handler. For C.
+---@param options zerg.runtime.options
+---@return true|nil ok
+---@return string|nil message with file and line
+function M.load(options)
+  set_up(options)
+  local handlers = options.handlers or handlers_of(options.config)
+  local seen = {}
+  for index, handler in pairs(handlers) do
+    local message = load_handler(index, handler, seen)
+    if message then
+      return nil, message
+    end
+  end
+  return true
+end
+
+---Runs the `start` hooks, in a task; an error in one is raised. For C.
+function M.start()
+  for _, module in ipairs(modules) do
+    if module.start then
+      module.start()
+    end
+  end
+end
+
+---Runs the `stop` hooks, in a task; an error in one is logged. For C.
+function M.stop()
+  for _, module in ipairs(modules) do
+    if module.stop then
+      task.run_logged(module.stop)
+    end
+  end
+end
+
+---Runs the handler of a connection. For C, as the body of a pooled coroutine: when it returns, C
+---closes the connection; when the handler raises, C logs it with the traceback of this coroutine.
+---@param listener_index integer
+---@param pointer lightuserdata
+---@param generation integer
+---@param slot integer
+---@param id integer
+function M.serve(listener_index, pointer, generation, slot, id)
+  serve_by_listener[listener_index](begin(pointer, generation, slot, id), nil)
+  finish(slot, id)
+end
+
+---A connection that on_close was called on has ended. For C.
+---@type fun(slot: integer, generation: integer)
+M.closed = conn_module.closed
+
+---The traceback to log for an error that ended a handler: the stack of its coroutine, or of where
+---the error was raised when it passed through zerg.deadline. For C, which may as well make its own.
+---@param thread thread
+---@param err any
+---@return string
+function M.traceback(thread, err)
+  return task.traceback_of(err) or debug.traceback(thread, tostring(err))
+end
+
+return M

@@ -1,0 +1,204 @@
+/* The whole C-to-Lua ABI: what Lua modules may call and read through FFI. This file is compiled by C *and* is the text that
+ * ffi.cdef gets (comments and lines starting with # are dropped by scripts/cdef), so the two cannot drift. Scalars, pointers and
+ * small structs only.
+ *
+ * Rules: a function here never enters Lua, never resumes a coroutine and never raises (LuaJIT's FFI forbids it). What
+ * would wait records what the running task awaits and returns ZERG_PARK: the Lua side then yields (zerg.park) and calls the same
+ * function again when it is resumed. Fields that start with _ are read by the modules of lua/zerg only. */
+#pragma once
+
+#include <stdint.h>
+
+#pragma GCC visibility push(default)
+
+enum zerg_result {
+    ZERG_OK = 0,
+    ZERG_PARK = 1,      /* recorded: yield, then call again */
+    ZERG_FULL = 2,      /* written, but more is staged than write_buffer_max: zerg_conn_wait_room() */
+    ZERG_END = -1,      /* the outside world says no more: zerg_conn_reason() has the word */
+    ZERG_CLOSED = -2,   /* misuse: the script closed this connection before */
+    ZERG_BUSY = -3,     /* misuse: another coroutine is reading from it */
+    ZERG_CANCELED = -4, /* the task was cancelled, or a deadline around it has passed: raise */
+    ZERG_NO_TASK = -5,  /* misuse: nothing here can park (main chunk of a script, a finalizer) */
+    ZERG_RELEASED = -6, /* misuse: a view or sequence was used after its release */
+    ZERG_NO_MEMORY = -7,
+    ZERG_RANGE = -8,    /* misuse: a count or position outside what is there */
+};
+
+/* What coroutine.yield() returns when the reactor resumes a parked task. */
+enum zerg_wake {
+    ZERG_WAKE = 0,         /* what was awaited may be there: call again */
+    ZERG_WAKE_TIMEOUT = 1, /* the time-out of this wait passed */
+    ZERG_WAKE_CANCEL = 2,  /* task:cancel() or a deadline: raise zerg.park's token */
+};
+
+enum zerg_seq_kind {
+    ZERG_SEQ_SLICE = 0,    /* borrows from another sequence: release() ends this object only */
+    ZERG_SEQ_BORROWED = 1, /* of wait/read/peek: ends with the next of those */
+    ZERG_SEQ_RETAINED = 2, /* has leases of its own */
+};
+
+/* A lease on received bytes: the first words of core's struct lease (asserted in api_view.c). Its memory is never unmapped
+ * while the reactor lives, and `generation` changes when the lease ends, so a stale pointer is safe to compare. */
+struct zerg_lease {
+    const uint8_t *data;
+    uint32_t len;
+    uint32_t generation;
+    struct zerg_lease *next; /* next piece of the same sequence */
+};
+
+/* One piece. Valid while _lease->generation == _generation. */
+struct zerg_view {
+    const uint8_t *_data;
+    uint32_t _len;
+    uint32_t _generation;
+    struct zerg_lease *_lease;
+    uint32_t _kind; /* enum zerg_seq_kind */
+};
+
+/* _len bytes that start _offset bytes into _first and go on in the leases after it. Empty: _first is NULL.
+ * Valid while _first->generation == _generation; a piece in the middle that was released on its own has data NULL. */
+struct zerg_seq {
+    struct zerg_lease *_first;
+    uint32_t _generation;
+    uint32_t _offset;
+    uint32_t _len;
+    uint32_t _kind; /* enum zerg_seq_kind */
+};
+
+/* Handle of a connection: slot pointer and the generation it had. A handle that outlived its connection is found out by the
+ * generation, never reaches another connection. */
+struct zerg_conn {
+    void *_conn;
+    uint32_t _generation;
+    uint32_t _slot;
+    double _id;
+};
+
+struct zerg_task {
+    void *_task;
+    uint32_t _generation;
+};
+
+/* ---- views and sequences (no connection needed) ---- */
+
+/* Gives the piece its own lease in place (kind becomes RETAINED). OK, RELEASED, NO_MEMORY. */
+int zerg_view_retain(struct zerg_view *view);
+/* Ends the view: BORROWED gives the buffer back, RETAINED ends its own lease, SLICE just becomes invalid. Idempotent. */
+void zerg_view_release(struct zerg_view *view);
+int zerg_seq_retain(struct zerg_seq *seq);
+void zerg_seq_release(struct zerg_seq *seq);
+/* OK while every piece of seq is valid, else RELEASED. */
+int zerg_seq_check(const struct zerg_seq *seq);
+/* Copies len bytes from 0-based position `from`; the caller has checked the range. OK or RELEASED. */
+int zerg_seq_copy(const struct zerg_seq *seq, uint32_t from, uint32_t len, uint8_t *out);
+/* 0-based position of the first occurrence at or after `from`, -1: none, ZERG_RELEASED. An empty needle is found at from. */
+double zerg_seq_find(const struct zerg_seq *seq, const uint8_t *needle, uint32_t needle_len, uint32_t from);
+/* The view of the piece that holds position `from` (0-based), clipped to the sequence. OK, RELEASED, RANGE (past the end). */
+int zerg_seq_view_at(const struct zerg_seq *seq, uint32_t from, struct zerg_view *out);
+/* A zero-copy part: len bytes from 0-based `from`. OK, RELEASED, RANGE. */
+int zerg_seq_slice(const struct zerg_seq *seq, uint32_t from, uint32_t len, struct zerg_seq *out);
+
+/* ---- reading ---- all of want, read, peek and take first end what was borrowed before; only one task at a time may be parked
+ * in a read of one connection (BUSY). ZERG_END comes only when fewer bytes than asked for are left and no more will come. */
+
+/* OK when at least `bytes` unread bytes are there, PARK, END, CLOSED, BUSY, CANCELED, NO_TASK. bytes >= 1. */
+int zerg_conn_want(const struct zerg_conn *conn, uint32_t bytes);
+/* The next unread piece, borrowed (earlier borrows stay). OK, or END when nothing is unread (does not park), CLOSED. */
+int zerg_conn_next_view(const struct zerg_conn *conn, struct zerg_view *out);
+/* All unread bytes, borrowed and consumed. As want(1). */
+int zerg_conn_read(const struct zerg_conn *conn, struct zerg_seq *out);
+/* All unread bytes (at least `bytes`), borrowed, not consumed. As want(bytes). bytes 0: whatever is there, never parks; out is empty
+ * when nothing is. */
+int zerg_conn_peek(const struct zerg_conn *conn, uint32_t bytes, struct zerg_seq *out);
+/* Exactly `bytes` unread bytes, borrowed and consumed. As want(bytes). */
+int zerg_conn_take(const struct zerg_conn *conn, uint32_t bytes, struct zerg_seq *out);
+/* Drops the first `bytes` unread bytes and ends what was borrowed. OK, RANGE (fewer are there), CLOSED. */
+int zerg_conn_skip(const struct zerg_conn *conn, uint32_t bytes);
+/* Unread bytes. */
+double zerg_conn_unread(const struct zerg_conn *conn);
+/* Pointer to the first n <= 8 unread bytes, in one piece (gathered into scratch when they span buffers; valid until the next call of
+ * any function here), or NULL when fewer are there. Does not park, consumes nothing, leaves borrows alone. */
+const uint8_t *zerg_conn_front(const struct zerg_conn *conn, uint32_t n);
+/* Searches unread bytes: 0-based position of the needle at or after from, or -1. Does not park. */
+double zerg_conn_find(const struct zerg_conn *conn, const uint8_t *needle, uint32_t needle_len, uint32_t from);
+/* Wakes the task that is parked in a read of this connection: its call sees the wake, finds nothing, and parks again unless the
+ * caller's own flag says otherwise (reader:cancel). */
+void zerg_conn_wake_reader(const struct zerg_conn *conn);
+
+/* ---- writing ---- */
+
+/* Stages len bytes (copied). OK, FULL (staged as well), END (connection dead), CLOSED, NO_MEMORY. */
+int zerg_conn_write(const struct zerg_conn *conn, const void *data, uint32_t len);
+/* Stages the bytes of a sequence. As zerg_conn_write, or RELEASED. */
+int zerg_conn_write_seq(const struct zerg_conn *conn, const struct zerg_seq *seq);
+/* OK when no more than write_buffer_max is staged, PARK, END, CLOSED, CANCELED, NO_TASK. */
+int zerg_conn_wait_room(const struct zerg_conn *conn);
+/* Room for n bytes (1 to 65536) in one piece at *out, written by the caller and staged by commit(m <= n). Valid until the next
+ * write, reserve or park. OK, END, CLOSED, RANGE, NO_MEMORY. */
+int zerg_conn_reserve(const struct zerg_conn *conn, uint32_t n, uint8_t **out);
+/* OK, FULL, END, CLOSED, RANGE (more than was reserved, or nothing was). */
+int zerg_conn_commit(const struct zerg_conn *conn, uint32_t n);
+/* OK when nothing is staged any more and the kernel has it all, PARK, END, CLOSED, CANCELED, NO_TASK. */
+int zerg_conn_flush(const struct zerg_conn *conn);
+/* Half-close after what is staged; reading goes on. OK, END, CLOSED. Idempotent. */
+int zerg_conn_shutdown(const struct zerg_conn *conn);
+/* Close after what is staged. Idempotent, never fails. */
+void zerg_conn_close(const struct zerg_conn *conn);
+/* RST, staged bytes dropped. Idempotent. */
+void zerg_conn_abort(const struct zerg_conn *conn);
+
+/* ---- about a connection ---- a stale handle gives "", 0 or NULL */
+
+/* Why it ended ("closed", "reset", "timeout", ...), NULL while it is open. Static string. */
+const char *zerg_conn_reason(const struct zerg_conn *conn);
+/* Text forms; valid until the next call of the same function on any connection. "" for an unnamed unix peer. */
+const char *zerg_conn_remote_addr(const struct zerg_conn *conn);
+const char *zerg_conn_local_addr(const struct zerg_conn *conn);
+uint32_t zerg_conn_remote_port(const struct zerg_conn *conn);
+uint32_t zerg_conn_local_port(const struct zerg_conn *conn);
+/* The listener's name. */
+const char *zerg_conn_listener(const struct zerg_conn *conn);
+double zerg_conn_bytes_in(const struct zerg_conn *conn);
+double zerg_conn_bytes_out(const struct zerg_conn *conn); /* taken by the kernel */
+/* Leases that scripts hold on this connection's bytes. */
+uint32_t zerg_conn_held(const struct zerg_conn *conn);
+/* Seconds; 0: none; negative: unchanged. OK or CLOSED. */
+int zerg_conn_set_timeouts(const struct zerg_conn *conn, double read_s, double write_s, double idle_s);
+/* Asks for runtime.closed() when the connection ends. OK, or END when it has ended already. */
+int zerg_conn_watch_close(const struct zerg_conn *conn);
+
+/* ---- tasks: coroutines that the reactor resumes ---- */
+
+/* The running task. OK or NO_TASK. */
+int zerg_task_self(struct zerg_task *out);
+/* Parks the running task until zerg_task_wake() or, with timeout_s >= 0, until that time passed (WAKE_TIMEOUT).
+ * PARK, CANCELED, NO_TASK. */
+int zerg_task_park(double timeout_s);
+/* Makes a task ready that is parked in zerg_task_park(); elsewhere, or gone: no effect. Returns 1 when it was woken. */
+int zerg_task_wake(const struct zerg_task *task);
+/* Every park of the task, the present one included, raises from now on. No effect on one that has ended. */
+void zerg_task_cancel(const struct zerg_task *task);
+/* Opens a deadline around what the running task does next: when seconds have passed, its parks raise until the scope is left.
+ * Scopes nest, at most 16 deep. Returns the scope's depth (1..16), or NO_TASK, RANGE (too deep), NO_MEMORY. */
+int zerg_scope_enter(double seconds);
+/* Leaves the innermost scope: 1 when its time had passed, else 0. */
+int zerg_scope_leave(void);
+/* Depth of the outermost scope of the running task whose time has passed, 0: none; -1: the task itself was cancelled. */
+int zerg_scope_expired(void);
+
+/* ---- the rest ---- */
+
+double zerg_now(void);  /* monotonic seconds of this turn */
+double zerg_time(void); /* wall clock, seconds since the epoch */
+uint32_t zerg_reactor_index(void);
+uint32_t zerg_reactor_count(void);
+const char *zerg_version_text(void);
+/* level: 0 debug, 1 info, 2 warn, 3 error. */
+void zerg_log(int level, const char *message, uint32_t len);
+int zerg_log_is_on(int level);
+/* Machine code of a compiled trace and where it starts in the script, so that the watchdog can name the line of a handler that
+ * never parks (see watch.h). A NULL place forgets all traces (they were flushed). */
+void zerg_trace_compiled(double address, uint32_t bytes, const char *place);
+
+#pragma GCC visibility pop

@@ -1,0 +1,120 @@
+/* The part of api.h about connections: who, where, how many bytes, time-outs, and the wish to be told of the end. */
+#include "base/addr.h"
+#include "base/clock.h"
+#include "core/listener.h"
+#include "script/api_common.h"
+
+const char *zerg_conn_reason(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+
+    return conn ? close_reason_text(conn->reason) : close_reason_text(CLOSE_LOCAL);
+}
+
+const char *zerg_conn_remote_addr(const struct zerg_conn *handle)
+{
+    static _Thread_local char text[ADDR_TEXT_MAX];
+    const struct conn *conn = api_conn(handle);
+    struct addr addr;
+
+    if (!conn)
+        return "";
+    conn_remote(conn, &addr);
+    return addr_format_host(&addr, text);
+}
+
+const char *zerg_conn_local_addr(const struct zerg_conn *handle)
+{
+    static _Thread_local char text[ADDR_TEXT_MAX];
+    const struct conn *conn = api_conn(handle);
+    struct addr addr;
+
+    if (!conn)
+        return "";
+    conn_local(conn, &addr);
+    return addr_format_host(&addr, text);
+}
+
+uint32_t zerg_conn_remote_port(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+    struct addr addr;
+
+    if (!conn)
+        return 0;
+    conn_remote(conn, &addr);
+    return addr_port(&addr);
+}
+
+uint32_t zerg_conn_local_port(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+    struct addr addr;
+
+    if (!conn)
+        return 0;
+    conn_local(conn, &addr);
+    return addr_port(&addr);
+}
+
+const char *zerg_conn_listener(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+
+    return conn ? conn->listener->config->name : "";
+}
+
+double zerg_conn_bytes_in(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+
+    return conn ? (double)conn->bytes_in : 0;
+}
+
+double zerg_conn_bytes_out(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+
+    return conn ? (double)conn->bytes_out : 0;
+}
+
+uint32_t zerg_conn_held(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+
+    return conn ? conn->in.count.held : 0;
+}
+
+/* Seconds to milliseconds; what is shorter than one is one, and 0 stays "none". */
+static uint32_t timeout_ms(double seconds, uint32_t present)
+{
+    double ms = seconds * (double)MS_PER_S;
+
+    if (!(seconds >= 0)) /* negative, or not a number */
+        return present;
+    if (ms >= (double)UINT32_MAX)
+        return UINT32_MAX;
+    return ms > 0 && ms < 1 ? 1 : (uint32_t)ms;
+}
+
+int zerg_conn_set_timeouts(const struct zerg_conn *handle, double read_s, double write_s, double idle_s)
+{
+    struct script_conn *sc = api_script_conn(handle);
+    struct timeouts timeouts;
+
+    if (!sc || sc->closed_by_script)
+        return ZERG_CLOSED;
+    timeouts = sc->conn->timeouts;
+    timeouts.read_ms = timeout_ms(read_s, timeouts.read_ms);
+    timeouts.write_ms = timeout_ms(write_s, timeouts.write_ms);
+    timeouts.idle_ms = timeout_ms(idle_s, timeouts.idle_ms);
+    conn_set_timeouts(sc->conn, &timeouts);
+    return ZERG_OK;
+}
+
+int zerg_conn_watch_close(const struct zerg_conn *handle)
+{
+    struct script_conn *sc = api_script_conn(handle);
+
+    return sc && script_conn_watch(sc) ? ZERG_OK : ZERG_END;
+}

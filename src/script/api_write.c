@@ -1,0 +1,142 @@
+/* The part of api.h that writes to connections and ends them. */
+#include "base/limits.h"
+#include "core/lease.h"
+#include "script/api_common.h"
+
+/* What every writing call begins with: OK when bytes can be staged. */
+static int begin_write(const struct zerg_conn *handle, struct script_conn **out)
+{
+    struct script_conn *sc = api_script_conn(handle);
+
+    if (!sc)
+        return ZERG_END;
+    if (sc->closed_by_script || (sc->conn->state == CONN_OPEN && sc->conn->fin_wanted))
+        return ZERG_CLOSED;
+    *out = sc;
+    return conn_is_writable(sc->conn) ? ZERG_OK : ZERG_END;
+}
+
+static int fullness(const struct conn *conn)
+{
+    return conn->out.staged > conn->write_buffer_max ? ZERG_FULL : ZERG_OK;
+}
+
+int zerg_conn_write(const struct zerg_conn *handle, const void *data, uint32_t len)
+{
+    struct script_conn *sc;
+    int rc = begin_write(handle, &sc);
+
+    if (rc != ZERG_OK)
+        return rc;
+    if (conn_write(sc->conn, data, len) < 0)
+        return ZERG_NO_MEMORY;
+    return fullness(sc->conn);
+}
+
+int zerg_conn_write_seq(const struct zerg_conn *handle, const struct zerg_seq *seq)
+{
+    const struct zerg_lease *lease = seq->_first;
+    uint32_t offset = seq->_offset;
+    uint32_t left = seq->_len;
+    struct script_conn *sc;
+    int rc = begin_write(handle, &sc);
+
+    if (rc != ZERG_OK)
+        return rc;
+    if (zerg_seq_check(seq) < 0)
+        return ZERG_RELEASED;
+    for (; left > 0; lease = lease->next) {
+        uint32_t part = lease->len - offset < left ? lease->len - offset : left;
+
+        if (conn_write(sc->conn, lease->data + offset, part) < 0)
+            return ZERG_NO_MEMORY;
+        left -= part;
+        offset = 0;
+    }
+    return fullness(sc->conn);
+}
+
+int zerg_conn_wait_room(const struct zerg_conn *handle)
+{
+    struct script_conn *sc;
+    int rc = begin_write(handle, &sc);
+    struct task *task;
+
+    if (rc != ZERG_OK || fullness(sc->conn) == ZERG_OK)
+        return rc;
+    task = sc->runtime->running;
+    return task ? task_park_writing(task, sc) : ZERG_NO_TASK;
+}
+
+int zerg_conn_reserve(const struct zerg_conn *handle, uint32_t n, uint8_t **out)
+{
+    struct script_conn *sc;
+    int rc = begin_write(handle, &sc);
+
+    if (rc != ZERG_OK)
+        return rc;
+    if (n == 0 || n > RESERVE_BYTES_MAX)
+        return ZERG_RANGE;
+    *out = output_reserve(&sc->conn->out, &sc->conn->reactor->chunks, n);
+    return *out ? ZERG_OK : ZERG_NO_MEMORY;
+}
+
+int zerg_conn_commit(const struct zerg_conn *handle, uint32_t n)
+{
+    struct script_conn *sc;
+    int rc = begin_write(handle, &sc);
+
+    if (rc != ZERG_OK)
+        return rc;
+    if (output_commit(&sc->conn->out, n) < 0)
+        return ZERG_RANGE;
+    conn_mark_dirty(sc->conn);
+    return fullness(sc->conn);
+}
+
+int zerg_conn_flush(const struct zerg_conn *handle)
+{
+    struct script_conn *sc = api_script_conn(handle);
+    struct task *task;
+
+    if (!sc)
+        return ZERG_END;
+    if (sc->closed_by_script)
+        return ZERG_CLOSED;
+    if (sc->conn->state != CONN_OPEN)
+        return ZERG_END;
+    if (sc->conn->out.staged == 0)
+        return ZERG_OK;
+    task = sc->runtime->running;
+    return task ? task_park_writing(task, sc) : ZERG_NO_TASK;
+}
+
+int zerg_conn_shutdown(const struct zerg_conn *handle)
+{
+    struct script_conn *sc = api_script_conn(handle);
+
+    if (!sc)
+        return ZERG_END;
+    if (sc->closed_by_script)
+        return ZERG_CLOSED;
+    if (sc->conn->state != CONN_OPEN)
+        return ZERG_END;
+    conn_shutdown(sc->conn);
+    return ZERG_OK;
+}
+
+void zerg_conn_close(const struct zerg_conn *handle)
+{
+    struct script_conn *sc = api_script_conn(handle);
+
+    if (sc)
+        script_conn_close(sc, false);
+}
+
+void zerg_conn_abort(const struct zerg_conn *handle)
+{
+    struct script_conn *sc = api_script_conn(handle);
+
+    if (sc)
+        script_conn_close(sc, true);
+}

@@ -1,0 +1,256 @@
+/* See config.h. The Lua side finds what is wrong; everything here that can raise runs inside lua_cpcall() or lua_pcall(). */
+#include "script/config.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "script/config_read.h"
+#include "script/modules.h"
+#include "script/native.h"
+
+static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info", "warn", "error"};
+
+/* What the protected part of config_load() works on. */
+struct loading {
+    const struct config_request *request;
+    struct config *config; /* borrowed; filled when there were no problems */
+    uint32_t problems;
+};
+
+/* account_exists(kind, name) of zerg.config.options. */
+static int account_exists(lua_State *L)
+{
+    const char *kind = luaL_checkstring(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+
+    lua_pushboolean(L, strcmp(kind, "user") == 0 ? getpwnam(name) != NULL : getgrnam(name) != NULL);
+    return 1;
+}
+
+/* Pushes the options table of zerg.config.load(). */
+static void push_options(lua_State *L, int reactors, const char *log_level)
+{
+    lua_createtable(L, 0, 5);
+    lua_pushliteral(L, ZERG_VERSION);
+    lua_setfield(L, -2, "version");
+    if (reactors != CONFIG_REACTORS_AS_GIVEN) {
+        lua_pushinteger(L, reactors);
+        lua_setfield(L, -2, "reactors");
+    }
+    if (log_level) {
+        lua_pushstring(L, log_level);
+        lua_setfield(L, -2, "log_level");
+    }
+}
+
+/* Pushes the function `name` of the Lua module zerg.config. */
+static void push_config_function(lua_State *L, const char *name)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "zerg.config");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+}
+
+/* Calls zerg.config for path or script with the options at the top of the stack, which it replaces by the normalised
+ * table (or nil) and the list of problems. */
+static void call_config(lua_State *L, const char *path, const char *script, uint16_t port)
+{
+    push_config_function(L, path ? "load" : "from_script");
+    lua_pushstring(L, path ? path : script);
+    if (!path && port != 0)
+        lua_pushinteger(L, port);
+    else if (!path)
+        lua_pushnil(L);
+    lua_pushvalue(L, path ? -3 : -4);
+    lua_call(L, path ? 2 : 3, 2);
+    lua_remove(L, -3);
+}
+
+/* Reads the problem at the top of the stack; its strings live as long as it stays there. */
+static struct config_problem read_problem(lua_State *L)
+{
+    struct config_problem problem;
+
+    lua_getfield(L, -1, "file");
+    lua_getfield(L, -2, "line");
+    lua_getfield(L, -3, "key");
+    lua_getfield(L, -4, "message");
+    problem.file = lua_tostring(L, -4);
+    problem.line = (uint32_t)lua_tointeger(L, -3);
+    problem.key = lua_tostring(L, -2);
+    problem.message = lua_tostring(L, -1);
+    lua_pop(L, 4);
+    return problem;
+}
+
+static void report(const struct loading *loading, const struct config_problem *problem)
+{
+    const struct config_request *request = loading->request;
+
+    if (request->on_problem)
+        request->on_problem(request->context, problem);
+}
+
+/* Reports every problem of the list at the top of the stack. */
+static void report_all(lua_State *L, struct loading *loading)
+{
+    size_t count = lua_objlen(L, -1);
+
+    for (size_t i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, (int)i);
+        struct config_problem problem = read_problem(L);
+
+        report(loading, &problem);
+        lua_pop(L, 1);
+    }
+    loading->problems = (uint32_t)count;
+}
+
+/* Runs in protected mode: a Lua error here is memory, or a fault of our own. */
+static int load_protected(lua_State *L)
+{
+    struct loading *loading = lua_touserdata(L, 1);
+    const struct config_request *request = loading->request;
+
+    luaL_openlibs(L);
+    modules_install(L);
+    native_install(L);
+    push_options(L, request->reactors, request->log_level);
+    lua_pushboolean(L, request->run_scripts);
+    lua_setfield(L, -2, "run_scripts");
+    lua_pushcfunction(L, account_exists);
+    lua_setfield(L, -2, "account_exists");
+    call_config(L, request->path, request->script, request->port);
+    report_all(L, loading);
+    lua_pop(L, 1);
+    if (loading->problems == 0)
+        config_read(L, loading->config);
+    return 0;
+}
+
+/* Turns the Lua error at the top of the stack into a problem of the file as a whole. */
+static int report_error(lua_State *L, const struct loading *loading, int lua_status)
+{
+    const struct config_request *request = loading->request;
+    const char *message = lua_tostring(L, -1);
+    struct config_problem problem = {.file = request->path ? request->path : request->script};
+
+    if (lua_status == LUA_ERRMEM)
+        return -ENOMEM;
+    problem.message = message ? message : "unknown error";
+    report(loading, &problem);
+    return -EINVAL;
+}
+
+int config_load(const struct config_request *request, struct config **out)
+{
+    struct loading loading = {.request = request};
+    lua_State *L = luaL_newstate();
+    int lua_status;
+    int status = 0;
+
+    assert((request->path == NULL) != (request->script == NULL));
+    *out = NULL;
+    loading.config = calloc(1, sizeof(*loading.config));
+    if (!L || !loading.config) {
+        status = -ENOMEM;
+        goto end;
+    }
+    lua_status = lua_cpcall(L, load_protected, &loading);
+    if (lua_status != 0)
+        status = report_error(L, &loading, lua_status);
+    else if (loading.problems > 0)
+        status = -EINVAL;
+
+end:
+    if (L)
+        lua_close(L);
+    if (status < 0)
+        config_free(loading.config);
+    else
+        *out = loading.config;
+    return status;
+}
+
+void config_free(struct config *config)
+{
+    if (!config)
+        return;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        free(config->listeners[i].name);
+        free(config->listeners[i].handler);
+    }
+    free(config->listeners);
+    free(config->path);
+    free(config->script);
+    free(config->directory);
+    free(config->lua_path);
+    free(config->log.file);
+    free(config->user);
+    free(config->group);
+    free(config);
+}
+
+const char *config_problem_format(const struct config_problem *problem, char *out, size_t out_bytes)
+{
+    char line[16] = "";
+
+    if (problem->line > 0)
+        snprintf(line, sizeof(line), ":%u", problem->line);
+    snprintf(out, out_bytes, "%s%s: %s%s%s", problem->file ? problem->file : "zerg", line,
+             problem->key ? problem->key : "", problem->key ? ": " : "", problem->message);
+    return out;
+}
+
+/* Pushes the first problem of the list at the top of the stack as text. */
+static void push_first_problem(lua_State *L)
+{
+    char text[512];
+
+    lua_rawgeti(L, -1, 1);
+    struct config_problem problem = read_problem(L);
+
+    lua_pushstring(L, config_problem_format(&problem, text, sizeof(text)));
+}
+
+/* (config) gives the normalised table; raises the first problem. */
+static int push_protected(lua_State *L)
+{
+    const struct config *config = lua_touserdata(L, 1);
+    uint16_t port = config->script ? addr_port(&config->listeners[0].addr) : 0;
+
+    push_options(L, (int)config->reactors, level_names[config->log.level]);
+    call_config(L, config->path, config->script, port);
+    if (lua_isnil(L, -2)) {
+        push_first_problem(L);
+        return lua_error(L);
+    }
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "listeners");
+    if (lua_objlen(L, -1) != config->listener_count)
+        return luaL_error(L, "%s: has changed while it was being loaded", config->path);
+    lua_pop(L, 1);
+    return 1;
+}
+
+int config_push(struct lua_State *L, const struct config *config)
+{
+    int lua_status;
+
+    lua_pushcfunction(L, push_protected);
+    lua_pushlightuserdata(L, (void *)config);
+    lua_status = lua_pcall(L, 1, 1, 0);
+    if (lua_status == 0)
+        return 0;
+    return lua_status == LUA_ERRMEM ? -ENOMEM : -EINVAL;
+}

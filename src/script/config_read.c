@@ -1,0 +1,257 @@
+/* Reads fields of Lua tables; what the checker guarantees is checked again, but only as a fault of ours. */
+#include "script/config_read.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <math.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+
+/* Each reads field `name` of the table at the top of the stack and leaves the stack as it was. */
+
+static double field_number(lua_State *L, const char *name)
+{
+    double value;
+
+    lua_getfield(L, -1, name);
+    if (lua_type(L, -1) != LUA_TNUMBER)
+        luaL_error(L, "%s: expected a number, got %s", name, luaL_typename(L, -1));
+    value = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static uint32_t field_u32(lua_State *L, const char *name)
+{
+    double value = field_number(L, name);
+
+    if (value < 0 || value > UINT32_MAX)
+        luaL_error(L, "%s: out of range", name);
+    return (uint32_t)value;
+}
+
+/* Seconds to milliseconds; what is not zero does not become zero. */
+static uint32_t field_ms(lua_State *L, const char *name)
+{
+    double ms = ceil(field_number(L, name) * 1000.0);
+
+    if (ms < 0 || ms > UINT32_MAX)
+        luaL_error(L, "%s: out of range", name);
+    return (uint32_t)ms;
+}
+
+static bool field_bool(lua_State *L, const char *name)
+{
+    bool value;
+
+    lua_getfield(L, -1, name);
+    value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static bool field_is_auto(lua_State *L, const char *name)
+{
+    bool is_auto;
+
+    lua_getfield(L, -1, name);
+    is_auto = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "auto") == 0;
+    lua_pop(L, 1);
+    return is_auto;
+}
+
+static uint32_t field_u32_or_auto(lua_State *L, const char *name)
+{
+    return field_is_auto(L, name) ? 0 : field_u32(L, name);
+}
+
+/* The string is owned by the caller; NULL when the field is nil. */
+static char *field_string(lua_State *L, const char *name)
+{
+    char *copy = NULL;
+
+    lua_getfield(L, -1, name);
+    if (!lua_isnil(L, -1)) {
+        copy = strdup(luaL_checkstring(L, -1));
+        if (!copy)
+            luaL_error(L, "not enough memory");
+    }
+    lua_pop(L, 1);
+    return copy;
+}
+
+/* Position of the field's string in choices. */
+static int field_choice(lua_State *L, const char *name, const char *const choices[])
+{
+    int choice;
+
+    lua_getfield(L, -1, name);
+    choice = luaL_checkoption(L, lua_gettop(L), NULL, choices);
+    lua_pop(L, 1);
+    return choice;
+}
+
+static void enter(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    luaL_checktype(L, -1, LUA_TTABLE);
+}
+
+static void leave(lua_State *L)
+{
+    lua_pop(L, 1);
+}
+
+static enum ip_version field_ip_version(lua_State *L, const char *name)
+{
+    static const char *const choices[] = {"dual", "v4", "v6", NULL};
+    static const enum ip_version versions[] = {IP_DUAL, IP_V4, IP_V6};
+
+    return versions[field_choice(L, name, choices)];
+}
+
+static void read_reactor(lua_State *L, struct reactor_config *reactor)
+{
+    reactor->ring_entries = field_u32(L, "ring_entries");
+    reactor->recv_buffer_size = field_u32_or_auto(L, "recv_buffer_size");
+    reactor->buffer_ring_entries = field_u32_or_auto(L, "buffer_ring_entries");
+    if (field_is_auto(L, "incremental"))
+        reactor->incremental = FEATURE_AUTO;
+    else
+        reactor->incremental = field_bool(L, "incremental") ? FEATURE_ON : FEATURE_OFF;
+    reactor->batch_cqes = field_u32(L, "batch_cqes");
+    reactor->cq_timeout_ms = field_ms(L, "cq_timeout");
+    reactor->max_connections = field_u32(L, "max_connections");
+    reactor->sqpoll = field_bool(L, "sqpoll");
+    reactor->sq_cpu = (int)field_number(L, "sq_cpu");
+    reactor->sq_idle_ms = field_ms(L, "sq_idle");
+}
+
+static void read_log(lua_State *L, struct log_config *log)
+{
+    static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+    static const char *const formats[] = {"text", "json", NULL};
+
+    log->file = field_string(L, "file");
+    log->level = (enum log_level)field_choice(L, "level", levels);
+    log->format = field_choice(L, "format", formats) == 0 ? LOG_TEXT : LOG_JSON;
+}
+
+static int parse_address(const char *address, const char *path, uint16_t port, struct listener_config *listener)
+{
+    if (path)
+        return addr_parse_unix(&listener->addr, path);
+    if (!address)
+        address = listener->ip_version == IP_V4 ? "0.0.0.0" : "::";
+    return addr_parse_ip(&listener->addr, address, port);
+}
+
+static void read_address(lua_State *L, struct listener_config *listener)
+{
+    int status;
+
+    lua_getfield(L, -1, "address");
+    lua_getfield(L, -2, "path");
+    lua_getfield(L, -3, "port");
+    status = parse_address(lua_tostring(L, -3), lua_tostring(L, -2), (uint16_t)lua_tointeger(L, -1), listener);
+    lua_pop(L, 3);
+    if (status < 0)
+        luaL_error(L, "cannot listen on %s: %s", listener->name, strerror(-status));
+}
+
+static void read_listener(lua_State *L, struct listener_config *listener)
+{
+    listener->name = field_string(L, "name");
+    listener->handler = field_string(L, "handler_label");
+    listener->ip_version = field_ip_version(L, "ip_version");
+    read_address(L, listener);
+    lua_getfield(L, -1, "mode");
+    listener->mode = (mode_t)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    listener->backlog = field_u32(L, "backlog");
+    listener->max_connections = field_u32(L, "max_connections");
+    listener->write_buffer_max = field_u32(L, "write_buffer_max");
+
+    enter(L, "timeouts");
+    listener->timeouts.read_ms = field_ms(L, "read");
+    listener->timeouts.write_ms = field_ms(L, "write");
+    listener->timeouts.idle_ms = field_ms(L, "idle");
+    leave(L);
+
+    enter(L, "tcp");
+    listener->tcp.nodelay = field_bool(L, "nodelay");
+    listener->tcp.keepalive = field_bool(L, "keepalive");
+    listener->tcp.fastopen = field_u32(L, "fastopen");
+    listener->tcp.user_timeout_ms = field_ms(L, "user_timeout");
+    leave(L);
+}
+
+static void read_listeners(lua_State *L, struct config *config)
+{
+    size_t count = lua_objlen(L, -1);
+
+    assert(count >= 1 && count <= LISTENERS_MAX);
+    config->listeners = calloc(count, sizeof(config->listeners[0]));
+    if (!config->listeners)
+        luaL_error(L, "not enough memory");
+    config->listener_count = (uint32_t)count;
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        read_listener(L, &config->listeners[i]);
+        lua_pop(L, 1);
+    }
+}
+
+/* One per CPU that this process may use (its affinity mask, which taskset and cpusets set). */
+static uint32_t reactors_for_this_machine(void)
+{
+    cpu_set_t set;
+    long count;
+
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        count = CPU_COUNT(&set);
+    else
+        count = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t holds */
+    if (count < 1)
+        return 1;
+    return count > REACTORS_MAX ? REACTORS_MAX : (uint32_t)count;
+}
+
+void config_read(lua_State *L, struct config *config)
+{
+    static const char *const accept_modes[] = {"acceptor", "reuseport", NULL};
+
+    config->path = field_string(L, "path");
+    config->script = field_string(L, "script");
+    config->directory = field_string(L, "directory");
+    config->lua_path = field_string(L, "lua_path");
+    config->user = field_string(L, "user");
+    config->group = field_string(L, "group");
+    config->reactors = field_u32(L, "reactors");
+    if (config->reactors == 0)
+        config->reactors = reactors_for_this_machine();
+    config->accept = field_choice(L, "accept", accept_modes) == 0 ? ACCEPT_ACCEPTOR : ACCEPT_REUSEPORT;
+    config->pin_cpus = field_bool(L, "pin_cpus");
+    config->script_memory_max = (uint64_t)field_number(L, "script_memory_max");
+    config->script_stall_ms = field_ms(L, "script_stall");
+    config->drain_timeout_ms = field_ms(L, "drain_timeout");
+
+    enter(L, "acceptor");
+    config->acceptor_ring_entries = field_u32(L, "ring_entries");
+    leave(L);
+    enter(L, "reactor");
+    read_reactor(L, &config->reactor);
+    leave(L);
+    enter(L, "log");
+    read_log(L, &config->log);
+    leave(L);
+    enter(L, "listeners");
+    read_listeners(L, config);
+    leave(L);
+    assert(config->directory && config->lua_path && config->log.file);
+}

@@ -1,0 +1,47 @@
+/* See native.h. */
+#include "script/native.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "script/api.h"
+#include "script/runtime.h"
+#include "script/task.h"
+
+/* native.spawn(handle, fn, ...): starts a task that runs fn(...) from the ready queue, and fills handle, a cdata struct zerg_task. */
+static int spawn(lua_State *L)
+{
+    struct runtime *runtime = runtime_current();
+    struct zerg_task *handle = (struct zerg_task *)lua_topointer(L, 1);
+    int values = lua_gettop(L) - 1;
+    struct task *task;
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    task = runtime ? task_new(runtime, L) : NULL;
+    if (!task)
+        return luaL_error(L, "zerg.spawn: no memory for another task");
+    if (!lua_checkstack(task->co, values))
+        return luaL_error(L, "zerg.spawn: too many arguments");
+    lua_xmove(L, task->co, values);
+    task_start_later(task, values - 1);
+    handle->_task = task;
+    handle->_generation = task->generation;
+    return 0;
+}
+
+static int open_native(lua_State *L)
+{
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, spawn);
+    lua_setfield(L, -2, "spawn");
+    return 1;
+}
+
+void native_install(lua_State *L)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "preload");
+    lua_pushcfunction(L, open_native);
+    lua_setfield(L, -2, "zerg.native");
+    lua_pop(L, 2);
+}

@@ -1,0 +1,257 @@
+/* See runtime.h. */
+#include "script/runtime.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "core/config.h"
+#include "core/engine.h"
+#include "script/config.h"
+#include "script/modules.h"
+#include "script/native.h"
+#include "script/script_conn.h"
+#include "script/task.h"
+
+enum { TASKS_PER_BLOCK = 64, SCOPES_PER_BLOCK = 64, CONNS_PER_BLOCK = 64 };
+
+static _Thread_local struct runtime *current;
+
+struct runtime *runtime_current(void)
+{
+    return current;
+}
+
+struct runtime *runtime_of(const struct reactor *reactor)
+{
+    return reactor->app_data;
+}
+
+/* ---- errors ---- */
+
+/* Pushes on L what zerg.runtime.traceback(co, error) makes of the error on top of co's stack. */
+static int push_traceback(struct runtime *runtime, lua_State *co)
+{
+    lua_State *L = runtime->L;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->module_ref);
+    lua_getfield(L, -1, "traceback");
+    lua_remove(L, -2);
+    lua_pushvalue(co, -1);
+    lua_pushthread(co);
+    lua_xmove(co, L, 1);
+    lua_xmove(co, L, 1);
+    return lua_pcall(L, 2, 1, 0);
+}
+
+void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
+{
+    lua_State *L = runtime->L;
+    const char *text;
+
+    runtime->has_failed = true;
+    if (push_traceback(runtime, co) != 0) {
+        lua_pop(L, 1);
+        luaL_traceback(L, co, lua_tostring(co, -1), 0);
+    }
+    text = lua_tostring(L, -1);
+    log_error("%s: %s", what, text ? text : "(an error that is not a string)");
+    lua_pop(L, 1);
+}
+
+static int log_load_error(const struct runtime *runtime)
+{
+    const char *text = lua_tostring(runtime->L, -1);
+
+    log_error("reactor %u: cannot load its scripts: %s", runtime->reactor->index, text ? text : "unknown error");
+    return -EINVAL;
+}
+
+/* ---- opening ---- */
+
+static int take_ref(lua_State *L, const char *field)
+{
+    lua_getfield(L, -1, field);
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static const void *field_identity(lua_State *L, const char *field)
+{
+    const void *identity;
+
+    lua_getfield(L, -1, field);
+    identity = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return identity;
+}
+
+/* require(name) → on the stack; 0 or an error message there. */
+static int require(lua_State *L, const char *name)
+{
+    lua_getglobal(L, "require");
+    lua_pushstring(L, name);
+    return lua_pcall(L, 1, 1, 0) == 0 ? 0 : -EINVAL;
+}
+
+static int load_modules(struct runtime *runtime)
+{
+    lua_State *L = runtime->L;
+
+    if (require(L, "zerg.park") < 0)
+        return log_load_error(runtime);
+    runtime->park_value = field_identity(L, "PARK");
+    runtime->canceled_value = field_identity(L, "CANCELED");
+    lua_pop(L, 1);
+    if (require(L, "zerg.runtime") < 0)
+        return log_load_error(runtime);
+    runtime->serve_ref = take_ref(L, "serve");
+    runtime->closed_ref = take_ref(L, "closed");
+    runtime->module_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/* zerg.runtime.load{ config = ..., directory = ..., lua_path = ... } → true, or nil and a message. */
+static int load_scripts(struct runtime *runtime)
+{
+    const struct config *config = runtime->reactor->engine->config;
+    lua_State *L = runtime->L;
+    int top = lua_gettop(L);
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->module_ref);
+    lua_getfield(L, -1, "load");
+    lua_createtable(L, 0, 3);
+    if (config_push(L, config) < 0)
+        return log_load_error(runtime);
+    lua_setfield(L, -2, "config");
+    lua_pushstring(L, config->directory);
+    lua_setfield(L, -2, "directory");
+    lua_pushstring(L, config->lua_path);
+    lua_setfield(L, -2, "lua_path");
+    if (lua_pcall(L, 1, 2, 0) != 0 || !lua_toboolean(L, -2))
+        return log_load_error(runtime);
+    lua_settop(L, top);
+    return 0;
+}
+
+/* Runs zerg.runtime[hook] in a task. -EINVAL when it raised. */
+static int run_hook(struct runtime *runtime, const char *hook)
+{
+    struct task *task = task_new(runtime, runtime->L);
+
+    if (!task)
+        return -ENOMEM;
+    lua_rawgeti(task->co, LUA_REGISTRYINDEX, runtime->module_ref);
+    lua_getfield(task->co, -1, hook);
+    lua_remove(task->co, -2);
+    runtime->has_failed = false;
+    task_start(task, 0);
+    return runtime->has_failed ? -EINVAL : 0;
+}
+
+static void init_lists(struct runtime *runtime)
+{
+    slab_init(&runtime->task_slab, sizeof(struct task), TASKS_PER_BLOCK, 0);
+    slab_init(&runtime->scope_slab, sizeof(struct task_scope), SCOPES_PER_BLOCK, 0);
+    slab_init(&runtime->conn_slab, sizeof(struct script_conn), CONNS_PER_BLOCK, 0);
+    list_init(&runtime->tasks);
+    list_init(&runtime->ready);
+    list_init(&runtime->ended);
+}
+
+static int open_state(struct runtime *runtime)
+{
+    const struct config *config = runtime->reactor->engine->config;
+    int rc;
+
+    runtime->L = luaL_newstate();
+    if (!runtime->L)
+        return -ENOMEM;
+    stall_init(&runtime->stall, runtime->L);
+    heap_install(&runtime->heap, runtime->L, config->script_memory_max);
+    luaL_openlibs(runtime->L);
+    modules_install(runtime->L);
+    native_install(runtime->L);
+    rc = load_modules(runtime);
+    if (rc < 0)
+        return rc;
+    runtime->heap.is_limited = true;
+    rc = load_scripts(runtime);
+    runtime->heap.is_limited = false;
+    return rc;
+}
+
+static int open_runtime(struct reactor *reactor)
+{
+    struct runtime *runtime = calloc(1, sizeof(*runtime));
+    int rc;
+
+    if (!runtime)
+        return -ENOMEM;
+    runtime->reactor = reactor;
+    init_lists(runtime);
+    reactor->app_data = runtime;
+    current = runtime;
+    runtime->pool = calloc(COROUTINE_POOL_MAX, sizeof(*runtime->pool));
+    if (!runtime->pool)
+        return -ENOMEM;
+    /* Nothing that scripts set going while they load may be resumed before they are loaded. */
+    runtime->is_resuming = true;
+    rc = open_state(runtime);
+    runtime->is_resuming = false;
+    return rc < 0 ? rc : run_hook(runtime, "start");
+}
+
+/* ---- turning and closing ---- */
+
+static bool turn(struct reactor *reactor)
+{
+    struct runtime *runtime = reactor->app_data;
+    bool has_more = task_run_ready(runtime);
+
+    script_conn_announce_ends(runtime);
+    runtime->is_resuming = true; /* finalizers may close connections: what that wakes is resumed later */
+    heap_after_turn(&runtime->heap, runtime->L);
+    runtime->is_resuming = false;
+    return has_more || !list_is_empty(&runtime->ready) || !list_is_empty(&runtime->ended);
+}
+
+static void abandon(struct reactor *reactor)
+{
+    task_abandon_all(reactor->app_data);
+}
+
+static void close_runtime(struct reactor *reactor)
+{
+    struct runtime *runtime = reactor->app_data;
+
+    if (runtime->L) {
+        if (runtime->module_ref)
+            (void)!run_hook(runtime, "stop");
+        task_abandon_all(runtime);
+        task_free_pool(runtime);
+        runtime->is_resuming = true;
+        heap_uninstall(&runtime->heap, runtime->L);
+        lua_close(runtime->L);
+        stall_deinit(&runtime->stall);
+    }
+    slab_deinit(&runtime->conn_slab);
+    slab_deinit(&runtime->scope_slab);
+    slab_deinit(&runtime->task_slab);
+    free(runtime->pool);
+    free(runtime);
+    current = NULL;
+    reactor->app_data = NULL;
+}
+
+const struct reactor_app runtime_app = {
+    .conn_handler = &script_conn_handler,
+    .open = open_runtime,
+    .turn = turn,
+    .abandon = abandon,
+    .close = close_runtime,
+};

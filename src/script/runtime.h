@@ -1,0 +1,53 @@
+/* The script side of one reactor: its lua_State with the handlers in it, and the tasks that run them. Implements
+ * struct reactor_app. Reactor thread only, but for `stall`. */
+#pragma once
+
+#include <lua.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/slab.h"
+#include "core/reactor.h"
+#include "script/heap.h"
+#include "script/stall.h"
+
+struct task;
+
+struct pooled_coroutine {
+    lua_State *co;
+    int ref;
+};
+
+struct runtime {
+    struct reactor *reactor; /* borrowed */
+    lua_State *L;            /* owned */
+    struct heap heap;
+    struct slab task_slab;
+    struct slab scope_slab;
+    struct slab conn_slab;
+    struct list tasks;       /* all */
+    struct list ready;
+    struct list ended;       /* script_conns whose on_close callbacks are due */
+    struct task *running;    /* what Lua runs for, NULL: Lua is not running, or not for a task */
+    bool is_resuming;        /* from before a resume until its end was dealt with */
+    bool has_failed;         /* an error was logged since the last look */
+    struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */
+    uint32_t pool_count;
+    int module_ref;          /* registry: the module zerg.runtime, and its functions serve and closed */
+    int serve_ref;
+    int closed_ref;
+    const void *park_value;     /* what a parked coroutine yields */
+    const void *canceled_value; /* what a cancelled one raises */
+    struct stall stall;
+    uint8_t scratch[8];      /* of zerg_conn_front() */
+};
+
+/* The reactor_app for engine_open(). */
+extern const struct reactor_app runtime_app;
+
+/* The runtime of the calling reactor thread, NULL on any other. */
+struct runtime *runtime_current(void);
+/* The same for a reactor, from the control thread (watchdog) while it runs. */
+struct runtime *runtime_of(const struct reactor *reactor);
+/* Makes one log entry of the error on top of co's stack, with a traceback of co. what: whose error it is. */
+void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what);

@@ -1,0 +1,209 @@
+/* See script_conn.h. */
+#include "script/script_conn.h"
+
+#include <lua.h>
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "base/assert.h"
+#include "core/conn.h"
+#include "core/listener.h"
+#include "core/reactor.h"
+#include "script/api.h"
+#include "script/runtime.h"
+#include "script/task.h"
+
+/* ---- starting ---- */
+
+/* runtime.serve(listener, conn, generation, slot, id): see lua/zerg/runtime.lua. */
+static int push_serve(struct runtime *runtime, lua_State *co, struct conn *conn)
+{
+    lua_rawgeti(co, LUA_REGISTRYINDEX, runtime->serve_ref);
+    lua_pushinteger(co, (lua_Integer)conn->listener->index + 1);
+    lua_pushlightuserdata(co, conn);
+    lua_pushnumber(co, conn->generation);
+    lua_pushnumber(co, conn->slot);
+    lua_pushnumber(co, (lua_Number)conn->id);
+    return 5;
+}
+
+static void on_open(struct conn *conn)
+{
+    struct runtime *runtime = conn->reactor->app_data;
+    struct script_conn *sc = slab_new(&runtime->conn_slab);
+    struct task *task = sc ? task_new(runtime, runtime->L) : NULL;
+
+    if (!task) {
+        if (sc)
+            slab_free(&runtime->conn_slab, sc);
+        conn_kill(conn, CLOSE_NO_MEMORY);
+        return;
+    }
+    *sc = (struct script_conn){.conn = conn, .runtime = runtime};
+    list_init(&sc->writers);
+    list_init(&sc->ended_link);
+    conn->owner = sc;
+    task->serves = sc;
+    task_pin(task, conn);
+    task_start(task, push_serve(runtime, task->co, conn));
+}
+
+/* ---- events ---- */
+
+static void announce_end(struct script_conn *sc)
+{
+    if (!sc->is_watched || sc->close_announced)
+        return;
+    sc->close_announced = true;
+    conn_pin(sc->conn);
+    list_add_tail(&sc->runtime->ended, &sc->ended_link);
+}
+
+static void wake_writers(struct script_conn *sc)
+{
+    struct list woken;
+    struct list *node;
+
+    list_init(&woken);
+    list_splice_tail(&woken, &sc->writers);
+    while ((node = list_pop(&woken)))
+        task_wake_later(CONTAINER_OF(node, struct task, link), ZERG_WAKE);
+}
+
+static void on_input(struct conn *conn)
+{
+    struct script_conn *sc = conn->owner;
+
+    if (conn->input_ended)
+        announce_end(sc);
+    if (sc->reader && (conn->in.bytes >= sc->wanted || conn_ended(conn)))
+        task_wake(sc->reader, ZERG_WAKE);
+}
+
+static void on_output(struct conn *conn)
+{
+    struct script_conn *sc = conn->owner;
+
+    if (!list_is_empty(&sc->writers) && (conn->out.staged == 0 || conn->out.staged <= conn->write_buffer_max))
+        wake_writers(sc);
+}
+
+static void on_read_timeout(struct conn *conn)
+{
+    struct script_conn *sc = conn->owner;
+
+    if (sc->reader)
+        task_wake(sc->reader, ZERG_WAKE_TIMEOUT);
+}
+
+static void on_end(struct conn *conn)
+{
+    struct script_conn *sc = conn->owner;
+
+    if (!sc)
+        return;
+    announce_end(sc);
+    if (sc->reader)
+        task_wake_later(sc->reader, ZERG_WAKE);
+    wake_writers(sc);
+}
+
+const struct conn_handler script_conn_handler = {
+    .on_open = on_open,
+    .on_input = on_input,
+    .on_output = on_output,
+    .on_read_timeout = on_read_timeout,
+    .on_end = on_end,
+};
+
+/* ---- for tasks and the API ---- */
+
+void script_conn_set_reader(struct script_conn *sc, struct task *task, uint32_t wanted)
+{
+    assert(!sc->reader);
+    sc->reader = task;
+    sc->wanted = wanted;
+    conn_await_input(sc->conn, wanted);
+}
+
+void script_conn_reader_left(struct script_conn *sc)
+{
+    sc->reader = NULL;
+    conn_stop_awaiting(sc->conn);
+}
+
+static void free_when_unused(struct script_conn *sc)
+{
+    struct conn *conn = sc->conn;
+
+    if (!sc->handler_ended || list_is_linked(&sc->ended_link))
+        return;
+    assert(!sc->reader && list_is_empty(&sc->writers) && conn_ended(conn));
+    conn->owner = NULL;
+    slab_free(&sc->runtime->conn_slab, sc);
+}
+
+void script_conn_handler_ended(struct script_conn *sc)
+{
+    sc->handler_ended = true;
+    conn_close(sc->conn, CLOSE_LOCAL);
+    input_end_borrow(&sc->conn->in);
+    free_when_unused(sc);
+}
+
+void script_conn_close(struct script_conn *sc, bool is_abort)
+{
+    sc->closed_by_script = true;
+    if (is_abort)
+        conn_kill(sc->conn, CLOSE_ABORTED);
+    else
+        conn_close(sc->conn, CLOSE_LOCAL);
+}
+
+bool script_conn_watch(struct script_conn *sc)
+{
+    if (conn_ended(sc->conn))
+        return false;
+    sc->is_watched = true;
+    return true;
+}
+
+/* runtime.closed(slot, generation): see lua/zerg/runtime.lua. */
+static void start_closed(struct runtime *runtime, struct conn *conn)
+{
+    struct task *task = task_new(runtime, runtime->L);
+
+    if (!task)
+        return;
+    task_pin(task, conn);
+    lua_rawgeti(task->co, LUA_REGISTRYINDEX, runtime->closed_ref);
+    lua_pushnumber(task->co, conn->slot);
+    lua_pushnumber(task->co, conn->generation);
+    task_start(task, 2);
+}
+
+void script_conn_announce_ends(struct runtime *runtime)
+{
+    struct list *node;
+
+    while ((node = list_pop(&runtime->ended))) {
+        struct script_conn *sc = CONTAINER_OF(node, struct script_conn, ended_link);
+        struct conn *conn = sc->conn;
+
+        free_when_unused(sc);
+        if (runtime->reactor->state != REACTOR_STOPPING)
+            start_closed(runtime, conn);
+        conn_unpin(conn);
+    }
+}
+
+const char *script_conn_describe(const struct script_conn *sc, char *out, size_t out_bytes)
+{
+    struct addr addr;
+    char text[ADDR_TEXT_MAX];
+
+    conn_remote(sc->conn, &addr);
+    snprintf(out, out_bytes, "conn %llu from %s on listener %s", (unsigned long long)sc->conn->id,
+             addr_format(&addr, text), sc->conn->listener->config->name);
+    return out;
+}

@@ -1,0 +1,167 @@
+/* See stall.h. */
+#include "script/stall.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "script/runtime.h"
+
+struct stall_trace {
+    uintptr_t begin;
+    uintptr_t end;
+    char place[STALL_PLACE_MAX];
+};
+
+static int stall_signal(void)
+{
+    return SIGRTMIN + 1;
+}
+
+/* ---- the interpreter: a hook ---- */
+
+/* The innermost frame of a script's own code, skipping zerg's modules and C. */
+static bool find_script_frame(lua_State *L, lua_Debug *frame)
+{
+    for (int level = 0; lua_getstack(L, level, frame); level++) {
+        lua_getinfo(L, "Sl", frame);
+        if (frame->currentline > 0 && strncmp(frame->source, "@zerg/", 6) != 0 && strcmp(frame->what, "C") != 0)
+            return true;
+    }
+    return false;
+}
+
+static void on_hook(lua_State *L, lua_Debug *record)
+{
+    struct runtime *runtime = runtime_current();
+    lua_Debug frame;
+
+    (void)record;
+    lua_sethook(L, NULL, 0, 0);
+    if (!runtime || !atomic_exchange(&runtime->stall.is_asked, false))
+        return;
+    if (!find_script_frame(L, &frame))
+        return;
+    pthread_mutex_lock(&runtime->stall.lock);
+    snprintf(runtime->stall.place, STALL_PLACE_MAX, "%s:%d", frame.source + (frame.source[0] == '@'),
+             frame.currentline);
+    pthread_mutex_unlock(&runtime->stall.lock);
+}
+
+/* ---- compiled code: the program counter ---- */
+
+static uintptr_t program_counter(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext.pc;
+#else
+    (void)context;
+    return 0;
+#endif
+}
+
+static void on_signal(int signal, siginfo_t *info, void *context)
+{
+    struct runtime *runtime = runtime_current();
+
+    (void)signal;
+    (void)info;
+    if (!runtime || !runtime->running)
+        return;
+    atomic_store(&runtime->stall.pc, program_counter(context));
+    /* Setting a hook is what LuaJIT allows in a signal handler; its own interpreter does so on SIGINT. */
+    lua_sethook(runtime->stall.L, on_hook, LUA_MASKCOUNT, 1);
+}
+
+int stall_install_signal(void)
+{
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+
+    sigemptyset(&action.sa_mask);
+    return sigaction(stall_signal(), &action, NULL) < 0 ? -errno : 0;
+}
+
+/* ---- traces ---- */
+
+void stall_init(struct stall *stall, lua_State *L)
+{
+    memset(stall, 0, sizeof(*stall));
+    pthread_mutex_init(&stall->lock, NULL);
+    stall->L = L;
+}
+
+void stall_deinit(struct stall *stall)
+{
+    free(stall->traces);
+    pthread_mutex_destroy(&stall->lock);
+}
+
+void stall_add_trace(struct stall *stall, uintptr_t address, uint32_t bytes, const char *place)
+{
+    struct stall_trace *trace;
+
+    pthread_mutex_lock(&stall->lock);
+    if (stall->trace_count == stall->trace_capacity) {
+        uint32_t capacity = stall->trace_capacity ? 2 * stall->trace_capacity : 64;
+        struct stall_trace *traces = realloc(stall->traces, capacity * sizeof(*traces));
+
+        if (!traces) /* only the watchdog's knowledge suffers */
+            goto done;
+        stall->traces = traces;
+        stall->trace_capacity = capacity;
+    }
+    trace = &stall->traces[stall->trace_count++];
+    trace->begin = address;
+    trace->end = address + bytes;
+    snprintf(trace->place, sizeof(trace->place), "%s", place);
+done:
+    pthread_mutex_unlock(&stall->lock);
+}
+
+void stall_forget_traces(struct stall *stall)
+{
+    pthread_mutex_lock(&stall->lock);
+    stall->trace_count = 0;
+    pthread_mutex_unlock(&stall->lock);
+}
+
+/* ---- the control thread ---- */
+
+void stall_ask(struct stall *stall, pthread_t thread)
+{
+    pthread_mutex_lock(&stall->lock);
+    stall->place[0] = '\0';
+    pthread_mutex_unlock(&stall->lock);
+    atomic_store(&stall->pc, 0);
+    atomic_store(&stall->is_asked, true);
+    pthread_kill(thread, stall_signal());
+}
+
+static const struct stall_trace *find_trace(const struct stall *stall, uintptr_t pc)
+{
+    for (uint32_t i = stall->trace_count; pc != 0 && i > 0; i--) { /* the newest first: code space is reused */
+        if (pc >= stall->traces[i - 1].begin && pc < stall->traces[i - 1].end)
+            return &stall->traces[i - 1];
+    }
+    return NULL;
+}
+
+bool stall_answer(struct stall *stall, char *place)
+{
+    const struct stall_trace *trace;
+
+    pthread_mutex_lock(&stall->lock);
+    place[0] = '\0';
+    if (stall->place[0] != '\0') {
+        memcpy(place, stall->place, STALL_PLACE_MAX);
+    } else if ((trace = find_trace(stall, atomic_load(&stall->pc)))) {
+        snprintf(place, STALL_PLACE_MAX, "%s", trace->place);
+    }
+    pthread_mutex_unlock(&stall->lock);
+    return place[0] != '\0';
+}

@@ -1,0 +1,45 @@
+/* Finding out where a handler is that never parks. The control thread notices that a reactor has been in one resume for too long,
+ * and asks here for the place: a signal to that thread sets a debug hook, which the interpreter honours at its next instruction,
+ * and takes the program counter, which in compiled code (where hooks do not run) is looked up among the traces that the JIT
+ * compiler reported. */
+#pragma once
+
+#include <lua.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+
+enum { STALL_PLACE_MAX = 256 };
+
+struct stall_trace;
+
+struct stall {
+    pthread_mutex_t lock;       /* traces and place: written by the reactor thread, read by the control thread */
+    struct stall_trace *traces; /* owned */
+    uint32_t trace_count;
+    uint32_t trace_capacity;
+    lua_State *L;               /* borrowed: the main state */
+    char place[STALL_PLACE_MAX]; /* what the hook found, "" when nothing yet */
+    _Atomic uintptr_t pc;       /* what the last signal found, 0: none yet */
+    _Atomic bool is_asked;      /* the hook is to answer */
+};
+
+/* Installs the signal handler; once, before any reactor starts. 0 or a negative errno. */
+MUST_CHECK int stall_install_signal(void);
+/* On the reactor thread: which runtime's code it runs. */
+void stall_init(struct stall *stall, lua_State *L);
+/* After lua_close(). */
+void stall_deinit(struct stall *stall);
+
+/* Reactor thread: machine code of a compiled trace, and "file:line" where it starts. */
+void stall_add_trace(struct stall *stall, uintptr_t address, uint32_t bytes, const char *place);
+void stall_forget_traces(struct stall *stall);
+
+/* Control thread: asks the thread where it is. */
+void stall_ask(struct stall *stall, pthread_t thread);
+/* Control thread, some milliseconds later: true and "file:line" in place (STALL_PLACE_MAX bytes) when it is known. Ask again
+ * otherwise. */
+bool stall_answer(struct stall *stall, char *place);
