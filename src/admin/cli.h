@@ -1,0 +1,26 @@
+/* The command line as a struct: which command, with what. Knows the names of commands and flags, those of coming versions
+ * included, and what each takes; does nothing itself but print help and what is wrong with the line. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/macros.h"
+
+enum cli_command { CLI_RUN, CLI_SCRIPT, CLI_CHECK, CLI_INIT, CLI_VERSION, CLI_HELP, CLI_COMMAND_COUNT };
+
+/* Strings are borrowed from argv. */
+struct cli {
+    enum cli_command command;
+    enum cli_command topic; /* of CLI_HELP: the command that is asked about, CLI_HELP: all of them */
+    const char *config;     /* -c, NULL: not given */
+    const char *script;     /* of CLI_SCRIPT */
+    const char *directory;  /* of CLI_INIT */
+    const char *log_level;  /* NULL: not given */
+    int reactors;           /* -1: not given, 0: one per CPU */
+    uint16_t port;          /* 0: not given */
+};
+
+/* Fills cli from the arguments. 0; or -EINVAL, after a message on stderr (exit status 2). */
+MUST_CHECK int cli_parse(struct cli *cli, int argc, char **argv);
+/* Prints the help of one command on stdout, or of all (CLI_HELP). */
+void cli_print_help(enum cli_command topic);

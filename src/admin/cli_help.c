@@ -1,0 +1,59 @@
+/* The text that `zerg --help` and `zerg COMMAND --help` print. */
+#include <stdio.h>
+
+#include "admin/cli.h"
+#include "base/assert.h"
+
+static const char *const help_texts[CLI_COMMAND_COUNT] = {
+    [CLI_HELP] = "zerg: a TCP server whose connections are handled by Lua scripts\n"
+                 "\n"
+                 "  zerg [run] [-c FILE]         serve a configuration in the foreground\n"
+                 "  zerg SCRIPT.lua [-p PORT]    serve one handler script, without a configuration\n"
+                 "  zerg check [-c FILE]         say what is wrong with a configuration and its scripts\n"
+                 "  zerg init [DIR]              write a first configuration and handler\n"
+                 "  zerg version                 version, libraries, and the kernel features in use\n"
+                 "  zerg help [COMMAND]          this text, or that of one command\n"
+                 "\n"
+                 "  -c, --config FILE     configuration; ./zerg.lua, then /etc/zerg/zerg.lua by default\n"
+                 "  -p, --port PORT       port of SCRIPT.lua; 8080 by default\n"
+                 "      --reactors N      reactor threads, in place of what the configuration says; 0: one per CPU\n"
+                 "      --log-level L     debug, info, warn or error, in place of what the configuration says\n"
+                 "  -t, --check           the same as `zerg check`\n"
+                 "  -V, --version         the same as `zerg version`\n"
+                 "  -h, --help            help, for each command too\n",
+    [CLI_RUN] = "zerg [run] [-c FILE] [--reactors N] [--log-level L]\n"
+                "\n"
+                "Serves a configuration in the foreground. TERM and QUIT let connections finish for as long as\n"
+                "drain_timeout says, INT stops at once, USR1 opens the log file anew.\n"
+                "\n"
+                "  -c, --config FILE     configuration; ./zerg.lua, then /etc/zerg/zerg.lua by default\n"
+                "      --reactors N      reactor threads, in place of what the configuration says; 0: one per CPU\n"
+                "      --log-level L     debug, info, warn or error, in place of what the configuration says\n",
+    [CLI_SCRIPT] = "zerg SCRIPT.lua [-p PORT] [--reactors N] [--log-level L]\n"
+                   "\n"
+                   "Serves one handler script on all addresses of this machine. The script returns a function that gets\n"
+                   "the connection, or a table with that function as `serve`.\n"
+                   "\n"
+                   "  -p, --port PORT       8080 by default\n"
+                   "      --reactors N      reactor threads; one per CPU by default\n"
+                   "      --log-level L     debug, info, warn or error\n",
+    [CLI_CHECK] = "zerg check [-c FILE]\n"
+                  "\n"
+                  "Loads a configuration and compiles the scripts it names, and changes nothing. Every problem is a line\n"
+                  "`file:line: key: what is wrong`, and the exit status is 1; without one it is 0.\n"
+                  "\n"
+                  "  -c, --config FILE     configuration; ./zerg.lua, then /etc/zerg/zerg.lua by default\n",
+    [CLI_INIT] = "zerg init [DIR]\n"
+                 "\n"
+                 "Writes a commented zerg.lua and handlers/hello.lua into DIR (here, by default). Overwrites nothing.\n",
+    [CLI_VERSION] = "zerg version\n"
+                    "\n"
+                    "Says the version, that of liburing, LuaJIT and the kernel, and which kernel features are in use on\n"
+                    "this machine, or why zerg cannot run on it.\n",
+};
+
+void cli_print_help(enum cli_command topic)
+{
+    assert(topic < CLI_COMMAND_COUNT);
+    fputs(help_texts[topic], stdout);
+}

@@ -1,0 +1,71 @@
+/* See privileges.h. */
+#include "admin/privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "core/config.h"
+
+static int become(const char *user, uid_t uid, gid_t gid)
+{
+    if (initgroups(user, gid) < 0 || setgid(gid) < 0 || setuid(uid) < 0) {
+        log_error("cannot become user %s: %s", user, strerror(errno));
+        return -errno;
+    }
+    log_info("running as user %s (uid %u, gid %u)", user, (unsigned)uid, (unsigned)gid);
+    return 0;
+}
+
+static int change_group(const char *name, gid_t *gid)
+{
+    const struct group *group = getgrnam(name);
+
+    if (!group) {
+        log_error("group: there is no group \"%s\" on this system", name);
+        return -EINVAL;
+    }
+    *gid = group->gr_gid;
+    return 0;
+}
+
+int privileges_drop(const struct config *config)
+{
+    const struct passwd *user;
+    gid_t gid;
+    int rc;
+
+    if (!config->user)
+        return 0;
+    user = getpwnam(config->user);
+    if (!user) {
+        log_error("user: there is no user \"%s\" on this system", config->user);
+        return -EINVAL;
+    }
+    gid = user->pw_gid;
+    rc = config->group ? change_group(config->group, &gid) : 0;
+    if (rc < 0)
+        return rc;
+    if (geteuid() != 0) {
+        if (geteuid() == user->pw_uid)
+            return 0;
+        log_error("user: only root can change to user \"%s\": start zerg as root, or remove `user`", config->user);
+        return -EPERM;
+    }
+    return become(config->user, user->pw_uid, gid);
+}
+
+void privileges_raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        log_warn("cannot raise the limit of open files: %s", strerror(errno));
+}

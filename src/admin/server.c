@@ -1,0 +1,193 @@
+/* See server.h. */
+#include "admin/server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "admin/privileges.h"
+#include "admin/watchdog.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/config.h"
+#include "core/engine.h"
+#include "script/runtime.h"
+#include "script/stall.h"
+
+struct server {
+    const struct config *config;
+    struct engine engine;
+    struct watchdog watchdog;
+    int signal_fd;
+    bool is_draining;
+    bool is_stopping;
+    uint64_t drain_until_ms;
+};
+
+/* Signals arrive as readable bytes, so that nothing runs inside a handler. Before any thread, which inherit the mask. */
+static int open_signals(struct server *server)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGQUIT);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    signal(SIGPIPE, SIG_IGN);
+    server->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return server->signal_fd < 0 ? -errno : stall_install_signal();
+}
+
+/* ---- ending ---- */
+
+static void begin_drain(struct server *server, const char *signal_name)
+{
+    if (server->is_draining || server->is_stopping)
+        return;
+    server->is_draining = true;
+    server->drain_until_ms = clock_now_ms() + server->config->drain_timeout_ms;
+    log_info("%s: no more connections are accepted, %u may finish within %.1f s", signal_name,
+             engine_open_connections(&server->engine), (double)server->config->drain_timeout_ms / 1000);
+    engine_drain(&server->engine);
+}
+
+static void begin_stop(struct server *server, const char *why)
+{
+    if (server->is_stopping)
+        return;
+    server->is_stopping = true;
+    log_info("%s: %u connections are cut", why, engine_open_connections(&server->engine));
+    engine_stop(&server->engine);
+}
+
+static void reopen_log(void)
+{
+    int rc = log_reopen();
+
+    if (rc < 0)
+        log_error("USR1: cannot reopen the log file: %s", strerror(-rc));
+    else
+        log_info("USR1: log file reopened");
+}
+
+static void on_signal(struct server *server, int number)
+{
+    switch (number) {
+    case SIGTERM:
+        begin_drain(server, "TERM");
+        break;
+    case SIGQUIT:
+        begin_drain(server, "QUIT");
+        break;
+    case SIGINT:
+        begin_stop(server, "INT");
+        break;
+    case SIGUSR1:
+        reopen_log();
+        break;
+    default:
+        log_warn("HUP: reloading is not available in this version");
+    }
+}
+
+/* ---- the loop ---- */
+
+static void read_signals(struct server *server)
+{
+    struct signalfd_siginfo info;
+
+    while (read(server->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        on_signal(server, (int)info.ssi_signo);
+}
+
+static void clear_eventfd(int fd)
+{
+    uint64_t count;
+
+    while (read(fd, &count, sizeof(count)) > 0)
+        continue;
+}
+
+/* Milliseconds until the control thread has something to do by itself, -1: nothing. */
+static int next_timeout(struct server *server)
+{
+    uint64_t now_ms = clock_now_ms();
+    int timeout = watchdog_look(&server->watchdog, now_ms);
+    uint64_t left;
+
+    if (!server->is_draining || server->is_stopping)
+        return timeout;
+    left = server->drain_until_ms > now_ms ? server->drain_until_ms - now_ms : 0;
+    if (left == 0) {
+        begin_stop(server, "drain_timeout has passed");
+        return timeout;
+    }
+    return timeout >= 0 && (uint64_t)timeout < left ? timeout : (int)left;
+}
+
+static int serve(struct server *server)
+{
+    struct pollfd fds[] = {
+        {.fd = server->signal_fd, .events = POLLIN},
+        {.fd = server->engine.control_eventfd, .events = POLLIN},
+    };
+
+    while (!engine_has_ended(&server->engine)) {
+        if (poll(fds, COUNT_OF(fds), next_timeout(server)) < 0 && errno != EINTR) {
+            log_error("poll: %s", strerror(errno));
+            begin_stop(server, "the control thread failed");
+            return 1;
+        }
+        clear_eventfd(server->engine.control_eventfd);
+        read_signals(server);
+    }
+    return server->is_draining || server->is_stopping ? 0 : 1;
+}
+
+static int start(struct server *server)
+{
+    int rc = engine_open(&server->engine, server->config, &runtime_app);
+
+    if (rc == 0)
+        rc = privileges_drop(server->config);
+    if (rc == 0)
+        rc = watchdog_init(&server->watchdog, &server->engine, server->config->script_stall_ms);
+    if (rc == 0)
+        rc = engine_start(&server->engine);
+    return rc;
+}
+
+int server_run(const struct config *config)
+{
+    struct server server = {.config = config, .signal_fd = -1};
+    int status = 1;
+    int rc = log_open(config->log.file, config->log.level, config->log.format);
+
+    if (rc < 0) {
+        log_error("log.file: cannot open %s: %s", config->log.file, strerror(-rc));
+        return 1;
+    }
+    privileges_raise_file_limit();
+    rc = open_signals(&server);
+    if (rc < 0)
+        log_error("cannot set up signals: %s", strerror(-rc));
+    else if (start(&server) == 0) {
+        log_info("zerg %s is ready, %u reactor%s", ZERG_VERSION, config->reactors, config->reactors == 1 ? "" : "s");
+        status = serve(&server);
+    }
+    engine_close(&server.engine);
+    watchdog_deinit(&server.watchdog);
+    if (server.signal_fd >= 0)
+        close(server.signal_fd);
+    log_info("zerg has stopped");
+    log_close();
+    return status;
+}

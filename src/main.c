@@ -1,0 +1,140 @@
+/* The commands of the program: load what the command line names, then hand over to admin/server.c. Exit status 0: done,
+ * 1: it could not be done, 2: the command line is wrong. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/cli.h"
+#include "admin/server.h"
+#include "admin/version.h"
+#include "base/assert.h"
+#include "script/config.h"
+#include "script/starter.h"
+
+enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
+enum { LINE_BYTES = 2048 };
+
+static const char *const default_configs[] = {"zerg.lua", "/etc/zerg/zerg.lua"};
+
+/* The configuration to use; NULL, after a message, when none was given and none is in its usual places. */
+static const char *find_config(const struct cli *cli)
+{
+    if (cli->config)
+        return cli->config;
+    for (size_t i = 0; i < COUNT_OF(default_configs); i++) {
+        if (access(default_configs[i], F_OK) == 0)
+            return default_configs[i];
+    }
+    fprintf(stderr, "zerg: there is no configuration: neither ./%s nor %s exists.\n"
+                    "Name one with -c FILE, let `zerg init` write a first one, or serve a script: `zerg SCRIPT.lua`.\n",
+            default_configs[0], default_configs[1]);
+    return NULL;
+}
+
+static void print_problem(void *context, const struct config_problem *problem)
+{
+    char line[LINE_BYTES];
+
+    (void)context;
+    fprintf(stderr, "%s\n", config_problem_format(problem, line, sizeof(line)));
+}
+
+/* The configuration of the command line; NULL after messages. */
+static struct config *load(const struct cli *cli)
+{
+    struct config_request request = {
+        .script = cli->script,
+        .port = cli->port,
+        .reactors = cli->reactors,
+        .log_level = cli->log_level,
+        .run_scripts = cli->command == CLI_CHECK,
+        .on_problem = print_problem,
+    };
+    struct config *config;
+
+    if (!cli->script) {
+        request.path = find_config(cli);
+        if (!request.path)
+            return NULL;
+    }
+    if (config_load(&request, &config) == -ENOMEM)
+        fputs("zerg: not enough memory to load the configuration\n", stderr);
+    return config;
+}
+
+static int serve(const struct cli *cli)
+{
+    struct config *config = load(cli);
+    int status;
+
+    if (!config)
+        return STATUS_FAILED;
+    status = server_run(config);
+    config_free(config);
+    return status;
+}
+
+static int check(const struct cli *cli)
+{
+    struct config *config = load(cli);
+
+    if (!config)
+        return STATUS_FAILED;
+    printf("%s is fine: %u listener%s, %u reactor%s\n", config->path, config->listener_count,
+           config->listener_count == 1 ? "" : "s", config->reactors, config->reactors == 1 ? "" : "s");
+    config_free(config);
+    return STATUS_OK;
+}
+
+static void print_written(const char *path)
+{
+    printf("wrote %s\n", path);
+}
+
+static int init(const struct cli *cli)
+{
+    char message[LINE_BYTES];
+
+    if (starter_write(cli->directory, print_written, message, sizeof(message)) < 0) {
+        fprintf(stderr, "zerg: %s\n", message);
+        return STATUS_FAILED;
+    }
+    if (strcmp(cli->directory, ".") == 0)
+        puts("Now `zerg run` serves it.");
+    else
+        printf("Now `zerg run -c %s/zerg.lua` serves it.\n", cli->directory);
+    return STATUS_OK;
+}
+
+static int run_command(const struct cli *cli)
+{
+    switch (cli->command) {
+    case CLI_RUN:
+    case CLI_SCRIPT:
+        return serve(cli);
+    case CLI_CHECK:
+        return check(cli);
+    case CLI_INIT:
+        return init(cli);
+    case CLI_VERSION:
+        version_print();
+        return STATUS_OK;
+    case CLI_HELP:
+        cli_print_help(cli->topic);
+        return STATUS_OK;
+    case CLI_COMMAND_COUNT:
+        break;
+    }
+    return STATUS_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli;
+
+    if (cli_parse(&cli, argc, argv) < 0)
+        return STATUS_USAGE;
+    return run_command(&cli);
+}
