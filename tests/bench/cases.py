@@ -1,0 +1,265 @@
+"""The cases: which servers, which load, which target (targets of the design are ratios to a peer in one run)."""
+
+import contextlib
+import re
+import shutil
+import sys
+
+import measure
+from measure import BENCH_DIR, ROOT, Load, RedisLoad, Server
+
+IDLE_CONNECTIONS = 10000
+IDLE_SYSCALL_CONNECTIONS = 100
+IDLE_SECONDS = 5
+QUICK_DIVISOR = 2
+
+ZERG_CONFIG = """return {
+  reactors = 1,
+  pin_cpus = false,
+  accept = "%(accept)s",
+  reactor = { incremental = %(incremental)s },
+  listeners = { { address = "127.0.0.1", port = {port}, handler = "%(handler)s" } },
+  lua_path = "%(directory)s/?.lua",
+  log = { level = "warn", file = "stderr" },
+}
+"""
+
+# name: (options of load, requests in a slice, target)
+ECHO_CASES = {
+    "echo-64x64": (["--connections", "64"], 30000, 1.05),
+    "echo-64x256": (["--connections", "256"], 30000, 1.05),
+    "echo-pipelined": (["--connections", "64", "--pipeline", "16"], 400000, 1.3),
+}
+CONNECT_OPTIONS = ["--connections", "64", "--new-connections", "--sources", "16"]
+CONNECT_REQUESTS = 2000
+# name: (pipeline, requests of each of redis-benchmark's four tests in a slice, target)
+KV_CASES = {"kv-p1": (1, 10000, 0.97), "kv-p16": (16, 100000, 0.85)}
+IDLE_KB_MAX = 2.5
+START_MB_MAX = 16
+DATA_THREAD = re.compile(r"(zerg-r\d+|zerg-acceptor)/")  # as they name themselves
+
+
+class Bench:
+    """Options of the run, the programs it uses, and the rows it collects."""
+
+    def __init__(self, options):
+        self.options = options
+        self.programs = measure.build(options.build_dir)
+        self.rows = []
+
+    def say(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+    def scaled(self, requests):
+        return requests // QUICK_DIVISOR if self.options.quick else requests
+
+    # Servers.
+
+    def floor(self, name="floor", incremental=None, extra_ns=0):
+        if incremental is None:
+            incremental = self.options.floor == "incremental"
+        command = [self.programs["floor"], "--port", "{port}", "--extra-ns", extra_ns]
+        command += ["--incremental"] if incremental else []
+        return Server(name, command, cpu=self.options.server_cpu)
+
+    def zerg(self, handler, accept=None):
+        config = ZERG_CONFIG % {
+            "accept": accept or self.options.accept[0],
+            "incremental": self.options.incremental,
+            "handler": handler,
+            "directory": handler.parent,
+        }
+        command = [self.options.zerg, "run", "-c", "{dir}/zerg.lua"]
+        return Server("zerg", command, files={"zerg.lua": config}, cpu=self.options.server_cpu)
+
+    def redis(self, name="redis"):
+        command = ["redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        return Server(name, command, cpu=self.options.server_cpu)
+
+    # Loads.
+
+    def load(self, server, options):
+        return Load(self.programs["load"], server, options, cpu=self.options.load_cpu)
+
+    # Comparing.
+
+    def compare(self, case, subject, peer, make_load, target, kind="work"):
+        """Compares two servers under the same load, adds and returns a row."""
+        unit = "us/conn" if kind == "connections" else "us/req"
+
+        def report(number, one, other, ratio):
+            self.say(
+                f"  {case} round {number}/{self.options.rounds}: {subject.name} {one['us']:.3f} {peer.name} "
+                f"{other['us']:.3f} {unit}, ratio {ratio:.3f}"
+            )
+
+        @contextlib.contextmanager
+        def started():
+            with subject, peer, make_load(subject) as subject_load, make_load(peer) as peer_load:
+                yield subject_load, peer_load
+
+        result = measure.compare(started, self.options.rounds, report)
+        one, other = result["subject"], result["peer"]
+        return self.add_row(
+            case=case,
+            subject=subject.name,
+            peer=peer.name,
+            unit=unit,
+            value=one["us"],
+            peer_value=other["us"],
+            ratio=result["ratio"],
+            ratios=result["ratios"],
+            round_ratios=result["round_ratios"],
+            target=target,
+            reached=None if target is None else result["ratio"] <= target,
+            p99_us=one["p99_us"],
+            peer_p99_us=other["p99_us"],
+            rate=one["rate"],
+            peer_rate=other["rate"],
+        )
+
+    def add_row(self, **row):
+        self.rows.append(row)
+        return row
+
+
+def echo_case(bench, name, subject, peer, target=None):
+    """One of ECHO_CASES between two servers."""
+    options, requests, usual_target = ECHO_CASES[name]
+    options = [*options, "--requests", str(bench.scaled(requests))]
+    return bench.compare(name, subject, peer, lambda server: bench.load(server, options), target or usual_target)
+
+
+def accept_modes(bench, name):
+    """(case name, accept mode) for each mode asked for; the name says the mode when there are two."""
+    modes = bench.options.accept
+    return [(name if len(modes) == 1 else f"{name} {mode}", mode) for mode in modes]
+
+
+def run_echo(bench, name):
+    options, requests, target = ECHO_CASES[name]
+    options = [*options, "--requests", str(bench.scaled(requests))]
+    for label, mode in accept_modes(bench, name):
+        zerg = bench.zerg(bench.options.handler, mode)
+        bench.compare(label, zerg, bench.floor(), lambda server: bench.load(server, options), target)
+
+
+def run_connect(bench, name):
+    options = [*CONNECT_OPTIONS, "--requests", str(bench.scaled(CONNECT_REQUESTS))]
+    for label, mode in accept_modes(bench, name):
+        zerg = bench.zerg(bench.options.handler, mode)
+        bench.compare(label, zerg, bench.floor(), lambda server: bench.load(server, options), None, "connections")
+
+
+def run_kv(bench, name):
+    pipeline, requests, target = KV_CASES[name]
+    need("redis-server", "redis-benchmark")
+
+    def make_load(server):
+        return RedisLoad(server, bench.scaled(requests), pipeline, cpu=bench.options.load_cpu)
+
+    zerg = bench.zerg(ROOT / "examples" / "kv.lua")
+    bench.compare(name, zerg, bench.redis(), make_load, target)
+
+
+def idle_memory(bench, server):
+    """KiB resident at start, and growth for each of many idle connections that made one exchange."""
+    with server:
+        start = measure.memory_kb(server.pid)
+        with bench.load(server, ["--connections", "1", "--requests", "1"]) as load:
+            load.run()  # what the first connection ever touches is not a cost of each
+        before = measure.memory_kb(server.pid)
+        options = ["--connections", str(IDLE_CONNECTIONS), "--requests", str(IDLE_CONNECTIONS), "--sources", "4"]
+        with bench.load(server, options) as load:
+            after = measure.memory_kb(server.pid)
+            load.run()  # all of them are still alive and answer
+    return {
+        "start_mb": start["rss"] / 1024,
+        "start_pss_mb": start["pss"] / 1024,
+        "conn_kb": (after["rss"] - before["rss"]) / IDLE_CONNECTIONS,
+        "conn_pss_kb": (after["pss"] - before["pss"]) / IDLE_CONNECTIONS,
+    }
+
+
+def run_idle_memory(bench, name):
+    zerg = idle_memory(bench, bench.zerg(bench.options.handler))
+    floor = idle_memory(bench, bench.floor())
+    bench.say(f"  {name}: PSS: at start {zerg['start_pss_mb']:.1f} MB, each connection {zerg['conn_pss_kb']:.2f} KB")
+    for case, key, unit, target in (
+        ("idle-memory", "conn_kb", "KB/conn", IDLE_KB_MAX),
+        ("start-memory", "start_mb", "MB", START_MB_MAX),
+    ):
+        bench.add_row(
+            case=case,
+            subject="zerg",
+            peer="floor",
+            unit=unit,
+            value=zerg[key],
+            peer_value=floor[key],
+            ratio=None,
+            target=target,
+            reached=zerg[key] <= target,
+            detail=zerg,
+        )
+
+
+def idle_calls(bench, server):
+    """System calls of each thread of a server that holds some idle connections."""
+    need("strace")
+    connections = str(IDLE_SYSCALL_CONNECTIONS)
+    with server, bench.load(server, ["--connections", connections, "--requests", connections]) as load:
+        counts = measure.idle_syscalls(server.pid, IDLE_SECONDS)
+        load.run()  # the connections were alive
+    return counts
+
+
+def run_idle_syscalls(bench, name):
+    """Calls of reactors and acceptor count; those of the other threads are shown."""
+    for label, mode in accept_modes(bench, name):
+        counts = idle_calls(bench, bench.zerg(bench.options.handler, mode))
+        if not any(DATA_THREAD.match(thread) for thread in counts):
+            raise measure.BenchError(f"no thread is named like a reactor: {', '.join(counts)}")
+        shown = ", ".join(f"{thread} {count}" for thread, count in sorted(counts.items()))
+        bench.say(f"  {label}: calls in {IDLE_SECONDS} s by thread: {shown}")
+        total = sum(count for thread, count in counts.items() if DATA_THREAD.match(thread))
+        bench.add_row(
+            case=label,
+            subject="zerg",
+            peer=None,
+            unit="calls",
+            value=total,
+            peer_value=None,
+            ratio=None,
+            target=0,
+            reached=total == 0,
+            detail=counts,
+        )
+
+
+def need(*programs):
+    """Says which package is missing before anything is measured."""
+    packages = {"redis-server": "redis-server", "redis-benchmark": "redis-tools", "strace": "strace"}
+    for program in programs:
+        if shutil.which(program) is None:
+            raise measure.BenchError(f"{program} is not installed (package {packages[program]})")
+
+
+CASES = {
+    **dict.fromkeys(ECHO_CASES, run_echo),
+    "connect": run_connect,
+    **dict.fromkeys(KV_CASES, run_kv),
+    "idle-memory": run_idle_memory,
+    "idle-syscalls": run_idle_syscalls,
+}
+
+
+
+def select(words):
+    """The cases that the words name, whole or by their beginning ("echo", "kv"), in the order of CASES."""
+    unknown = [word for word in words if not any(name.startswith(word) for name in CASES)]
+    if unknown:
+        raise measure.BenchError(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
+    return [name for name in CASES if not words or name.startswith(tuple(words))]
+
+
+DEFAULT_HANDLER = BENCH_DIR / "echo.lua"

@@ -1,0 +1,95 @@
+"""Fixtures of the integration tests.
+
+Tests that ask for `engine` run once for every way the engine can be set up: plain or incremental buffer rings, one
+or two reactors, acceptor or reuseport, and on the default engine with LuaJIT's compiler off and with everything
+compiled at once. ZERG_MATRIX=quick leaves three of these.
+
+Markers: `heavy` (long or measuring: not for sanitizer builds), `sanitize` (all the others, set here), `threads` (more
+than one reactor: what the thread sanitizer should see).
+"""
+
+import os
+import signal
+
+import pytest
+
+from harness import PROGRAM, Factory
+from peer import SCALE
+
+TEST_SECONDS_MAX = 60
+
+JIT_OFF = "jit.off() "
+JIT_HOT = 'require("jit.opt").start("hotloop=1", "hotexit=1") '
+
+
+def engines():
+    params = []
+    for incremental in (False, True):
+        for reactors in (1, 2):
+            for accept in ("acceptor", "reuseport"):
+                name = f"{'incremental' if incremental else 'plain'}-{reactors}-{accept}"
+                value = {"reactor": {"incremental": incremental}, "reactors": reactors, "accept": accept}
+                params.append(pytest.param(value, id=name, marks=[pytest.mark.threads] if reactors > 1 else []))
+    params.append(pytest.param({"jit": JIT_OFF}, id="jit_off"))
+    params.append(pytest.param({"jit": JIT_HOT}, id="jit_hot"))
+    if os.environ.get("ZERG_MATRIX", "full") == "quick":
+        return [param for param in params if param.id in ("plain-1-acceptor", "incremental-2-reuseport", "jit_hot")]
+    return params
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "heavy: long or measuring; not for sanitizer builds")
+    config.addinivalue_line("markers", "sanitize: fit for a build with sanitizers (set by conftest.py)")
+    config.addinivalue_line("markers", "threads: more than one reactor")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not item.get_closest_marker("heavy"):
+            item.add_marker(pytest.mark.sanitize)
+
+
+def pytest_sessionstart():
+    if not PROGRAM.exists():
+        pytest.exit(f"{PROGRAM} is missing: run `make` first, or set ZERG", returncode=2)
+
+
+@pytest.fixture(params=engines())
+def engine(request):
+    """One way to set up the engine; the servers that `zerg` starts use it."""
+    return request.param
+
+
+@pytest.fixture
+def zerg(request):
+    """Starts servers (see harness.Factory); ends them with the test and checks what they leave."""
+    engine = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
+    factory = Factory(engine)
+    request.node.zerg_factory = factory
+    yield factory
+    factory.stop_all()
+
+
+@pytest.fixture(autouse=True)
+def bounded(request):
+    """No test hangs: it fails after a minute (more on slow builds)."""
+
+    def on_alarm(*_):
+        raise TimeoutError(f"{request.node.name} took more than {TEST_SECONDS_MAX * SCALE:g} s")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(int(TEST_SECONDS_MAX * SCALE))
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A failure shows the server's log and where its files are."""
+    outcome = yield
+    report = outcome.get_result()
+    factory = getattr(item, "zerg_factory", None)
+    if report.failed and factory:
+        for server in factory.servers:
+            report.sections.append((f"zerg {server.path} ({report.when})", server.log.text()[-20000:]))

@@ -1,0 +1,347 @@
+-- What zerg.lua may say, and what is said when it says something else.
+
+local check = require "zerg.config.check"
+local schema = require "zerg.config.schema"
+
+local function handler() end
+
+---@return table|nil normalised, table problems
+local function run(raw, context)
+  context = context or {}
+  context.file, context.directory = "zerg.lua", context.directory or "."
+  return check.check(raw, context)
+end
+
+---Checks a configuration that is right but for what is given; problems as "key: message".
+local function problems_of(raw, context)
+  raw.listeners = raw.listeners or { { port = 7000, handler = handler } }
+  local texts = {}
+  for index, problem in ipairs(select(2, run(raw, context))) do
+    texts[index] = ("%s: %s"):format(problem.key, problem.message)
+  end
+  return texts
+end
+
+---The same for one listener.
+local function listener_problems(listener)
+  if listener.handler == nil then
+    listener.handler = handler
+  end
+  return problems_of { listeners = { listener } }
+end
+
+describe("zerg.config.check", function()
+  it("fills in every default", function()
+    local config = assert(run { listeners = { { port = 7000, handler = handler } } })
+    assert.same({
+      reactors = 0, accept = "acceptor", pin_cpus = true,
+      acceptor = { ring_entries = 256, backlog = 65535, ip_version = "dual" },
+      reactor = {
+        ring_entries = 8192, recv_buffer_size = "auto", buffer_ring_entries = "auto",
+          incremental = "auto",
+        batch_cqes = 4096, cq_timeout = 0, max_connections = 65536, sqpoll = false, sq_cpu = -1,
+          sq_idle = 0.1,
+      },
+      lua_path = "", script_memory_max = 256 * 2 ^ 20, script_stall = 1, drain_timeout = 30,
+      log = { level = "info", file = "stderr", format = "text" },
+    }, (function()
+      local rest = {}
+      for key, value in pairs(config) do
+        rest[key] = key ~= "listeners" and value or nil
+      end
+      return rest
+    end)())
+    local listener = config.listeners[1]
+    assert.matches("config_check_spec%.lua:%d+ %(function%)$", listener.handler_label)
+    listener.handler_label = nil
+    assert.same({
+      name = "*:7000", port = 7000, handler = handler, protocol = "tcp", backlog = 65535,
+        ip_version = "dual",
+      max_connections = 0, write_buffer_max = 262144, timeouts = { read = 0, write = 60, idle = 0 },
+      tcp = { nodelay = true, keepalive = false, fastopen = 0, user_timeout = 0 },
+    }, listener)
+  end)
+
+  it("has a default inside the range of every key", function()
+    schema.each(function(name, field)
+      assert.is_true(field.later ~= nil or field.doc ~= nil, name)
+      if type(field.default) == "number" then
+        assert.is_true(field.default >= field.min and field.default <= field.max, name)
+      end
+    end)
+  end)
+
+  it("normalises sizes, times and modes", function()
+    local config = assert(run {
+      script_memory_max = "64m", drain_timeout = "2m",
+        reactor = { recv_buffer_size = "16k", sq_idle = "5ms" },
+      listeners = { { path = "/tmp/x.sock", mode = "0660", handler = handler,
+        write_buffer_max = "1m",
+        timeouts = { read = "500ms", idle = 90 } } },
+    })
+    assert.equal(64 * 2 ^ 20, config.script_memory_max)
+    assert.equal(120, config.drain_timeout)
+    assert.equal(16384, config.reactor.recv_buffer_size)
+    assert.equal(0.005, config.reactor.sq_idle)
+    assert.equal(432, config.listeners[1].mode)
+    assert.equal(2 ^ 20, config.listeners[1].write_buffer_max)
+    assert.same({ read = 0.5, write = 60, idle = 90 }, config.listeners[1].timeouts)
+  end)
+
+  it("takes both ends of a range and nothing past them", function()
+    for _, port in ipairs { 1, 65535 } do
+      assert.same({}, listener_problems { port = port })
+    end
+    for _, port in ipairs { 0, 65536, -1 } do
+      assert.same({ ("listeners[1].port: expected a number from 1 to 65535, got %d"):format(port) },
+        listener_problems { port = port })
+    end
+    assert.same({}, problems_of { reactors = 256 })
+    assert.same({ "reactors: expected a number from 0 to 256, got 257" },
+      problems_of { reactors = 257 })
+    assert.same({ "reactor.max_connections: expected a number from 1 to 1048576, got 0" },
+      problems_of { reactor = { max_connections = 0 } })
+  end)
+
+  it("names the key by its full path and shows what it got", function()
+    assert.same({ 'listeners[2].port: expected a number from 1 to 65535, got "80a"' }, problems_of {
+      listeners = { { port = 1, handler = handler }, { port = "80a", handler = handler } } })
+    assert.same({ "reactors: expected a whole number, got 1.5" }, problems_of { reactors = 1.5 })
+    assert.same({ "pin_cpus: expected true or false, got 1" }, problems_of { pin_cpus = 1 })
+    assert.same({ 'accept: expected "acceptor" or "reuseport", got "accepter"' },
+      problems_of { accept = "accepter" })
+    assert.same({ 'acceptor.ip_version: expected "dual", "v4" or "v6", got 4' },
+      problems_of { acceptor = { ip_version = 4 } })
+    assert.same({ "log: expected a table, got true" }, problems_of { log = true })
+    assert.same({ 'log.file: expected "stderr", "stdout" or a path, got ""' },
+      problems_of { log = { file = "" } })
+    assert.same({ 'drain_timeout: expected a time from 0 to "7d", got "soon"' },
+      problems_of { drain_timeout = "soon" })
+    assert.same({ 'script_memory_max: expected a size from "1m" to "1024g", got "1k"' },
+      problems_of { script_memory_max = "1k" })
+    assert.same({ 'listeners[1].timeouts.read: expected a time from 0 to "7d", got -1' },
+      listener_problems { port = 1, timeouts = { read = -1 } })
+  end)
+
+  it("wants powers of two where the kernel does", function()
+    local got = 'reactor.recv_buffer_size: expected "auto" or a power of two from "1k" to "1m", '
+      .. "got %s"
+    assert.same({ got:format("5000") }, problems_of { reactor = { recv_buffer_size = 5000 } })
+    assert.same({ got:format('"512"') }, problems_of { reactor = { recv_buffer_size = "512" } })
+    assert.same({ "reactor.buffer_ring_entries: "
+      .. 'expected "auto" or a power of two from 1 to 32768, got 100' },
+      problems_of { reactor = { buffer_ring_entries = 100 } })
+    assert.same({}, problems_of { reactor = { buffer_ring_entries = 4, recv_buffer_size = "1m" } })
+  end)
+
+  it("takes auto only where it stands for something", function()
+    assert.same({}, problems_of { reactor = { incremental = "auto", recv_buffer_size = "auto" } })
+    assert.same({}, problems_of { reactor = { incremental = false } })
+    assert.same({ 'reactor.incremental: expected "auto", true or false, got "yes"' },
+      problems_of { reactor = { incremental = "yes" } })
+    assert.same({ 'reactors: expected a number from 0 to 256, got "auto"' },
+      problems_of { reactors = "auto" })
+  end)
+
+  it("reports unknown keys with the nearest known one", function()
+    assert.same({ "acceptor.backlogs: unknown key: did you mean `backlog`?",
+      "listeners[1].hanlder: unknown key: did you mean `handler`?",
+      "listeners[1].timeouts.reed: unknown key: did you mean `read`?",
+      "reactros: unknown key: did you mean `reactors`?" }, problems_of {
+      reactros = 1, acceptor = { backlogs = 1 },
+      listeners = { { port = 1, handler = handler, hanlder = 1, timeouts = { reed = 1 } } },
+    })
+    assert.same({ "colour: unknown key" }, problems_of { colour = "red" })
+    assert.same({ "[1]: unknown key" }, problems_of { "red" })
+  end)
+
+  it("says where a key belongs that stands in the wrong table", function()
+    assert.same({ "batch_cqes: unknown key: did you mean `reactor.batch_cqes`?",
+      "nodelay: unknown key: did you mean `listeners[].tcp.nodelay`?" },
+      problems_of { batch_cqes = 1, nodelay = true })
+  end)
+
+  it("refuses what a later version will have, and says what to use", function()
+    assert.same({ "listeners[1].forward: "
+      .. "`forward` is not available in this version (0.1.0): use `handler`" },
+      problems_of({ listeners = { { port = 1, forward = "db" } } }, { version = "0.1.0" }))
+    assert.same({ "access_log: `access_log` is not available in this version",
+      "admin: `admin` is not available in this version",
+      "control: `control` is not available in this version",
+      "shared: `shared` is not available in this version",
+      "upstreams: `upstreams` is not available in this version",
+      "watch: `watch` is not available in this version" }, problems_of {
+      access_log = { file = "x" }, admin = { port = 1 }, control = "/run/x", shared = { a = "1m" },
+      upstreams = { app = {} }, watch = true })
+    assert.same({ 'listeners[1].protocol: "http" is not available in this version: '
+      .. "the handler gets the raw connection",
+      "listeners[1].proxy_protocol: `proxy_protocol` is not available in this version",
+      "listeners[1].timeouts.header: `header` is not available in this version" },
+      listener_problems { port = 1, protocol = "http", proxy_protocol = true,
+        timeouts = { header = 5 } })
+  end)
+
+  it("lets later keys stand that ask for nothing", function()
+    assert.same({}, problems_of { watch = false, upstreams = {}, shared = {}, control = false })
+    assert.same({},
+      listener_problems { port = 1, protocol = "tcp", proxy_protocol = false, limits = {},
+      timeouts = { keepalive = 0 } })
+  end)
+
+  it("wants a list of listeners", function()
+    local sample = 'a list of tables such as { { port = 8080, handler = "handlers/hello.lua" } }'
+    local function listeners(value)
+      return problems_of { listeners = value }
+    end
+    assert.same({ "listeners: expected " .. sample .. ", got one table" }, listeners { port = 1 })
+    assert.same({ "listeners: expected " .. sample .. ", got 7000" }, listeners(7000))
+    assert.same({ "listeners: expected at least one" }, listeners {})
+    assert.same({ "listeners[2]: expected a table, got nil" },
+      listeners { { port = 1, handler = handler }, nil, { port = 2, handler = handler } })
+    assert.same({ "listeners[5000]: unknown key: expected positions 1 to 1024 only" },
+      listeners { { port = 1, handler = handler }, [5000] = {} })
+    assert.same({ "listeners.web: unknown key: expected positions 1 to 1024 only" },
+      listeners { { port = 1, handler = handler }, web = {} })
+    local _, problems = run {}
+    assert.same({ "listeners" }, { problems[1].key })
+    assert.matches("^missing: ", problems[1].message)
+  end)
+
+  it("wants a table", function()
+    for _, value in ipairs { 1, "x", print, false } do
+      local config, problems = run(value)
+      assert.is_nil(config)
+      assert.matches("^expected the file to return a table, got ", problems[1].message)
+      assert.is_nil(problems[1].key)
+    end
+  end)
+
+  it("wants a port or a path and not both", function()
+    assert.same({ "listeners[1]: expected `port` or `path`: where to listen" },
+      listener_problems {})
+    assert.same({ "listeners[1].path: give `port` or `path`, not both" },
+      listener_problems { port = 1, path = "/x" })
+    assert.same({ "listeners[1].address: goes with `port` only",
+      "listeners[1].tcp: goes with `port` only" },
+      listener_problems { path = "/x", address = "::1", tcp = {} })
+    assert.same({ "listeners[1].mode: goes with `path` only" },
+      listener_problems { port = 1, mode = "0600" })
+  end)
+
+  it("checks addresses", function()
+    for _,
+      address in ipairs { "127.0.0.1", "0.0.0.0", "::1", "::", "2001:db8::17", "::ffff:1.2.3.4",
+      "fe80::1%lo" } do
+      assert.same({}, listener_problems { port = 1, address = address })
+    end
+    for _,
+      address in ipairs { "localhost", "127.0.0.1:80", "127.1", "1.2.3.256", "", "::1%",
+      "1.2.3.4%lo",
+      "fe80::1%none", "::g", 127 } do
+      local problems = listener_problems { port = 1, address = address }
+      assert.equal(1, #problems, address)
+      assert.matches("listeners[1].address: expected an IPv4 or IPv6 address such as",
+        problems[1], 1, true)
+    end
+    assert.matches("no brackets here", listener_problems({ port = 1, address = "[::1]" })[1], 1,
+      true)
+  end)
+
+  it("checks unix paths", function()
+    assert.same({}, listener_problems { path = "/" .. ("x"):rep(106) })
+    assert.matches("has 108 bytes, a unix socket's path at most 107",
+      listener_problems({ path = "/" .. ("x"):rep(107) })[1], 1, true)
+    assert.same({}, listener_problems { path = "@abstract" })
+    for _, path in ipairs { "", "@", 5, "a\0b" } do
+      assert.matches("expected the path of a unix socket", listener_problems({ path = path })[1], 1,
+        true)
+    end
+    assert.same({ "listeners[1].mode: an abstract socket has no file to set it on" },
+      listener_problems { path = "@x", mode = "0600" })
+    local config = run({ listeners = { { path = "a.sock", handler = handler } } },
+      { directory = "conf" })
+    assert.equal("conf/a.sock", config.listeners[1].path)
+    assert.equal("unix:conf/a.sock", config.listeners[1].name)
+  end)
+
+  it("wants modes as octal digits in quotes", function()
+    for _, mode in ipairs { "0660", "600", "0777" } do
+      assert.same({}, listener_problems { path = "/x", mode = mode })
+    end
+    for _, mode in ipairs { 660, "0888", "rw", "", "06600" } do
+      assert.matches('expected octal digits in quotes such as "0660"',
+        listener_problems({ path = "/x", mode = mode })[1], 1, true)
+    end
+  end)
+
+  it("finds two listeners in one place", function()
+    local function pair(first, second, ip_version)
+      first.handler, second.handler = handler, handler
+      return problems_of { listeners = { first, second }, acceptor = { ip_version = ip_version } }
+    end
+    local same = { "listeners[2].port: listeners[1] has the same address and port" }
+    assert.same(same, pair({ port = 1 }, { port = 1 }))
+    assert.same(same, pair({ port = 1, address = "::1" }, { port = 1, address = "0:0::1" }))
+    assert.same(same, pair({ port = 1 }, { port = 1, address = "0.0.0.0" }))
+    assert.same(same, pair({ port = 1 }, { port = 1, address = "::" }))
+    assert.same({}, pair({ port = 1 }, { port = 1, address = "::" }, "v4"))
+    assert.same({}, pair({ port = 1, address = "0.0.0.0" }, { port = 1, address = "::" }))
+    assert.same({}, pair({ port = 1, address = "127.0.0.1" }, { port = 1, address = "127.0.0.2" }))
+    assert.same({}, pair({ port = 1 }, { port = 2 }))
+    assert.same({ "listeners[2].path: listeners[1] has the same path" },
+      pair({ path = "/x" }, { path = "/x" }))
+    assert.same({ "listeners[2].name: listeners[1] has the same name" },
+      pair({ port = 1, name = "a" }, { port = 2, name = "a" }))
+  end)
+
+  it("wants a handler that is there and compiles", function()
+    assert.same({ "listeners[1]: `handler` is missing: a function, or the path of a Lua file" },
+      problems_of { listeners = { { port = 1 } } })
+    assert.same({ "listeners[1].handler: expected a function or the path of a Lua file, got 5" },
+      listener_problems { port = 1, handler = 5 })
+    assert.same({ "listeners[1].handler: no/such.lua: No such file or directory" },
+      listener_problems { port = 1, handler = "no/such.lua" })
+    assert.same({ "listeners[1].handler: /tmp: Is a directory" },
+      listener_problems { port = 1, handler = "/tmp" })
+  end)
+
+  it("prints the address of a listener without a name", function()
+    local function name(listener)
+      listener.handler = handler
+      return run({ listeners = { listener } }).listeners[1].name
+    end
+    assert.equal("*:80", name { port = 80 })
+    assert.equal("127.0.0.1:80", name { port = 80, address = "127.0.0.1" })
+    assert.equal("[::1]:80", name { port = 80, address = "::1" })
+    assert.equal("unix:/x", name { path = "/x" })
+    assert.equal("web", name { port = 80, name = "web" })
+  end)
+
+  it("asks whether user and group exist", function()
+    local asked = {}
+    local context = { account_exists = function(kind, name)
+      asked[kind] = name
+      return kind == "user"
+    end }
+    assert.same({ 'group: there is no group "b" on this machine' },
+      problems_of({ user = "a", group = "b" }, context))
+    assert.same({ user = "a", group = "b" }, asked)
+    assert.same({}, problems_of { user = "whoever" })
+    assert.same({ "user: expected the name of a user, got 0" }, problems_of { user = 0 })
+  end)
+
+  it("wants a ? in every template of lua_path", function()
+    assert.same({}, problems_of { lua_path = "lib/?.lua;/opt/?/init.lua" })
+    assert.same({ 'lua_path: "lib" has no ? for the module\'s name' },
+      problems_of { lua_path = "lib;x/?.lua" })
+    assert.same({ 'lua_path: expected templates such as "lib/?.lua", got a table' },
+      problems_of { lua_path = {} })
+  end)
+
+  it("finds all problems at once", function()
+    assert.equal(6, #problems_of {
+      reactors = -1, accept = 1, log = { level = "loud" }, nope = 1,
+      listeners = { { port = 0, handler = handler }, { port = 1 } },
+    })
+  end)
+end)

@@ -1,0 +1,133 @@
+-- A model of the engine behind src/script/api.h for the specs of the Lua modules: connections that
+-- are fed by hand, tasks, and a clock that stands still until it is told. It keeps to the header's
+-- comments, strictly: what the header calls invalid memory is poisoned here.
+--
+-- Loading this file also loads every module of zerg, with this model in the place of ffi.C.
+
+local ffi = require("ffi")
+
+local M = {}
+
+local model = {} -- the functions of api.h
+local tasks = require("support.engine_tasks")
+local conns = require("support.engine_conns")
+
+-- The real namespace knows the enum constants of the header, and memmem.
+local C = setmetatable(model, {
+  __index = function(_, name)
+    return ffi.C[name]
+  end,
+})
+
+for _, part in ipairs({ tasks.api, conns.api }) do
+  for name, fn in pairs(part) do
+    model[name] = fn
+  end
+end
+
+M.lines = {} -- what was logged since forget_log()
+M.log_level = 0
+
+function model.zerg_log(level, message, len)
+  M.lines[#M.lines + 1] = { level = level, text = message:sub(1, len) }
+end
+
+function model.zerg_log_is_on(level)
+  return level >= M.log_level and 1 or 0
+end
+
+function model.zerg_now()
+  return tasks.now
+end
+
+function model.zerg_time()
+  return 1e9 + tasks.now
+end
+
+function model.zerg_reactor_index()
+  return 2
+end
+
+function model.zerg_reactor_count()
+  return 4
+end
+
+local version = ffi.new("char[?]", 6, "9.9.9")
+function model.zerg_version_text()
+  return ffi.cast("const char *", version)
+end
+
+M.traces = {}
+function model.zerg_trace_compiled(address, len, place)
+  M.traces[#M.traces + 1] = { address = address, len = len, place = place }
+end
+
+---@return string[]
+function M.forget_log()
+  local texts = {}
+  for index, line in ipairs(M.lines) do
+    texts[index] = line.text
+  end
+  M.lines = {}
+  return texts
+end
+
+---Runs fn(...) as a task and what becomes ready by it. Gives the task.
+function M.run(fn, ...)
+  local task = tasks.spawn(nil, fn, ...)
+  tasks.run_ready()
+  return task
+end
+
+---fn(...) in a task that must end by itself: its results, or its error.
+function M.call(fn, ...)
+  local task = M.run(fn, ...)
+  assert(task.ended, "the function parked and was not woken")
+  if task.failure ~= nil then
+    error(task.failure, 0)
+  end
+  return unpack(task.results, 1, task.results.n)
+end
+
+M.turn = tasks.run_ready
+M.advance = tasks.advance
+M.connect = conns.connect
+
+local function declare()
+  ffi.cdef(require("zerg.cdef"))
+  ffi.cdef("void *memmem(const void *h, size_t h_len, const void *n, size_t n_len);")
+  ffi.cdef("struct zerg_readonly { uint32_t index; };")
+  package.loaded["zerg.ffi"] = {
+    C = C,
+    ffi = ffi,
+    conn_t = ffi.typeof("struct zerg_conn"),
+    seq_t = ffi.typeof("struct zerg_seq"),
+    task_t = ffi.typeof("struct zerg_task"),
+    view_t = ffi.typeof("struct zerg_view"),
+  }
+  package.loaded["zerg.native"] = { spawn = tasks.spawn }
+  require("zerg.runtime")
+end
+
+-- C types and their metatables can be declared once in a Lua state, while busted forgets modules
+-- between spec files: what was loaded the first time is put back.
+local KEPT = "zerg spec modules"
+local registry = debug.getregistry()
+
+local function load_modules()
+  if not registry[KEPT] then
+    declare()
+    registry[KEPT] = { engine = M, modules = {} }
+    for name, module in pairs(package.loaded) do
+      if name:find("^zerg") or name:find("^support%.engine") then
+        registry[KEPT].modules[name] = module
+      end
+    end
+  end
+  for name, module in pairs(registry[KEPT].modules) do
+    package.loaded[name] = module
+  end
+  return registry[KEPT].engine
+end
+
+return load_modules()
