@@ -52,7 +52,7 @@ static const char *const command_names[CLI_COMMAND_COUNT] = {
     [CLI_INIT] = "init", [CLI_VERSION] = "version",   [CLI_HELP] = "help",
 };
 static const char *const later_commands[] = {"reload", "stop", "status", "proxy", "repl", NULL};
-static const char *const all_commands[] = {"run",    "check", "init",   "version", "help", "reload",
+static const char *const all_commands[] = {"run",  "check",  "init",  "version", "help", "reload",
                                            "stop", "status", "proxy", "repl",    NULL};
 
 /* What was seen so far. */
@@ -156,26 +156,18 @@ static int set_flag(struct parsing *parsing, const struct flag *flag, const char
     struct cli *cli = parsing->cli;
 
     switch (flag->id) {
-    case FLAG_CONFIG:
-        cli->config = value;
-        return 0;
+    case FLAG_CONFIG: cli->config = value; return 0;
     case FLAG_PORT:
-    case FLAG_REACTORS:
-        return set_number_flag(cli, flag, value);
+    case FLAG_REACTORS: return set_number_flag(cli, flag, value);
     case FLAG_LOG_LEVEL:
         cli->log_level = value;
         if (log_level_parse(value) < 0)
             return wrong("--log-level: expected debug, info, warn or error, got \"%s\"", value);
         return 0;
-    case FLAG_HELP:
-        parsing->wants_help = true;
-        return 0;
-    case FLAG_CHECK:
-        return set_command(parsing, CLI_CHECK);
-    case FLAG_VERSION:
-        return set_command(parsing, CLI_VERSION);
-    case FLAG_LATER:
-        break;
+    case FLAG_HELP: parsing->wants_help = true; return 0;
+    case FLAG_CHECK: return set_command(parsing, CLI_CHECK);
+    case FLAG_VERSION: return set_command(parsing, CLI_VERSION);
+    case FLAG_LATER: break;
     }
     return wrong("`%s` is not available in this version (" ZERG_VERSION ")", flag->name);
 }

@@ -1,5 +1,5 @@
-/* The command line as a struct: which command, with what. Knows the names of commands and flags, those of coming versions
- * included, and what each takes; does nothing itself but print help and what is wrong with the line. */
+/* The command line as a struct: which command, with what. Knows the names of commands and flags, those of coming
+ * versions included, and what each takes; does nothing itself but print help and what is wrong with the line. */
 #pragma once
 
 #include <stdint.h>

@@ -29,27 +29,30 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                 "  -c, --config FILE     configuration; ./zerg.lua, then /etc/zerg/zerg.lua by default\n"
                 "      --reactors N      reactor threads, in place of what the configuration says; 0: one per CPU\n"
                 "      --log-level L     debug, info, warn or error, in place of what the configuration says\n",
-    [CLI_SCRIPT] = "zerg SCRIPT.lua [-p PORT] [--reactors N] [--log-level L]\n"
-                   "\n"
-                   "Serves one handler script on all addresses of this machine. The script returns a function that gets\n"
-                   "the connection, or a table with that function as `serve`.\n"
-                   "\n"
-                   "  -p, --port PORT       8080 by default\n"
-                   "      --reactors N      reactor threads; one per CPU by default\n"
-                   "      --log-level L     debug, info, warn or error\n",
+    [CLI_SCRIPT] =
+        "zerg SCRIPT.lua [-p PORT] [--reactors N] [--log-level L]\n"
+        "\n"
+        "Serves one handler script on all addresses of this machine. The script returns a function that gets\n"
+        "the connection, or a table with that function as `serve`.\n"
+        "\n"
+        "  -p, --port PORT       8080 by default\n"
+        "      --reactors N      reactor threads; one per CPU by default\n"
+        "      --log-level L     debug, info, warn or error\n",
     [CLI_CHECK] = "zerg check [-c FILE]\n"
                   "\n"
-                  "Loads a configuration and compiles the scripts it names, and changes nothing. Every problem is a line\n"
+                  "Loads a configuration and the scripts it names, and serves nothing. Every problem is a line\n"
                   "`file:line: key: what is wrong`, and the exit status is 1; without one it is 0.\n"
                   "\n"
                   "  -c, --config FILE     configuration; ./zerg.lua, then /etc/zerg/zerg.lua by default\n",
-    [CLI_INIT] = "zerg init [DIR]\n"
-                 "\n"
-                 "Writes a commented zerg.lua and handlers/hello.lua into DIR (here, by default). Overwrites nothing.\n",
-    [CLI_VERSION] = "zerg version\n"
-                    "\n"
-                    "Says the version, that of liburing, LuaJIT and the kernel, and which kernel features are in use on\n"
-                    "this machine, or why zerg cannot run on it.\n",
+    [CLI_INIT] =
+        "zerg init [DIR]\n"
+        "\n"
+        "Writes a commented zerg.lua and handlers/hello.lua into DIR (here, by default). Overwrites nothing.\n",
+    [CLI_VERSION] =
+        "zerg version\n"
+        "\n"
+        "Says the version, that of liburing, LuaJIT and the kernel, and which kernel features are in use on\n"
+        "this machine, or why zerg cannot run on it.\n",
 };
 
 void cli_print_help(enum cli_command topic)

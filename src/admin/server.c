@@ -2,6 +2,7 @@
 #include "admin/server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -18,6 +19,8 @@
 #include "script/runtime.h"
 #include "script/stall.h"
 
+enum { STOP_MS_MAX = 3000 }; /* for reactors to end once they were told to */
+
 struct server {
     const struct config *config;
     struct engine engine;
@@ -26,6 +29,7 @@ struct server {
     bool is_draining;
     bool is_stopping;
     uint64_t drain_until_ms;
+    uint64_t stop_until_ms;
 };
 
 /* Signals arrive as readable bytes, so that nothing runs inside a handler. Before any thread, which inherit the mask. */
@@ -64,6 +68,7 @@ static void begin_stop(struct server *server, const char *why)
     if (server->is_stopping)
         return;
     server->is_stopping = true;
+    server->stop_until_ms = clock_now_ms() + STOP_MS_MAX;
     log_info("%s: %u connections are cut", why, engine_open_connections(&server->engine));
     engine_stop(&server->engine);
 }
@@ -116,21 +121,38 @@ static void clear_eventfd(int fd)
         continue;
 }
 
+/* A reactor that a script holds for ever never reads the order to stop. Nothing short of the process's end ends that. */
+static NORETURN void give_up(void)
+{
+    log_error("a reactor did not stop within %.1f s, as a handler holds it: the process ends without it",
+              (double)STOP_MS_MAX / 1000);
+    _exit(1);
+}
+
+/* Goes on to the next stage of ending when its time has come. Returns when that is, UINT64_MAX: no time is set. */
+static uint64_t check_deadlines(struct server *server, uint64_t now_ms)
+{
+    if (server->is_draining && !server->is_stopping && now_ms >= server->drain_until_ms)
+        begin_stop(server, "drain_timeout has passed");
+    if (server->is_stopping && now_ms >= server->stop_until_ms)
+        give_up();
+    if (server->is_stopping)
+        return server->stop_until_ms;
+    return server->is_draining ? server->drain_until_ms : UINT64_MAX;
+}
+
 /* Milliseconds until the control thread has something to do by itself, -1: nothing. */
 static int next_timeout(struct server *server)
 {
     uint64_t now_ms = clock_now_ms();
+    uint64_t until_ms = check_deadlines(server, now_ms);
     int timeout = watchdog_look(&server->watchdog, now_ms);
-    uint64_t left;
+    uint64_t left_ms = until_ms - now_ms; /* not past: check_deadlines() saw to it */
+    int left = until_ms == UINT64_MAX ? -1 : (int)(left_ms < INT_MAX ? left_ms : INT_MAX);
 
-    if (!server->is_draining || server->is_stopping)
-        return timeout;
-    left = server->drain_until_ms > now_ms ? server->drain_until_ms - now_ms : 0;
-    if (left == 0) {
-        begin_stop(server, "drain_timeout has passed");
-        return timeout;
-    }
-    return timeout >= 0 && (uint64_t)timeout < left ? timeout : (int)left;
+    if (timeout < 0 || left < 0)
+        return timeout < 0 ? left : timeout;
+    return timeout < left ? timeout : left;
 }
 
 static int serve(struct server *server)

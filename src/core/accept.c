@@ -185,9 +185,11 @@ void accept_on_completion(struct accept_group *group, const struct completion *c
         on_accept_error(group, source, completion->result);
 }
 
-void accept_on_cancel(struct accept_group *group)
+void accept_on_cancel(struct accept_group *group, const struct completion *completion)
 {
     group->operations--;
+    if (completion->result < 0) /* not found, or just then at work: if it goes on it wants another cancel */
+        group->sources[op_slot(completion->user_data)].is_cancelled = false;
 }
 
 static void settle_source(struct accept_group *group, struct accept_source *source, uint32_t slot)

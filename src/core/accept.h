@@ -49,8 +49,8 @@ MUST_CHECK int accept_init(struct accept_group *group, uint32_t index);
 void accept_deinit(struct accept_group *group);
 /* A completion of OP_ACCEPT (slot: source). */
 void accept_on_completion(struct accept_group *group, const struct completion *completion);
-/* A completion of a cancel of ours (OP_CANCEL_ACCEPT). */
-void accept_on_cancel(struct accept_group *group);
+/* A completion of a cancel of ours (OP_CANCEL_ACCEPT, slot: source). */
+void accept_on_cancel(struct accept_group *group, const struct completion *completion);
 /* Room may have been made: hand over what is held. */
 void accept_resume(struct accept_group *group);
 /* Arms and cancels as the limits say; once a turn. */

@@ -133,7 +133,7 @@ static void dispatch(struct acceptor *acceptor, const struct completion *complet
         accept_on_completion(&acceptor->accept, completion);
         break;
     case OP_CANCEL_ACCEPT:
-        accept_on_cancel(&acceptor->accept);
+        accept_on_cancel(&acceptor->accept, completion);
         break;
     case OP_EVENTFD:
         inbox_arm_eventfd(&acceptor->inbox, acceptor->ring);
@@ -239,7 +239,7 @@ int acceptor_start(struct acceptor *acceptor, struct engine *engine)
 {
     int rc;
 
-    *acceptor = (struct acceptor){.engine = engine};
+    *acceptor = (struct acceptor){.engine = engine, .inbox.eventfd = -1};
     acceptor->stop.kind = ACCEPTOR_STOP;
     acceptor->resume.kind = ACCEPTOR_RESUME;
     acceptor->batches = calloc(engine->reactor_count, sizeof(struct accept_batch *));

@@ -256,6 +256,7 @@ static void start_send(struct conn *conn)
         ring_add_sendmsg(reactor->ring, conn_op(conn, OP_SEND), conn->fd, message);
     }
     conn->send_progress_ms = reactor->now_ms;
+    conn->send_sampled_ms = reactor->now_ms;
     conn->operations++;
     if (conn->timeouts.write_ms)
         conn_update_timer(conn);

@@ -102,7 +102,9 @@ struct conn {
     struct timer timer;      /* due no later than the earliest deadline below */
     struct timeouts timeouts;
     uint64_t read_deadline_ms; /* of conn_await_input(), 0: none */
-    uint64_t send_progress_ms; /* when the kernel last took bytes, or the present send began */
+    uint64_t send_progress_ms; /* when bytes were last seen to leave, or the present send began */
+    uint64_t send_sampled_ms;  /* when we last looked whether they do */
+    uint64_t send_progress;    /* what we saw then: see kernel_progress() */
     uint64_t active_ms;        /* when a byte last moved either way */
     uint64_t state_since_ms;
 
@@ -119,7 +121,7 @@ void conn_open(struct conn *conn, int fd, struct listener *listener, const struc
 /* Completions, dispatched by the reactor. */
 void conn_on_recv(struct conn *conn, const struct completion *completion);
 void conn_on_send(struct conn *conn, const struct completion *completion);
-void conn_on_cancel(struct conn *conn);
+void conn_on_cancel(struct conn *conn, const struct completion *completion);
 
 /* The one place that talks to the ring for this connection: sends, arms, cancels, closes, frees. At the end of a turn. */
 void conn_settle(struct conn *conn);

@@ -1,4 +1,8 @@
 /* How connections end: close, abort, linger, time-outs, and the way from the last operation to a free slot. */
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/assert.h"
@@ -8,6 +12,8 @@
 #include "core/reactor.h"
 
 #define BIT(n) (1u << (n))
+
+enum { PROGRESS_SAMPLES = 4 }; /* looks at a slow send within one time-out */
 
 /* Which states may follow a state. */
 static const uint8_t next_states[CONN_STATE_COUNT] = {
@@ -93,9 +99,15 @@ void conn_cancel_recv(struct conn *conn)
     conn->operations++;
 }
 
-void conn_on_cancel(struct conn *conn)
+void conn_on_cancel(struct conn *conn, const struct completion *completion)
 {
     conn->operations--;
+    /* Not found, or just then at work: either its last completion is there already or it goes on, and then wants another
+     * cancel. Which of the two operations was meant does not matter: one cancel too many finds nothing. */
+    if (completion->result < 0) {
+        conn->recv_cancelled = false;
+        conn->send_cancelled = false;
+    }
     conn_mark_dirty(conn);
 }
 
@@ -212,9 +224,51 @@ static uint64_t end_deadline(const struct conn *conn)
     return at;
 }
 
+/* A gathered send completes when all of it is with the kernel, which for a slow peer is much later than its first byte: so
+ * that slow is not taken for stuck, we look now and then whether bytes leave. TCP counts what was acknowledged; elsewhere
+ * what is queued will do. */
+static uint64_t kernel_progress(int fd)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+    int queued = 0;
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+        len >= offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof(info.tcpi_bytes_acked))
+        return info.tcpi_bytes_acked;
+    (void)ioctl(fd, SIOCOUTQ, &queued);
+    return (uint64_t)queued;
+}
+
+static void sample_progress(struct conn *conn, uint64_t now_ms)
+{
+    uint64_t progress = kernel_progress(conn->fd);
+
+    if (progress != conn->send_progress) {
+        conn->send_progress_ms = now_ms;
+        conn->active_ms = now_ms;
+    }
+    conn->send_progress = progress;
+    conn->send_sampled_ms = now_ms;
+}
+
+/* When to look next, while a send is in flight under a time-out. */
+static uint64_t sample_deadline(const struct conn *conn)
+{
+    uint32_t limit = conn->timeouts.write_ms;
+
+    if (conn->out.in_flight == 0)
+        return TIMER_NEVER;
+    if (conn->timeouts.idle_ms && (limit == 0 || conn->timeouts.idle_ms < limit))
+        limit = conn->timeouts.idle_ms;
+    if (limit == 0)
+        limit = conn->state == CONN_FLUSHING ? CLOSE_FLUSH_MS : 0;
+    return limit ? conn->send_sampled_ms + limit / PROGRESS_SAMPLES + 1 : TIMER_NEVER;
+}
+
 void conn_update_timer(struct conn *conn)
 {
-    uint64_t at = end_deadline(conn);
+    uint64_t at = earlier(end_deadline(conn), sample_deadline(conn));
 
     if (conn->read_deadline_ms)
         at = earlier(at, conn->read_deadline_ms);
@@ -239,6 +293,8 @@ void conn_on_timer(struct timer *timer, uint64_t now_ms)
 {
     struct conn *conn = CONTAINER_OF(timer, struct conn, timer);
 
+    if (now_ms >= sample_deadline(conn))
+        sample_progress(conn, now_ms);
     if (now_ms >= end_deadline(conn)) {
         on_end_deadline(conn);
         return;

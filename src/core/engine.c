@@ -195,23 +195,25 @@ int engine_start(struct engine *engine)
 
 /* ---- stopping ---- */
 
-static void stop_acceptor(struct engine *engine)
+static void stop_accepting(struct engine *engine)
 {
     if (engine->acceptor && engine->acceptor->is_started)
         acceptor_stop(engine->acceptor);
+    for (uint32_t i = 0; i < engine->listener_count; i++)
+        listener_stop(&engine->listeners[i]);
 }
 
 void engine_drain(struct engine *engine)
 {
     /* First, so that whatever it accepted is in the inboxes before the order to drain. */
-    stop_acceptor(engine);
+    stop_accepting(engine);
     for (uint32_t i = 0; i < engine->reactor_count; i++)
         inbox_send(&engine->reactors[i].inbox, &engine->reactors[i].order, NULL);
 }
 
 void engine_stop(struct engine *engine)
 {
-    stop_acceptor(engine);
+    stop_accepting(engine);
     for (uint32_t i = 0; i < engine->reactor_count; i++)
         inbox_send(&engine->reactors[i].inbox, &engine->reactors[i].stop_order, NULL);
 }

@@ -30,15 +30,18 @@ struct inbox_message {
     uint32_t kind; /* the users' enum */
 };
 
+/* The paddings keep what senders write off the lines of what the receiver writes. Not _Alignas: the struct
+ * stands inside larger ones that come from malloc. */
 struct inbox {
-    /* Written by senders: a stack, newest first. */
-    _Alignas(CACHE_LINE_BYTES) _Atomic(struct inbox_message *) newest;
-    /* Set by the receiver before it sleeps, cleared by the one sender who then wakes it. */
-    _Alignas(CACHE_LINE_BYTES) atomic_bool is_sleeping;
-    atomic_int doorbell_fd; /* borrowed: the receiver's ring; -1: wake by eventfd only */
-    uint32_t id;            /* which inbox this is: the slot in the user_data of a doorbell's own completion */
-    int eventfd;            /* owned */
-    uint64_t eventfd_value; /* lent to the kernel while the read is armed */
+    uint8_t padding_before[CACHE_LINE_BYTES];
+    _Atomic(struct inbox_message *) newest; /* written by senders: a stack, newest first */
+    uint8_t padding_between[CACHE_LINE_BYTES];
+    atomic_bool is_sleeping; /* set by the receiver before it sleeps, cleared by the one sender who then wakes it */
+    atomic_int doorbell_fd;  /* borrowed: the receiver's ring; -1: wake by eventfd only */
+    uint32_t id;             /* which inbox this is: the slot in the user_data of a doorbell's own completion */
+    int eventfd;             /* owned */
+    uint64_t eventfd_value;  /* lent to the kernel while the read is armed */
+    uint8_t padding_after[CACHE_LINE_BYTES];
 };
 
 /* Opens an inbox; any thread. Nothing is asleep and no doorbell is set. 0 or a negative errno. */

@@ -64,6 +64,13 @@ static int bind_unix(int fd, const struct listener_config *config)
     return 0;
 }
 
+/* True for "any address, either family". */
+static bool is_dual_wildcard(const struct listener_config *config)
+{
+    return config->ip_version == IP_DUAL && config->addr.sa.sa_family == AF_INET6 &&
+           IN6_IS_ADDR_UNSPECIFIED(&config->addr.in6.sin6_addr);
+}
+
 /* The wildcard address of a dual-stack listener, on a kernel without IPv6, is IPv4's. */
 static struct addr without_ipv6(const struct listener_config *config)
 {
@@ -80,7 +87,7 @@ static int open_tcp(const struct listener_config *config, bool is_shared_port)
     int fd = socket(addr.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int rc;
 
-    if (fd < 0 && errno == EAFNOSUPPORT && config->ip_version == IP_DUAL) {
+    if (fd < 0 && errno == EAFNOSUPPORT && is_dual_wildcard(config)) {
         struct listener_config ipv4 = *config;
 
         ipv4.addr = without_ipv6(config);
@@ -160,14 +167,23 @@ fail:
     return rc;
 }
 
+void listener_stop(struct listener *listener)
+{
+    if (listener->is_stopped)
+        return;
+    listener->is_stopped = true;
+    for (uint32_t i = 0; i < listener->fd_count; i++)
+        (void)shutdown(listener->fds[i], SHUT_RDWR); /* Linux: a TCP socket stops to listen; later calls fail */
+    if (listener->fd_count > 0 && addr_is_unix(&listener->config->addr) &&
+        listener->config->addr.un.sun_path[0] != '\0')
+        unlink(listener->config->addr.un.sun_path);
+}
+
 void listener_close(struct listener *listener)
 {
-    bool was_open = listener->fd_count > 0;
-
+    listener_stop(listener);
     for (uint32_t i = 0; i < listener->fd_count; i++)
         close(listener->fds[i]);
-    if (was_open && addr_is_unix(&listener->config->addr) && listener->config->addr.un.sun_path[0] != '\0')
-        unlink(listener->config->addr.un.sun_path);
     free(listener->fds);
     listener->fds = NULL;
     listener->fd_count = 0;

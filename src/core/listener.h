@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/macros.h"
@@ -16,6 +17,7 @@ struct listener {
     uint32_t index;     /* in the configuration */
     uint32_t fd_count;  /* 1, or one per reactor with SO_REUSEPORT */
     int *fds;           /* owned; borrowed by the accept groups until they stopped */
+    bool is_stopped;    /* by listener_stop(): the control thread's */
     atomic_uint open;   /* connections that were accepted and not closed yet */
 };
 
@@ -23,6 +25,8 @@ struct listener {
  * share). 0, or a negative errno with a sentence in error (LISTENER_ERROR_MAX bytes) that says what to do. */
 MUST_CHECK int listener_open(struct listener *listener, const struct listener_config *config, uint32_t index,
                              uint32_t fd_count, char *error);
+/* Refuses new connections from now on; the descriptors stay until listener_close(), as accepts may be armed on them. Idempotent. */
+void listener_stop(struct listener *listener);
 /* Closes the sockets and removes a unix socket's file. Idempotent. */
 void listener_close(struct listener *listener);
 /* The descriptor that accept group `group` uses. */

@@ -101,7 +101,7 @@ uint8_t *output_reserve(struct output *out, struct chunk_pool *pool, uint32_t le
 
 int output_commit(struct output *out, uint32_t len)
 {
-    if (len > out->reserved)
+    if (out->reserved == 0 || len > out->reserved)
         return -ERANGE;
     out->reserved = 0;
     out->last->end += len;

@@ -29,7 +29,7 @@ MUST_CHECK int output_append(struct output *out, struct chunk_pool *pool, const 
 /* len bytes (1 to CHUNK_LARGE_BYTES) of room in one piece at the end, to be filled by the caller and then committed; the next
  * append or reserve forgets it. NULL without memory. */
 MUST_CHECK uint8_t *output_reserve(struct output *out, struct chunk_pool *pool, uint32_t len);
-/* Appends the first len bytes of what was reserved. 0, or -ERANGE when that is more than was reserved. */
+/* Appends the first len bytes of what was reserved. 0, or -ERANGE when that is more than was reserved, or nothing was. */
 MUST_CHECK int output_commit(struct output *out, uint32_t len);
 
 /* Describes the staged bytes for one send: fills up to max pieces and counts them as in flight. Nothing may be in flight

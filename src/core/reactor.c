@@ -27,7 +27,12 @@ static void read_clock(struct reactor *reactor)
 
 static bool take_accepted(struct accept_group *group, struct listener *listener, int fd)
 {
-    return reactor_adopt(CONTAINER_OF(group, struct reactor, accept), listener, fd);
+    struct reactor *reactor = CONTAINER_OF(group, struct reactor, accept);
+
+    if (!reactor_adopt(reactor, listener, fd))
+        return false;
+    atomic_fetch_add(&reactor->open, 1); /* the acceptor counts what it promises; here nobody else does */
+    return true;
 }
 
 static int open_accept(struct reactor *reactor)
@@ -88,6 +93,7 @@ int reactor_open(struct reactor *reactor)
     if (reactor->engine->probe.doorbell)
         inbox_set_doorbell(&reactor->inbox, ring_fd(reactor->ring));
     inbox_arm_eventfd(&reactor->inbox, reactor->ring);
+    reactor->has_ready = true; /* opening the app may have made something ready: the first turn does not sleep */
     return reactor->app->open(reactor);
 }
 
@@ -230,7 +236,7 @@ static void dispatch_conn(struct reactor *reactor, const struct completion *comp
         conn_on_send(conn, completion);
         break;
     case OP_CANCEL:
-        conn_on_cancel(conn);
+        conn_on_cancel(conn, completion);
         break;
     default:
         on_close_done(conn);
@@ -250,7 +256,7 @@ static void dispatch(struct reactor *reactor, const struct completion *completio
         accept_on_completion(&reactor->accept, completion);
         break;
     case OP_CANCEL_ACCEPT:
-        accept_on_cancel(&reactor->accept);
+        accept_on_cancel(&reactor->accept, completion);
         break;
     case OP_EVENTFD:
         inbox_arm_eventfd(&reactor->inbox, reactor->ring);
@@ -272,8 +278,10 @@ static void reclaim_buffers(struct reactor *reactor)
     while (!list_is_empty(&reactor->holding) && bufring_free(reactor->bufs) == 0) {
         struct conn *conn = CONTAINER_OF(list_pop(&reactor->holding), struct conn, holding_link);
 
-        if (input_compact(&conn->in, &reactor->leases) < 0)
+        if (input_compact(&conn->in, &reactor->leases) < 0) {
+            list_add_tail(&reactor->holding, &conn->holding_link);
             return; /* no memory either: wait for what scripts release */
+        }
         reactor->stats.compacted++;
     }
 }

@@ -105,7 +105,10 @@ int zerg_conn_take(const struct zerg_conn *handle, uint32_t bytes, struct zerg_s
     struct conn *conn;
     int rc = begin_read(handle, bytes, &conn);
 
-    return rc == ZERG_OK ? take(conn, bytes, out) : rc;
+    if (rc != ZERG_OK || bytes > 0)
+        return rc == ZERG_OK ? take(conn, bytes, out) : rc;
+    *out = (struct zerg_seq){0};
+    return ZERG_OK;
 }
 
 int zerg_conn_peek(const struct zerg_conn *handle, uint32_t bytes, struct zerg_seq *out)
@@ -155,7 +158,7 @@ const uint8_t *zerg_conn_front(const struct zerg_conn *handle, uint32_t n)
     const struct script_conn *sc = api_script_conn(handle);
     const struct input *in;
 
-    if (!sc || sc->conn->in.bytes < n || n > sizeof(sc->runtime->scratch))
+    if (!sc || n == 0 || sc->conn->in.bytes < n || n > sizeof(sc->runtime->scratch))
         return NULL;
     in = &sc->conn->in;
     if (LIKELY(in->first->len >= n))

@@ -1,4 +1,5 @@
-/* See config.h. The Lua side finds what is wrong; everything here that can raise runs inside lua_cpcall() or lua_pcall(). */
+/* See config.h. The Lua side finds what is wrong; everything here that can raise runs inside lua_cpcall() or
+ * lua_pcall(). */
 #include "script/config.h"
 
 #include <errno.h>

@@ -12,6 +12,12 @@
 #include "base/assert.h"
 #include "base/limits.h"
 
+static NORETURN void out_of_memory(lua_State *L)
+{
+    luaL_error(L, "not enough memory");
+    __builtin_unreachable(); /* luaL_error() does not return, but is not declared so */
+}
+
 /* Each reads field `name` of the table at the top of the stack and leaves the stack as it was. */
 
 static double field_number(lua_State *L, const char *name)
@@ -79,7 +85,7 @@ static char *field_string(lua_State *L, const char *name)
     if (!lua_isnil(L, -1)) {
         copy = strdup(luaL_checkstring(L, -1));
         if (!copy)
-            luaL_error(L, "not enough memory");
+            out_of_memory(L);
     }
     lua_pop(L, 1);
     return copy;
@@ -198,7 +204,7 @@ static void read_listeners(lua_State *L, struct config *config)
     assert(count >= 1 && count <= LISTENERS_MAX);
     config->listeners = calloc(count, sizeof(config->listeners[0]));
     if (!config->listeners)
-        luaL_error(L, "not enough memory");
+        out_of_memory(L);
     config->listener_count = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, -1, (int)i + 1);

@@ -1,7 +1,10 @@
 /* See heap.h. */
 #include "script/heap.h"
 
+#include <lauxlib.h>
+
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/macros.h"
 
 enum { GC_PAUSE_MIN = 110, GC_PAUSE_DEFAULT = 200 };
@@ -32,6 +35,22 @@ void heap_uninstall(struct heap *heap, lua_State *L)
     lua_setallocf(L, heap->allocate, heap->allocate_data);
 }
 
+static int collect(lua_State *L)
+{
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
+/* Protected, because it runs the finalizers of scripts, and what one raises comes through here. The others run with the next
+ * collection. */
+static void collect_protected(lua_State *L)
+{
+    if (lua_cpcall(L, collect, NULL) == 0)
+        return;
+    log_error("a finalizer failed: %s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
+    lua_pop(L, 1);
+}
+
 void heap_after_turn(struct heap *heap, lua_State *L)
 {
     size_t pause;
@@ -39,7 +58,7 @@ void heap_after_turn(struct heap *heap, lua_State *L)
     assert(!heap->is_limited);
     if (LIKELY(heap->used <= heap->collect_at))
         return;
-    lua_gc(L, LUA_GCCOLLECT, 0);
+    collect_protected(L);
     /* Half of what is left may become garbage before we look again, and the incremental collector must be done before
      * nine tenths of the limit. */
     heap->collect_at = heap->used + (heap->max > heap->used ? (heap->max - heap->used) / 2 : heap->max / 16);

@@ -8,6 +8,19 @@
 #include "script/runtime.h"
 #include "script/task.h"
 
+enum { SPAWN_VALUES_MAX = 250 };
+
+/* Not limited in memory: an error raised in a coroutine that does not run has nowhere to go. */
+static void move_values(struct runtime *runtime, lua_State *from, lua_State *to, int count)
+{
+    bool was_limited = runtime->heap.is_limited;
+
+    runtime->heap.is_limited = false;
+    luaL_checkstack(to, count, "too many arguments");
+    runtime->heap.is_limited = was_limited;
+    lua_xmove(from, to, count);
+}
+
 /* native.spawn(handle, fn, ...): starts a task that runs fn(...) from the ready queue, and fills handle, a cdata struct zerg_task. */
 static int spawn(lua_State *L)
 {
@@ -17,12 +30,12 @@ static int spawn(lua_State *L)
     struct task *task;
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (values > SPAWN_VALUES_MAX)
+        return luaL_error(L, "zerg.spawn: more than %d arguments", SPAWN_VALUES_MAX - 1);
     task = runtime ? task_new(runtime, L) : NULL;
     if (!task)
         return luaL_error(L, "zerg.spawn: no memory for another task");
-    if (!lua_checkstack(task->co, values))
-        return luaL_error(L, "zerg.spawn: too many arguments");
-    lua_xmove(L, task->co, values);
+    move_values(runtime, L, task->co, values);
     task_start_later(task, values - 1);
     handle->_task = task;
     handle->_generation = task->generation;

@@ -55,6 +55,7 @@ void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
     const char *text;
 
     runtime->has_failed = true;
+    lua_gc(L, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
     if (push_traceback(runtime, co) != 0) {
         lua_pop(L, 1);
         luaL_traceback(L, co, lua_tostring(co, -1), 0);
@@ -62,6 +63,7 @@ void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
     text = lua_tostring(L, -1);
     log_error("%s: %s", what, text ? text : "(an error that is not a string)");
     lua_pop(L, 1);
+    lua_gc(L, LUA_GCRESTART, 0);
 }
 
 static int log_load_error(const struct runtime *runtime)

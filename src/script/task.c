@@ -13,21 +13,49 @@
 #include "script/runtime.h"
 #include "script/script_conn.h"
 
-enum { SCOPE_DEPTH_MAX = 16 };
+enum { SCOPE_DEPTH_MAX = 16, COROUTINE_TRIES = 16 };
 
 /* ---- coroutines ---- */
 
-static void take_coroutine(struct runtime *runtime, struct task *task, lua_State *L)
+static int make_coroutine(lua_State *L)
 {
-    if (runtime->pool_count > 0) {
-        struct pooled_coroutine *pooled = &runtime->pool[--runtime->pool_count];
+    struct pooled_coroutine *made = lua_touserdata(L, 1);
 
-        task->co = pooled->co;
-        task->coroutine_ref = pooled->ref;
-        return;
+    made->co = lua_newthread(L);
+    made->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/* Protected: a new thread is occasion for a step of the garbage collector, which runs finalizers of scripts, and they may raise.
+ * Each runs once, so it is worth another try. False without memory. */
+static bool new_coroutine(lua_State *L, struct pooled_coroutine *made)
+{
+    for (int tries = 0; tries < COROUTINE_TRIES; tries++) {
+        int status = lua_cpcall(L, make_coroutine, made);
+
+        if (status == 0)
+            return true;
+        if (status != LUA_ERRMEM)
+            log_error("a finalizer failed: %s",
+                      lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
+        lua_pop(L, 1);
+        if (status == LUA_ERRMEM)
+            return false;
     }
-    task->co = lua_newthread(L);
-    task->coroutine_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return false;
+}
+
+static bool take_coroutine(struct runtime *runtime, struct task *task, lua_State *L)
+{
+    struct pooled_coroutine coroutine;
+
+    if (runtime->pool_count > 0)
+        coroutine = runtime->pool[--runtime->pool_count];
+    else if (!new_coroutine(L, &coroutine))
+        return false;
+    task->co = coroutine.co;
+    task->coroutine_ref = coroutine.ref;
+    return true;
 }
 
 /* One that raised, or was left in the middle of something, is never used again. */
@@ -66,11 +94,14 @@ struct task *task_new(struct runtime *runtime, lua_State *L)
         return NULL;
     generation = task->generation;
     *task = (struct task){.runtime = runtime, .wait = TASK_STARTING, .generation = generation};
+    if (!take_coroutine(runtime, task, L)) {
+        slab_free(&runtime->task_slab, task);
+        return NULL;
+    }
     list_init(&task->link);
     list_init(&task->all);
     list_add_tail(&runtime->tasks, &task->all);
     timer_init(&task->timer, on_timer);
-    take_coroutine(runtime, task, L);
     return task;
 }
 
@@ -136,8 +167,10 @@ static void log_failure(struct task *task)
 static void fail_foreign_yield(struct task *task)
 {
     lua_settop(task->co, 0);
+    lua_gc(task->co, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
     lua_pushliteral(task->co, "attempt to yield from a handler or task: coroutine.yield() works only inside a coroutine "
                               "that the script created itself");
+    lua_gc(task->co, LUA_GCRESTART, 0);
     log_failure(task);
     end_task(task, false);
 }
