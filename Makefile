@@ -25,11 +25,11 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-pr
 	-Wwrite-strings -fno-common
 # LuaJIT raises errors through C frames, so every frame needs an unwind table; frame pointers keep profiles readable.
 ZERG_CPPFLAGS := -D_GNU_SOURCE -DZERG_VERSION='"$(VERSION)"' -I src $(shell $(PKG_CONFIG) --cflags luajit liburing) \
-	$(if $(SANITIZE),-DZERG_DEBUG)
-ZERG_CFLAGS := -std=gnu11 $(WARNINGS) -fPIC -fvisibility=hidden -funwind-tables -fno-omit-frame-pointer -pthread \
+	-DZERG_LIBURING_VERSION='"$(shell $(PKG_CONFIG) --modversion liburing)"' $(if $(SANITIZE),-DZERG_DEBUG)
+ZERG_CFLAGS := -std=gnu11 $(WARNINGS) -fPIE -fvisibility=hidden -funwind-tables -fno-omit-frame-pointer -pthread \
 	$(SANITIZE)
 # What Lua calls through FFI (zerg_*, the only visible functions) is found in the program's dynamic symbol table.
-ZERG_LDFLAGS := -Wl,--export-dynamic -pthread $(SANITIZE)
+ZERG_LDFLAGS := -Wl,--export-dynamic -pie -pthread $(SANITIZE)
 ZERG_LIBS := $(shell $(PKG_CONFIG) --libs luajit liburing) $(CJSON_LIBS) -lm -ldl
 
 # Commands are shown as one word and a file name, unless V is given.
@@ -38,7 +38,7 @@ SHOW = $(if $(V),,@printf '  %-8s %s\n' $(1) $@;)
 COMPILE = $(CC) $(ZERG_CPPFLAGS) $(CPPFLAGS) $(ZERG_CFLAGS) $(CFLAGS) $(WERROR)
 LINK = $(CC) $(ZERG_LDFLAGS) $(CFLAGS) $(LDFLAGS)
 
-# Everything but main.c: what the program, the unit tests and the library for the specs share.
+# Everything but main.c: what the program and the unit tests share.
 SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_modules.o
 MAIN_OBJECT := $(BUILD)/obj/src/main.o
@@ -58,8 +58,6 @@ FAKE_RING_OBJECT := $(BUILD)/obj/tests/unit/fake_ring.o
 UNIT_FIXTURES := $(filter-out $(UNIT_SOURCES) tests/unit/fake_ring.c,$(wildcard tests/unit/*.c))
 FAKE_RING_OBJECTS := $(FAKE_RING_OBJECT) $(filter-out $(RING_OBJECT),$(OBJECTS))
 
-SPEC_SUPPORT := $(wildcard tests/spec/support/*.c)
-SPEC_LIBRARY := $(BUILD)/libzerg-spec.so
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
 BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
@@ -122,14 +120,14 @@ test: all tests ## unit, spec and integration tests
 unit: $(UNIT_TESTS) ## unit tests of the C modules (cmocka)
 	tests/run --build $(BUILD) unit
 
-spec: $(SPEC_LIBRARY) ## specs of the Lua modules (busted)
+spec: $(CDEF) ## specs of the Lua modules (busted)
 	tests/run --build $(BUILD) spec
 
 integration: all $(TOOLS) ## the program as a whole (pytest)
 	tests/run --build $(BUILD) integration
 
 .PHONY: tests
-tests: $(UNIT_TESTS) $(SPEC_LIBRARY) $(TOOLS)
+tests: $(UNIT_TESTS) $(CDEF) $(TOOLS)
 
 $(FAKE_RING_TESTS): $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_FIXTURES:%.c=$(BUILD)/obj/%.o) $(FAKE_RING_OBJECTS)
 	@mkdir -p $(@D)
@@ -138,10 +136,6 @@ $(FAKE_RING_TESTS): $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_FIXTURES
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(OBJECTS)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(LINK) -o $@ $^ $(ZERG_LIBS) -lcmocka
-
-# The engine as a library that busted's LuaJIT loads: the LuaJIT in the process is used, so none is linked in.
-$(SPEC_LIBRARY): $(SPEC_SUPPORT:%.c=$(BUILD)/obj/%.o) $(FAKE_RING_OBJECTS)
-	$(call SHOW,LINK)$(LINK) -shared -o $@ $^ $(CJSON_LIBS) -luring -lm
 
 $(BUILD)/tools/%: $(BUILD)/obj/tests/tools/%.o
 	@mkdir -p $(@D)
@@ -170,9 +164,12 @@ bench: all $(BENCH_TOOLS) ## measure against the targets (tests/bench)
 # ---- checks ----
 
 check: ## format, lint, layers, sizes, docs, and a build without warnings by gcc and clang
-	$(MAKE) --keep-going check-style check-lint check-rules check-werror
+	$(MAKE) --keep-going check-style check-lint $(RULES) check-werror
 
-.PHONY: check-style check-lint check-rules check-werror werror
+# Rules of this project, each a script in scripts/check.
+RULES := check-layers check-banned check-sizes check-docs
+
+.PHONY: check-style check-lint check-werror werror $(RULES)
 check-style:
 	$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
 
@@ -180,11 +177,8 @@ check-lint: $(GEN)/lua_modules.c
 	scripts/check/tidy $(CLANG_TIDY) $(filter %.c,$(C_FILES)) -- -std=gnu11 -I tests/unit $(ZERG_CPPFLAGS)
 	luacheck -q lua examples $(wildcard tests/spec zerg.lua.example) $(LUA_SCRIPTS)
 
-check-rules: $(CDEF)
-	scripts/check/layers
-	scripts/check/banned
-	scripts/check/sizes
-	scripts/check/docs
+$(RULES): check-%: $(CDEF)
+	scripts/check/$*
 
 check-werror:
 	$(MAKE) BUILD=build/werror-gcc CC=gcc WERROR=-Werror werror

@@ -39,8 +39,8 @@ local function answer(conn, status, payload)
   conn:write(u32(1 + #payload), char(status), payload)
 end
 
--- Operations: each takes `size` bytes of payload from the reader, and answers. When the peer is gone
--- the reader gives nil; the next read of the handler will find that out as well.
+-- Operations: each takes `size` bytes of payload from the reader, and answers. When the peer is
+-- gone, the reader gives nil; the next read of the handler will find that out as well.
 local operations = {}
 
 operations[1] = function(conn, reader, size)

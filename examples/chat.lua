@@ -25,7 +25,8 @@ local function tell(client, line)
   if client.waiting == QUEUE_LINES then
     zerg.log.info("chat: %s does not read, sent away", client.name)
     leave(client)
-    client.conn:abort() -- what was not sent is dropped, and its handler's next read gives nil
+    client.reader:cancel() -- its handler's read gives nil, and so the handler ends
+    client.conn:abort() -- what was not sent yet is dropped
     return
   end
   client.waiting = client.waiting + 1
@@ -47,7 +48,7 @@ local function write_lines(client)
       client.conn:write(client.queue:get()) -- get() waits for a first line
       client.waiting = client.waiting - 1
     until client.waiting == 0
-  until not client.conn:flush() -- waits until the kernel has taken it all; nil when the peer is gone
+  until not client.conn:flush() -- until the kernel has it all; nil when the peer is gone
 end
 
 --- The next line without blanks around it; nil when the peer is gone, or writes lines
@@ -74,8 +75,9 @@ local function ask_name(conn, reader)
   end
 end
 
-local function join(conn, name)
-  local client = { conn = conn, name = name, queue = zerg.queue(QUEUE_LINES), waiting = 0 }
+local function join(conn, reader, name)
+  local client = { conn = conn, reader = reader, name = name }
+  client.queue, client.waiting = zerg.queue(QUEUE_LINES), 0 -- and how many lines are in it
   clients[name] = client
   client.writer = zerg.spawn(write_lines, client)
   tell(client, "Welcome, " .. name .. ". /who lists who is here, /quit leaves.\n")
@@ -108,7 +110,7 @@ return function(conn)
   if not name then
     return
   end
-  local client = join(conn, name)
+  local client = join(conn, reader, name)
   for line in read_line, reader do
     if line == "/quit" then
       break

@@ -12,8 +12,10 @@
 -- writes answers.
 
 local commands = require "kv.commands"
+local memory = require "kv.memory"
 local replies = require "kv.reply"
 local requests = require "kv.request"
+local zerg = require "zerg"
 
 --- Answers all whole requests in one received piece of memory.
 ---@return integer used bytes they took
@@ -36,10 +38,12 @@ end
 --- Reads and answers one request that parse() did not take.
 ---@return boolean? is_over the connection is to be closed
 local function answer_next(reader, reply)
-  local words, count = requests.read(reader)
+  local words, count, is_refused = requests.read(reader)
   local is_over = not words
   if not words and count then
     reply:error("Protocol error: " .. count)
+  elseif is_refused then
+    reply:raw(memory.REFUSAL)
   elseif words and count > 0 then
     is_over = commands.run(reply, words, count)
   end
@@ -47,7 +51,14 @@ local function answer_next(reader, reply)
   return is_over
 end
 
-return function(conn)
+--- Once per reactor.
+local function start()
+  if zerg.reactors > 1 then
+    zerg.log.warn("kv: reactor %d has data of its own; run with --reactors 1", zerg.reactor)
+  end
+end
+
+local function serve(conn)
   local reader, reply = conn:reader(), replies.new(conn)
   local words = {} -- of the request at hand, used again for each
   local used, is_over
@@ -65,3 +76,5 @@ return function(conn)
     end
   until is_over
 end
+
+return { serve = serve, start = start }

@@ -27,9 +27,9 @@ static const char *find_config(const struct cli *cli)
         if (access(default_configs[i], F_OK) == 0)
             return default_configs[i];
     }
-    fprintf(stderr, "zerg: there is no configuration: neither ./%s nor %s exists.\n"
-                    "Name one with -c FILE, let `zerg init` write a first one, or serve a script: `zerg SCRIPT.lua`.\n",
-            default_configs[0], default_configs[1]);
+    fprintf(stderr, "zerg: there is no configuration: neither ./%s nor %s exists.\n", default_configs[0],
+            default_configs[1]);
+    fputs("Name one with -c FILE, let `zerg init` write a first one, or serve a script: `zerg SCRIPT.lua`.\n", stderr);
     return NULL;
 }
 
@@ -112,20 +112,12 @@ static int run_command(const struct cli *cli)
 {
     switch (cli->command) {
     case CLI_RUN:
-    case CLI_SCRIPT:
-        return serve(cli);
-    case CLI_CHECK:
-        return check(cli);
-    case CLI_INIT:
-        return init(cli);
-    case CLI_VERSION:
-        version_print();
-        return STATUS_OK;
-    case CLI_HELP:
-        cli_print_help(cli->topic);
-        return STATUS_OK;
-    case CLI_COMMAND_COUNT:
-        break;
+    case CLI_SCRIPT: return serve(cli);
+    case CLI_CHECK: return check(cli);
+    case CLI_INIT: return init(cli);
+    case CLI_VERSION: version_print(); return STATUS_OK;
+    case CLI_HELP: cli_print_help(cli->topic); return STATUS_OK;
+    case CLI_COMMAND_COUNT: break;
     }
     return STATUS_USAGE;
 }

@@ -1,5 +1,6 @@
 -- Runs requests. The commands themselves stand in connection.lua, strings.lua and keys.lua.
 
+local memory = require "kv.memory"
 local registry = require "kv.registry"
 
 require "kv.connection"
@@ -38,6 +39,8 @@ local function run(reply, words, count)
     return unknown(reply, words, count)
   elseif not fits(command.arity, count) then
     return registry.wrong_arity(reply, command.name)
+  elseif command.grows and memory.is_full and memory.is_still_full() then
+    return reply:raw(memory.REFUSAL)
   end
   return command.run(reply, words, count)
 end

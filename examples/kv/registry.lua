@@ -7,6 +7,7 @@ local lower, upper = string.lower, string.upper
 ---@field arity integer how many words a request has, the name included; negative: that many or more
 ---@field flags string what COMMAND tells about it
 ---@field keys integer[] places of its first and last key among the words, and the step between keys
+---@field grows boolean it may need more memory
 ---@field run fun(reply: kv.reply, words: string[], count: integer): boolean?
 
 local M = {}
@@ -26,6 +27,7 @@ local by_name = {}
 ---@param run fun(reply: kv.reply, words: string[], count: integer): boolean?
 function M.define(name, arity, flags, keys, run)
   local command = { name = name, arity = arity, flags = flags, keys = keys, run = run }
+  command.grows = flags:find("denyoom") ~= nil
   M.list[#M.list + 1] = command
   by_name[name], by_name[upper(name)] = command, command
 end

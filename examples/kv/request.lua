@@ -8,6 +8,7 @@
 local ffi = require "ffi"
 local inline = require "kv.inline"
 local integer = require "kv.integer"
+local memory = require "kv.memory"
 
 local to_string = ffi.string
 
@@ -114,6 +115,9 @@ local function no_line(reason, problem)
   return nil, reason == "limit" and problem or nil
 end
 
+--- The next word of an array. Without memory for it: an empty one, and the problem.
+---@return string? word nil: no more can be read
+---@return string? problem
 local function read_word(reader)
   local line, reason = reader:read_until("\r", LINE_BYTES_MAX)
   if not line or not reader:skip(1) then
@@ -125,7 +129,11 @@ local function read_word(reader)
   if not n or n < 0 or n > BULK_BYTES_MAX then
     return nil, "invalid bulk length"
   end
-  local data = reader:read_exactly(tonumber(n))
+  n = tonumber(n)
+  if not memory.has_room(n) then
+    return reader:skip(n + 2) and "", "too big"
+  end
+  local data = reader:read_exactly(n)
   local word = data and tostring(data)
   return word and reader:skip(2) and word
 end
@@ -139,15 +147,15 @@ local function read_array(reader)
   if not count or count > WORDS_MAX then
     return nil, "invalid multibulk length"
   end
-  local words = {}
+  local words, is_refused = {}, false
   for i = 1, tonumber(count) do
     local word, problem = read_word(reader)
     if not word then
       return nil, problem
     end
-    words[i] = word
+    words[i], is_refused = word, is_refused or problem ~= nil
   end
-  return words, #words
+  return words, #words, is_refused
 end
 
 local function read_inline(reader)
@@ -166,6 +174,7 @@ end
 ---@param reader zerg.reader
 ---@return string[]? words nil: no more requests can be read
 ---@return integer|string|nil count of words, maybe 0; without words: what is wrong, if anything is
+---@return boolean? is_refused there was no memory for all of it
 local function read(reader)
   local data = reader:read()
   if not data then

@@ -4,10 +4,12 @@
 -- bounded number of keys at a time, so that keys nobody asks for do not stay for ever. The sweep
 -- runs only while there are keys with a deadline: a server without them sleeps.
 
+local memory = require "kv.memory"
 local zerg = require "zerg"
 
 local floor = math.floor
 
+local KEY_BYTES = 64 -- what a key costs besides the bytes of key and value, about
 local SWEEP_SECONDS = 0.1
 local SLICE_KEYS = 200 -- looked at in one step of a sweep
 local SLICES_MAX = 20 -- steps of one sweep
@@ -60,14 +62,19 @@ function M.get(key)
   return values[key]
 end
 
---- Sets the value of a key that then has no deadline.
----@param key string
----@param value string
-function M.set(key, value)
+local function put(key, value)
   if values[key] == nil then
     size = size + 1
   end
   values[key] = value
+  memory.wrote(#key + #value + KEY_BYTES)
+end
+
+--- Sets the value of a key that then has no deadline.
+---@param key string
+---@param value string
+function M.set(key, value)
+  put(key, value)
   local place = places[key]
   if place then
     forget_deadline(key, place)
@@ -78,10 +85,8 @@ end
 ---@param key string
 ---@param value string
 function M.replace(key, value)
-  if M.get(key) == nil then
-    size = size + 1
-  end
-  values[key] = value
+  M.get(key) -- which drops it when it is due, and its deadline with it
+  put(key, value)
 end
 
 ---@param key string

@@ -63,7 +63,8 @@ function M.seq_string(seq, from, count)
   end
   local start = seq._offset + from
   if start + count <= first.len then
-    return ffi_string(first.data + start, count)
+    local text = ffi_string(first.data + start, count)
+    return text
   end
   local out = count <= scratch_bytes and scratch or bigger_scratch(count)
   if C.zerg_seq_copy(seq, from, count, out) ~= OK then

@@ -181,7 +181,8 @@ function metatable.__index(self, key)
   end
   local getter = getters[key]
   if getter then
-    return getter(self)
+    local value = getter(self)
+    return value
   end
   error("conn has no field '" .. tostring(key) .. "' (keep your own data in conn.ctx)", 2)
 end

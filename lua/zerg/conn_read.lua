@@ -1,5 +1,9 @@
--- Reading methods of zerg.conn. All follow one pattern: ask C; while it says PARK, yield and ask
--- again. The fast path makes one object and no call besides the one into C.
+-- Reading methods of zerg.conn. All follow one pattern: ask C; when it says PARK, yield and ask
+-- again.
+--
+-- This is the hot path of every handler, and written for the compiler, as are the other modules
+-- that say so: no loop (a script's own loop is not compiled around another one; what must be asked
+-- again calls itself), few tail calls in what succeeds (15 end a trace), no closures, no varargs.
 
 local bytes = require("zerg.bytes")
 local outcome = require("zerg.outcome")
@@ -18,19 +22,28 @@ local UINT32_MAX = 4294967295
 ---@class zerg.conn
 local methods = {}
 
+local function wait_parked(self)
+  if park() == TIMEOUT then
+    return nil, "timeout"
+  end
+  local rc = C.zerg_conn_want(self, 1)
+  if rc == OK then
+    return true
+  elseif rc == PARK then
+    return wait_parked(self)
+  end
+  return fail(self, "conn:wait", rc)
+end
+
 ---Parks until unread bytes are there.
 ---@return true|nil ok
 ---@return string|nil reason
 function methods.wait(self)
   local rc = C.zerg_conn_want(self, 1)
-  while rc == PARK do
-    if park() == TIMEOUT then
-      return nil, "timeout"
-    end
-    rc = C.zerg_conn_want(self, 1)
-  end
   if rc == OK then
     return true
+  elseif rc == PARK then
+    return wait_parked(self)
   end
   return fail(self, "conn:wait", rc)
 end
@@ -55,6 +68,19 @@ function methods.views(self)
   return methods.next_view, self
 end
 
+local function read_parked(self, seq)
+  if park() == TIMEOUT then
+    return nil, "timeout"
+  end
+  local rc = C.zerg_conn_read(self, seq)
+  if rc == OK then
+    return seq
+  elseif rc == PARK then
+    return read_parked(self, seq)
+  end
+  return fail(self, "conn:read", rc)
+end
+
 ---All bytes received so far, parking until there are some. They are consumed, and borrowed until
 ---the next wait, read or peek.
 ---@return zerg.seq|nil seq
@@ -62,14 +88,10 @@ end
 function methods.read(self)
   local seq = seq_t()
   local rc = C.zerg_conn_read(self, seq)
-  while rc == PARK do
-    if park() == TIMEOUT then
-      return nil, "timeout"
-    end
-    rc = C.zerg_conn_read(self, seq)
-  end
   if rc == OK then
     return seq
+  elseif rc == PARK then
+    return read_parked(self, seq)
   end
   return fail(self, "conn:read", rc)
 end
@@ -82,6 +104,21 @@ function methods.reads(self)
   return methods.read, self
 end
 
+local function peek(self, n, seq)
+  local rc = C.zerg_conn_peek(self, n, seq)
+  if rc == OK then
+    return seq
+  elseif rc == PARK then
+    if park() == TIMEOUT then
+      return nil, "timeout"
+    end
+    return peek(self, n, seq)
+  elseif rc == RANGE then
+    return nil, "limit"
+  end
+  return fail(self, "conn:peek", rc)
+end
+
 ---All unread bytes, parking until at least n are there. Nothing is consumed.
 ---@param n? integer 1 by default
 ---@return zerg.seq|nil seq
@@ -91,20 +128,7 @@ function methods.peek(self, n)
   if not bytes.is_number(n, 1, UINT32_MAX) then
     return bytes.misuse("conn:peek", "a count of bytes", n)
   end
-  local seq = seq_t()
-  local rc = C.zerg_conn_peek(self, n, seq)
-  while rc == PARK do
-    if park() == TIMEOUT then
-      return nil, "timeout"
-    end
-    rc = C.zerg_conn_peek(self, n, seq)
-  end
-  if rc == OK then
-    return seq
-  elseif rc == RANGE then
-    return nil, "limit"
-  end
-  return fail(self, "conn:peek", rc)
+  return peek(self, n, seq_t())
 end
 
 ---The pipe adapter: parse in place, consume what was understood.

@@ -1,6 +1,6 @@
 -- Writing methods of zerg.conn. Bytes are staged in the connection's write slab by C and sent by
 -- themselves when the coroutine parks or ends; a call parks only when more than write_buffer_max is
--- staged, after all of its values are.
+-- staged, after all of its values are. Written for the compiler, see conn_read.lua.
 
 local bytes = require("zerg.bytes")
 local outcome = require("zerg.outcome")
@@ -19,6 +19,10 @@ local TIMEOUT = C.ZERG_WAKE_TIMEOUT
 local RESERVE_BYTES_MAX = 65536
 local UINT32_MAX = 4294967295
 local WRITABLE = "strings, numbers, views, sequences or (cdata, length)"
+
+-- Results of staging besides those of C.
+local STRANGE = -100
+local LENGTH = 1000
 
 local reserved = ffi.new("uint8_t *[1]")
 
@@ -45,27 +49,32 @@ local function stage(self, value)
   return nil
 end
 
+-- True for a pointer or array that is no view or sequence, with its length.
+local function is_pointer_pair(value, len)
+  return type(value) == "cdata" and bytes.is_number(len, 0, UINT32_MAX)
+    and not istype(seq_t, value) and not istype(view_t, value)
+    and not istype(int64_t, value) and not istype(uint64_t, value) and value ~= nil
+end
+
 -- Stages `len` bytes at a pointer or array. nil: they are none.
 local function stage_cdata(self, value, len)
-  if type(value) ~= "cdata" or not bytes.is_number(len, 0, UINT32_MAX) then
-    return nil
-  elseif istype(int64_t, value) or istype(uint64_t, value) or value == nil then
+  if not is_pointer_pair(value, len) then
     return nil
   end
-  return C.zerg_conn_write(self, value, len)
+  local rc = C.zerg_conn_write(self, value, len)
+  return rc
 end
 
 -- Parks until no more than write_buffer_max is staged. For a tail call.
 local function wait_room(self, method)
   local rc = C.zerg_conn_wait_room(self)
-  while rc == PARK do
+  if rc == OK then
+    return self
+  elseif rc == PARK then
     if park() == TIMEOUT then
       return nil, "timeout"
     end
-    rc = C.zerg_conn_wait_room(self)
-  end
-  if rc == OK then
-    return self
+    return wait_room(self, method)
   end
   return fail(self, method, rc)
 end
@@ -73,69 +82,81 @@ end
 -- Parks until nothing is staged. For a tail call.
 local function flush(self, method)
   local rc = C.zerg_conn_flush(self)
-  while rc == PARK do
+  if rc == OK then
+    return true
+  elseif rc == PARK then
     if park() == TIMEOUT then
       return nil, "timeout"
     end
-    rc = C.zerg_conn_flush(self)
-  end
-  if rc == OK then
-    return true
+    return flush(self, method)
   end
   return fail(self, method, rc)
 end
 
-local function finish_write(self, full)
-  if full then
-    return wait_room(self, "conn:write")
+-- Stages `value` after others; `result` is what came of those: OK, FULL, or an error, which stays.
+-- LENGTH on top of it: value is the length of the pointer before it, which was staged with it. A
+-- nil with a value behind it is STRANGE.
+local function stage_next(self, result, value, following)
+  if result < OK then
+    return result
+  elseif value == nil then
+    return following == nil and result or STRANGE
+  elseif result >= LENGTH then
+    return result - LENGTH
   end
-  return self
-end
-
-local function finish_send(self)
-  return flush(self, "conn:send")
-end
-
--- Stages `a` and goes on with the others, moved down by one, or by two after a pointer and its
--- length. It calls itself in tail position because the compiler unrolls that, while it gives up on
--- a loop over `...`. A nil between two values ends up in `a` and is misuse.
-local function write_each(self, method, finish, full, a, b, c, d, e, f, g, h)
-  local rc = stage(self, a)
+  local rc = stage(self, value)
   if rc == nil then
-    rc = stage_cdata(self, a, b)
-    b, c, d, e, f, g, h = c, d, e, f, g, h, nil
+    rc = stage_cdata(self, value, following)
+    if rc == nil then
+      return STRANGE
+    elseif rc >= OK then
+      return (rc == FULL and FULL or result) + LENGTH
+    end
   end
-  if rc == nil then
-    return bytes.misuse(method, WRITABLE, a)
-  elseif rc < OK then
-    return fail(self, method, rc)
-  end
-  full = full or rc == FULL
-  if b ~= nil or c ~= nil then
-    return write_each(self, method, finish, full, b, c, d, e, f, g, h)
-  end
-  return finish(self, full)
+  return rc == OK and result or rc
 end
 
--- More than eight values. For a tail call.
-local function write_many(self, method, finish, ...)
-  local values, count = { ... }, select("#", ...)
-  local at, full = 1, false
-  while at <= count do
-    local rc = stage(self, values[at])
-    if rc == nil then
-      rc = stage_cdata(self, values[at], values[at + 1])
-      at = at + 1
-    end
-    if rc == nil then
-      return bytes.misuse(method, WRITABLE, values[at - 1])
-    elseif rc < OK then
-      return fail(self, method, rc)
-    end
-    full = full or rc == FULL
-    at = at + 1
+-- Written out, because the compiler gives up on a loop over `...`.
+local function stage_eight(self, a, b, c, d, e, f, g, h)
+  local result = stage_next(self, OK, a, b)
+  result = stage_next(self, result, b, c)
+  result = stage_next(self, result, c, d)
+  if d ~= nil or e ~= nil then
+    result = stage_next(self, result, d, e)
+    result = stage_next(self, result, e, f)
+    result = stage_next(self, result, f, g)
+    result = stage_next(self, result, g, h)
+    result = stage_next(self, result, h, nil)
   end
-  return finish(self, full)
+  return result
+end
+
+local function stage_all(self, ...)
+  local values, result = { ... }, OK
+  for index = 1, select("#", ...) do
+    result = stage_next(self, result, values[index], values[index + 1])
+  end
+  return result
+end
+
+local function is_writable(value)
+  local kind = type(value)
+  return kind == "string" or kind == "number" or istype(seq_t, value) or istype(view_t, value)
+end
+
+-- Raises for the first of the values that cannot be written. For a tail call.
+local function refuse(method, ...)
+  local values, index = { ... }, 1
+  while index <= select("#", ...) do
+    local value = values[index]
+    if is_pointer_pair(value, values[index + 1]) then
+      index = index + 1
+    elseif not is_writable(value) then
+      return bytes.misuse(method, WRITABLE, value)
+    end
+    index = index + 1
+  end
+  return bytes.misuse(method, WRITABLE, nil)
 end
 
 ---Stages strings, numbers, views, sequences, or pointers each followed by its length. Parks only
@@ -144,18 +165,20 @@ end
 ---@return zerg.conn|nil conn itself
 ---@return string|nil reason
 function methods.write(self, a, b, c, d, e, f, g, h, ...)
-  if h ~= nil and select("#", ...) > 0 then
-    return write_many(self, "conn:write", finish_write, a, b, c, d, e, f, g, h, ...)
-  elseif b ~= nil or c ~= nil then
-    return write_each(self, "conn:write", finish_write, false, a, b, c, d, e, f, g, h)
+  local rc
+  if b == nil and c == nil then
+    rc = stage(self, a) or STRANGE
+  elseif h ~= nil and select("#", ...) > 0 then
+    rc = stage_all(self, a, b, c, d, e, f, g, h, ...)
+  else
+    rc = stage_eight(self, a, b, c, d, e, f, g, h)
   end
-  local rc = stage(self, a)
   if rc == OK then
     return self
   elseif rc == FULL then
     return wait_room(self, "conn:write")
-  elseif rc == nil then
-    return bytes.misuse("conn:write", WRITABLE, a)
+  elseif rc == STRANGE then
+    return refuse("conn:write", a, b, c, d, e, f, g, h, ...)
   end
   return fail(self, "conn:write", rc)
 end
@@ -165,10 +188,18 @@ end
 ---@return true|nil ok
 ---@return string|nil reason
 function methods.send(self, a, b, c, d, e, f, g, h, ...)
+  local rc
   if h ~= nil and select("#", ...) > 0 then
-    return write_many(self, "conn:send", finish_send, a, b, c, d, e, f, g, h, ...)
+    rc = stage_all(self, a, b, c, d, e, f, g, h, ...)
+  else
+    rc = a == nil and STRANGE or stage_eight(self, a, b, c, d, e, f, g, h)
   end
-  return write_each(self, "conn:send", finish_send, false, a, b, c, d, e, f, g, h)
+  if rc == OK or rc == FULL then
+    return flush(self, "conn:send")
+  elseif rc == STRANGE then
+    return refuse("conn:send", a, b, c, d, e, f, g, h, ...)
+  end
+  return fail(self, "conn:send", rc)
 end
 
 ---Parks until everything staged is with the kernel.

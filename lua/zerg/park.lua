@@ -78,7 +78,7 @@ local function results_or_error(ok, ...)
   if ok then
     return ...
   end
-  error((...), 3)
+  error((...), 2)
 end
 
 ---coroutine.wrap in which `fn` may park.

@@ -108,8 +108,8 @@ end
 local function park_in(list, method, waiter, timeout_s)
   local rc = C.zerg_task_self(waiter.handle)
   if rc ~= OK then
-    -- 4: the script's call of put or get.
-    return outcome.fail(nil, method, rc, 4)
+    -- 3: the script's call of put or get.
+    return outcome.fail(nil, method, rc, 3)
   end
   append(list, waiter)
   local code = task.wait(timeout_s)

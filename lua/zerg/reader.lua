@@ -1,6 +1,7 @@
 -- zerg.reader: the pipe adapter, with the semantics of .NET's PipeReader. Unread bytes stay in the
 -- connection (C holds them); the reader only remembers how many of them were examined, so that
--- read() parks until there are more. Numbers are in reader_number.lua.
+-- read() parks until there are more. Numbers are in reader_number.lua. Written for the
+-- compiler, see conn_read.lua.
 
 local bytes = require("zerg.bytes")
 local numbers = require("zerg.reader_number")
@@ -62,6 +63,21 @@ function M.new(conn, opts)
   }, metatable)
 end
 
+local function peek_unexamined(self, seq)
+  local rc = C.zerg_conn_peek(self._conn, self._examined + 1, seq)
+  if rc == OK then
+    self._given = seq._len
+    return seq
+  elseif rc == PARK then
+    local again, reason = parked(self)
+    if not again then
+      return nil, reason
+    end
+    return peek_unexamined(self, seq)
+  end
+  return refuse(self, "reader:read", rc)
+end
+
 ---All unconsumed bytes, parking until there are more than were examined before. At the end of the
 ---stream: what is left that was not examined, then nil.
 ---@return zerg.seq|nil seq
@@ -71,21 +87,7 @@ function methods.read(self)
   if self._canceled then
     return take_cancel(self)
   end
-  local conn, count = self._conn, self._examined + 1
-  local seq = seq_t()
-  local rc = C.zerg_conn_peek(conn, count, seq)
-  while rc == PARK do
-    local again, reason = parked(self)
-    if not again then
-      return nil, reason
-    end
-    rc = C.zerg_conn_peek(conn, count, seq)
-  end
-  if rc == OK then
-    self._given = seq._len
-    return seq
-  end
-  return refuse(self, "reader:read", rc)
+  return peek_unexamined(self, seq_t())
 end
 
 ---What read() would give without parking: nil when no byte is there that was not examined. At the
@@ -166,6 +168,26 @@ function methods.read_exactly(self, n)
   return seq
 end
 
+local function skip(self, n)
+  local conn = self._conn
+  local unread = C.zerg_conn_unread(conn)
+  if n <= unread and not self._canceled then
+    local rc = C.zerg_conn_skip(conn, n)
+    if rc == OK then
+      return true
+    end
+    return refuse(self, "reader:skip", rc)
+  end
+  local rc, reason = want(self, 1)
+  if rc == OK and unread > 0 then
+    rc = C.zerg_conn_skip(conn, unread)
+  end
+  if rc ~= OK then
+    return refuse(self, "reader:skip", rc, reason)
+  end
+  return skip(self, n - unread)
+end
+
 ---Consumes n bytes. Parks.
 ---@param n integer
 ---@return true|nil ok
@@ -175,20 +197,8 @@ function methods.skip(self, n)
   if not bytes.is_number(n, 0) then
     return misuse("reader:skip", "a count of bytes", n)
   end
-  local conn = self._conn
   forget_examined(self)
-  while n > 0 do
-    local rc, reason = want(self, 1)
-    local count = math.min(n, C.zerg_conn_unread(conn))
-    if rc == OK then
-      rc = C.zerg_conn_skip(conn, count)
-    end
-    if rc ~= OK then
-      return refuse(self, "reader:skip", rc, reason)
-    end
-    n = n - count
-  end
-  return true
+  return skip(self, n)
 end
 
 -- The first `len` unread bytes, which are there, as a string; they and `more` after them are
@@ -212,25 +222,23 @@ local function take_string(self, len, more)
   return text
 end
 
--- 0-based position of the delimiter, at most `max`. Else nil, a result (or nil) and a reason.
--- Parks.
-local function find_delimiter(self, delimiter, max)
+-- 0-based position of the delimiter at or after `from`, at most `max`. Else nil, a result (or nil)
+-- and a reason. Parks.
+local function find_delimiter(self, delimiter, max, from)
   local conn, len = self._conn, #delimiter
-  local from = 0
-  while true do
-    local at = C.zerg_conn_find(conn, delimiter, len, from)
-    local unread = C.zerg_conn_unread(conn)
-    if at > max or (at < 0 and unread >= max + len) then
-      return nil, nil, "limit"
-    elseif at >= 0 then
-      return at
-    end
-    from = math.max(0, unread - len + 1)
-    local rc, reason = want(self, unread + 1)
-    if rc ~= OK then
-      return nil, rc, reason
-    end
+  local at = C.zerg_conn_find(conn, delimiter, len, from)
+  if at >= 0 and at <= max then
+    return at
   end
+  local unread = C.zerg_conn_unread(conn)
+  if at >= 0 or unread >= max + len then
+    return nil, nil, "limit"
+  end
+  local rc, reason = want(self, unread + 1)
+  if rc ~= OK then
+    return nil, rc, reason
+  end
+  return find_delimiter(self, delimiter, max, math.max(0, unread - len + 1))
 end
 
 ---The bytes before the delimiter as a string; they and the delimiter are consumed. Parks.
@@ -246,7 +254,7 @@ function methods.read_until(self, delimiter, max)
   elseif not bytes.is_number(max, 0) then
     return misuse("reader:read_until", "max to be a count of bytes", max)
   end
-  local at, rc, reason = find_delimiter(self, delimiter, max)
+  local at, rc, reason = find_delimiter(self, delimiter, max, 0)
   if at then
     local text
     text, rc = take_string(self, at, #delimiter)
@@ -268,7 +276,7 @@ function methods.read_line(self, max)
     return misuse("reader:read_line", "max to be a count of bytes", max)
   end
   -- One more for a "\r", which is not of the line.
-  local at, rc, reason = find_delimiter(self, "\n", max + 1)
+  local at, rc, reason = find_delimiter(self, "\n", max + 1, 0)
   if at then
     local text
     text, rc = take_string(self, at, 1)

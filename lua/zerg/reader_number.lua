@@ -1,5 +1,6 @@
 -- Numbers read from a connection: integers and floats in network order and little-endian, without a
 -- copy or a string. Every one is C.zerg_conn_front (look), decode, C.zerg_conn_skip (consume).
+-- Written for the compiler, see conn_read.lua.
 
 local wait = require("zerg.reader_wait")
 local zffi = require("zerg.ffi")
@@ -80,17 +81,17 @@ local function front(self, method, count)
   end
   local rc, reason = want(self, count)
   if rc == OK then
-    return C.zerg_conn_front(self._conn, count)
+    local at = C.zerg_conn_front(self._conn, count)
+    return at
   end
   return refuse(self, method, rc, reason, 3)
 end
 
--- Consumes what front() gave and was decoded to `value`.
-local function consume(self, count, value)
+-- Consumes what front() gave.
+local function consume(self, count)
   self._examined = 0
   self._given = 0
   C.zerg_conn_skip(self._conn, count)
-  return value
 end
 
 -- The methods are written out, not made by a generator: closures of one prototype would share their
@@ -105,7 +106,9 @@ function methods.u8(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 1, p[0])
+  local value = p[0]
+  consume(self, 1)
+  return value
 end
 
 ---@return integer|nil
@@ -115,7 +118,9 @@ function methods.i8(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 1, signed8(p[0]))
+  local value = signed8(p[0])
+  consume(self, 1)
+  return value
 end
 
 ---A big-endian integer, and so on; the names that end in le are little-endian.
@@ -126,7 +131,9 @@ function methods.u16(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 2, u16be(p))
+  local value = u16be(p)
+  consume(self, 2)
+  return value
 end
 
 ---@return integer|nil
@@ -136,7 +143,9 @@ function methods.u16le(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 2, u16le(p))
+  local value = u16le(p)
+  consume(self, 2)
+  return value
 end
 
 ---@return integer|nil
@@ -146,7 +155,9 @@ function methods.i16(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 2, signed16(u16be(p)))
+  local value = signed16(u16be(p))
+  consume(self, 2)
+  return value
 end
 
 ---@return integer|nil
@@ -156,7 +167,9 @@ function methods.i16le(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 2, signed16(u16le(p)))
+  local value = signed16(u16le(p))
+  consume(self, 2)
+  return value
 end
 
 ---@return integer|nil
@@ -166,7 +179,9 @@ function methods.u32(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 4, u32be(p))
+  local value = u32be(p)
+  consume(self, 4)
+  return value
 end
 
 ---@return integer|nil
@@ -176,7 +191,9 @@ function methods.u32le(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 4, u32le(p))
+  local value = u32le(p)
+  consume(self, 4)
+  return value
 end
 
 ---@return integer|nil
@@ -186,7 +203,9 @@ function methods.i32(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 4, signed32(u32be(p)))
+  local value = signed32(u32be(p))
+  consume(self, 4)
+  return value
 end
 
 ---@return integer|nil
@@ -196,7 +215,9 @@ function methods.i32le(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 4, signed32(u32le(p)))
+  local value = signed32(u32le(p))
+  consume(self, 4)
+  return value
 end
 
 ---64-bit integers come as cdata (`uint64_t`, `int64_t`): a Lua number holds only 53 bits.
@@ -207,7 +228,9 @@ function methods.u64(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 8, u64be(p))
+  local value = u64be(p)
+  consume(self, 8)
+  return value
 end
 
 ---@return ffi.cdata*|nil
@@ -217,7 +240,9 @@ function methods.u64le(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 8, u64le(p))
+  local value = u64le(p)
+  consume(self, 8)
+  return value
 end
 
 ---@return ffi.cdata*|nil
@@ -227,7 +252,9 @@ function methods.i64(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 8, signed64(u64be(p)))
+  local value = signed64(u64be(p))
+  consume(self, 8)
+  return value
 end
 
 ---@return ffi.cdata*|nil
@@ -237,7 +264,9 @@ function methods.i64le(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 8, signed64(u64le(p)))
+  local value = signed64(u64le(p))
+  consume(self, 8)
+  return value
 end
 
 ---IEEE 754, as a Lua number.
@@ -248,7 +277,9 @@ function methods.f32(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 4, float32(u32be(p)))
+  local value = float32(u32be(p))
+  consume(self, 4)
+  return value
 end
 
 ---@return number|nil
@@ -258,7 +289,9 @@ function methods.f32le(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 4, float32(u32le(p)))
+  local value = float32(u32le(p))
+  consume(self, 4)
+  return value
 end
 
 ---@return number|nil
@@ -268,7 +301,9 @@ function methods.f64(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 8, float64(u64be(p)))
+  local value = float64(u64be(p))
+  consume(self, 8)
+  return value
 end
 
 ---@return number|nil
@@ -278,7 +313,9 @@ function methods.f64le(self)
   if p == nil then
     return nil, reason
   end
-  return consume(self, 8, float64(u64le(p)))
+  local value = float64(u64le(p))
+  consume(self, 8)
+  return value
 end
 
 return methods

@@ -1,5 +1,6 @@
 -- How a reader waits: asks C for unread bytes and parks while they are not there, with its own way
 -- out (reader:cancel). What the public methods of reader.lua and reader_number.lua share.
+-- Written for the compiler, see conn_read.lua.
 
 local outcome = require("zerg.outcome")
 local park_module = require("zerg.park")
@@ -45,6 +46,18 @@ end
 
 local parked = M.parked
 
+local function want_parked(self, count)
+  local again, reason = parked(self)
+  if not again then
+    return nil, reason
+  end
+  local rc = C.zerg_conn_want(self._conn, count)
+  if rc == PARK then
+    return want_parked(self, count)
+  end
+  return rc
+end
+
 ---OK once `count` bytes are unread, else another result, or nil and a reason. Parks.
 ---@param self zerg.reader
 ---@param count integer
@@ -54,14 +67,9 @@ function M.want(self, count)
   if self._canceled then
     return M.take_cancel(self)
   end
-  local conn = self._conn
-  local rc = C.zerg_conn_want(conn, count)
-  while rc == PARK do
-    local again, reason = parked(self)
-    if not again then
-      return nil, reason
-    end
-    rc = C.zerg_conn_want(conn, count)
+  local rc = C.zerg_conn_want(self._conn, count)
+  if rc == PARK then
+    return want_parked(self, count)
   end
   return rc
 end

@@ -44,11 +44,14 @@ end
 function methods.sub(self, i, j)
   check(self)
   j = j or -1
-  if type(i) ~= "number" or type(j) ~= "number" then
-    return misuse("seq:sub", "two positions", type(i) ~= "number" and i or j)
+  if type(i) ~= "number" then
+    return misuse("seq:sub", "a position", i)
+  elseif type(j) ~= "number" then
+    return misuse("seq:sub", "a second position", j)
   end
   local from, count = range(i, j, self._len)
-  return seq_string(self, from, count) or error(bytes.RELEASED, 2)
+  local text = seq_string(self, from, count)
+  return text or error(bytes.RELEASED, 2)
 end
 
 -- The byte at 0-based `at`, which is inside.
@@ -97,8 +100,10 @@ end
 function methods.find(self, s, init)
   check(self)
   init = init or 1
-  if type(s) ~= "string" or type(init) ~= "number" then
-    return misuse("seq:find", "a string and a position", type(s) ~= "string" and s or init)
+  if type(s) ~= "string" then
+    return misuse("seq:find", "a string", s)
+  elseif type(init) ~= "number" then
+    return misuse("seq:find", "a position", init)
   end
   if init > self._len then
     return nil
@@ -120,8 +125,10 @@ end
 function methods.slice(self, i, j)
   check(self)
   i, j = i or 1, j or -1
-  if type(i) ~= "number" or type(j) ~= "number" then
-    return misuse("seq:slice", "two positions", type(i) ~= "number" and i or j)
+  if type(i) ~= "number" then
+    return misuse("seq:slice", "a position", i)
+  elseif type(j) ~= "number" then
+    return misuse("seq:slice", "a second position", j)
   end
   local part = seq_t()
   local from, count = range(i, j, self._len)

@@ -76,14 +76,13 @@ end
 -- Parks until bytes are unread. True, or nil and the reason.
 local function await(self)
   local rc = C.zerg_conn_want(self._conn, 1)
-  while rc == PARK do
+  if rc == OK then
+    return true
+  elseif rc == PARK then
     if park() == TIMEOUT then
       return nil, "timeout"
     end
-    rc = C.zerg_conn_want(self._conn, 1)
-  end
-  if rc == OK then
-    return true
+    return await(self)
   end
   return fail(self, rc)
 end
@@ -163,26 +162,29 @@ local function line_in_partial(self)
   return at and partial:get(at)
 end
 
+-- The line whose end is not in the partial answer.
+local function read_line_end(self)
+  local at = C.zerg_conn_find(self._conn, "\n", 1, 0)
+  local unread = C.zerg_conn_unread(self._conn)
+  if partial_len(self) + (at >= 0 and at or unread) > self._max then
+    return nil, "limit"
+  elseif at >= 0 then
+    return take_string(self, at + 1)
+  end
+  local ok, reason = keep_and_await(self)
+  if not ok then
+    return rest(self, reason)
+  end
+  return read_line_end(self)
+end
+
 -- The next line with its "\n", which the last one may lack.
 local function read_whole_line(self)
   local line = line_in_partial(self)
   if line then
     return line
   end
-  while true do
-    local at = C.zerg_conn_find(self._conn, "\n", 1, 0)
-    if at >= 0 and at <= self._max then
-      return take_string(self, at + 1)
-    end
-    local unread = C.zerg_conn_unread(self._conn)
-    if at >= 0 or partial_len(self) + unread > self._max then
-      return nil, "limit"
-    end
-    local ok, reason = keep_and_await(self)
-    if not ok then
-      return rest(self, reason)
-    end
-  end
+  return read_line_end(self)
 end
 
 local function read_line(self)
@@ -197,32 +199,28 @@ local function read_line(self)
 end
 
 local function read_all(self)
-  while true do
-    local ok, reason = keep_and_await(self)
-    if not ok then
-      if reason ~= "closed" then
-        return nil, reason
-      end
-      return take_partial(self)
-    end
+  local ok, reason = keep_and_await(self)
+  if ok then
+    return read_all(self)
+  elseif reason == "closed" then
+    return take_partial(self)
   end
+  return nil, reason
 end
 
 local function read_count(self, count)
-  if partial_len(self) >= count and partial_len(self) > 0 then
+  local unread = C.zerg_conn_unread(self._conn)
+  local missing = count - partial_len(self)
+  if missing <= 0 and partial_len(self) > 0 then
     return self._partial:get(count)
+  elseif unread >= missing and unread > 0 then
+    return take_string(self, missing)
   end
-  while true do
-    local unread = C.zerg_conn_unread(self._conn)
-    local missing = count - partial_len(self)
-    if unread >= missing and unread > 0 then
-      return take_string(self, missing)
-    end
-    local ok, reason = keep_and_await(self)
-    if not ok then
-      return rest(self, reason)
-    end
+  local ok, reason = keep_and_await(self)
+  if not ok then
+    return rest(self, reason)
   end
+  return read_count(self, count)
 end
 
 local formats = { l = read_line, L = read_whole_line, a = read_all }

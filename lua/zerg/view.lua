@@ -23,7 +23,7 @@ local byte_ptr = ffi.typeof("const uint8_t *")
 local methods = {}
 local getters = {}
 
--- Level 3: the function that called the method (or read the field, through a tail call).
+-- Level 3: the function that called the method.
 local function check(self)
   local lease = self._lease
   if lease == nil or lease.generation ~= self._generation then
@@ -31,13 +31,21 @@ local function check(self)
   end
 end
 
+-- Level 4: the function that reads the field, through the metamethod.
+local function check_field(self)
+  local lease = self._lease
+  if lease == nil or lease.generation ~= self._generation then
+    error(bytes.RELEASED, 4)
+  end
+end
+
 function getters.ptr(self)
-  check(self)
+  check_field(self)
   return self._data
 end
 
 function getters.len(self)
-  check(self)
+  check_field(self)
   return self._len
 end
 
@@ -48,11 +56,14 @@ end
 function methods.sub(self, i, j)
   check(self)
   j = j or -1
-  if type(i) ~= "number" or type(j) ~= "number" then
-    return misuse("view:sub", "two positions", type(i) ~= "number" and i or j)
+  if type(i) ~= "number" then
+    return misuse("view:sub", "a position", i)
+  elseif type(j) ~= "number" then
+    return misuse("view:sub", "a second position", j)
   end
   local from, count = range(i, j, self._len)
-  return ffi_string(self._data + from, count)
+  local text = ffi_string(self._data + from, count)
+  return text
 end
 
 ---The byte at i; with j, the bytes from i to j, like string.byte.
@@ -86,8 +97,10 @@ end
 function methods.find(self, s, init)
   check(self)
   init = init or 1
-  if type(s) ~= "string" or type(init) ~= "number" then
-    return misuse("view:find", "a string and a position", type(s) ~= "string" and s or init)
+  if type(s) ~= "string" then
+    return misuse("view:find", "a string", s)
+  elseif type(init) ~= "number" then
+    return misuse("view:find", "a position", init)
   end
   local len = self._len
   local from = range(init, -1, len)
@@ -135,7 +148,8 @@ function metatable.__index(self, key)
   end
   local getter = getters[key]
   if getter then
-    return getter(self)
+    local value = getter(self)
+    return value
   end
   error("view has no field '" .. tostring(key) .. "'", 2)
 end

@@ -14,6 +14,7 @@ def test_a_function_in_the_configuration(zerg):
     assert server.connect().rest() == b"inline"
 
 
+@pytest.mark.threads
 def test_a_table_with_hooks(zerg):
     """start runs once per reactor before any connection, stop once per reactor at the end."""
     server = zerg(files={"handler.lua": """
@@ -151,7 +152,6 @@ conn:write("done")
 """
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("jit", ["", "jit.off() "], ids=["compiled", "interpreted"])
 def test_a_handler_that_never_parks_is_reported(zerg, jit):
     """The log names script and line within two seconds or so; the other reactor goes on serving."""
@@ -184,7 +184,7 @@ def test_a_handler_that_never_parks_is_reported(zerg, jit):
 
 def test_an_endless_loop_does_not_outlive_the_drain(zerg):
     """TERM ends even a reactor that will never park again, after drain_timeout."""
-    server = zerg('conn:write("x") while true do end', drain_timeout=0.5)
+    server = zerg('conn:send("x") while true do end', drain_timeout=0.5)
     server.connect().expect("x")
     server.log.expect(r"handler\.lua:3", timeout=3 * SCALE)
     server.check_at_end = False

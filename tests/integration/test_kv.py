@@ -337,9 +337,10 @@ def test_server_sleeps_when_no_key_expires(kv):
         client.ask("SET", "k", "v", "PX", 10)
         until(lambda: client.ask("DBSIZE") == ZERO, "k swept")
         time.sleep(0.2)
-        before = kv.switches()
+        reactor = next(task for task, name in kv.threads().items() if name == "zerg-r0")
+        before = kv.switches()[reactor]
         time.sleep(0.6)
-        assert kv.switches() == before
+        assert kv.switches()[reactor] == before
 
 
 # ---- real clients ----
@@ -415,3 +416,63 @@ def test_redis_benchmark_runs_clean(kv, depth):
     assert done.returncode == 0, output
     assert len(re.findall(r"requests per second", done.stdout)) >= 6, output
     assert not re.search(r"warn|error|fail", output, re.I), output
+
+
+def test_several_reactors_are_warned_about(zerg):
+    server = start_example(zerg, "kv.lua", "--reactors", "2")
+    server.log.expect("reactor 0 has data of its own")
+    server.log.expect("reactor 1 has data of its own")
+
+
+# ---- memory ----
+
+OUT_OF_MEMORY = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+
+
+@pytest.fixture
+def small_kv(zerg):
+    listener = {"handler": str(EXAMPLES / "kv.lua"), "address": "127.0.0.1"}
+    return zerg(listeners=[listener], lua_path=str(EXAMPLES / "?.lua"), script_memory_max="16m").wait_ready()
+
+
+def fill(client, batch=200, size=200):
+    """Sets keys until one is refused; how many were set."""
+    count = 0
+    while count < 1_000_000:
+        client.send(b"".join(request("SET", f"key:{count + n}", f"{count + n}" * (size // 7)) for n in range(batch)))
+        answers = [client.answer() for _ in range(batch)]
+        count += answers.count(OK)
+        if OUT_OF_MEMORY in answers:
+            return count
+        assert answers == [OK] * batch
+    raise AssertionError("never full")
+
+
+def test_full_memory_refuses_data_and_serves_the_rest(small_kv):
+    with Client(small_kv.port) as client:
+        count = fill(client)
+        assert client.ask("DBSIZE") == b":%d\r\n" % count
+        assert client.ask("GET", "key:1") == bulk(b"1" * 28)
+        assert client.ask("INCR", "n") == OUT_OF_MEMORY
+        assert client.ask("EXPIRE", "key:1", "100") == ONE
+        assert client.ask("FLUSHALL") == OK
+        until(lambda: client.ask("SET", "k", "v") == OK, "room again")
+        assert fill(client) > count / 2
+
+
+def test_word_that_does_not_fit_memory_is_refused(small_kv):
+    with Client(small_kv.port) as client:
+        sender = client.peer.send_in_background(request("SET", "k", bytes(20_000_000)) + request("GET", "k"))
+        assert client.answer() == OUT_OF_MEMORY
+        assert client.answer() == NIL
+        sender.join()
+
+
+def test_large_values_replace_each_other(small_kv):
+    with Client(small_kv.port) as client:
+        for n in range(30):
+            value = pattern(3_000_000, seed=n)
+            sender = client.peer.send_in_background(request("SET", "k", value))
+            assert client.answer() == OK
+            sender.join()
+        assert client.ask("GET", "k") == bulk(value)

@@ -91,6 +91,7 @@ def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(zerg):
     server.connect().ask("x")
 
 
+@pytest.mark.threads
 def test_several_listeners_with_their_own_handlers(zerg):
     server = zerg(files={"a.lua": handler('conn:write("a on ", conn.listener)'),
                          "b.lua": handler('conn:write("b on ", conn.listener)')},
@@ -103,6 +104,7 @@ def test_several_listeners_with_their_own_handlers(zerg):
         assert server.connect(2).rest() == b"a on three"
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("accept", ["acceptor", "reuseport"])
 def test_a_full_listener_serves_the_next_when_one_leaves(zerg, accept):
     """Beyond max_connections peers wait in the backlog; the listener beside it is not affected."""

@@ -4,6 +4,8 @@ import json
 import re
 import signal
 
+import pytest
+
 from luatext import handler
 from peer import until
 
@@ -85,6 +87,7 @@ def test_a_file_of_its_own_is_opened_anew_on_usr1(zerg):
     assert "after" not in rotated.read_text()
 
 
+@pytest.mark.threads
 def test_entries_of_two_reactors_never_mix(zerg):
     server = zerg(files={"handler.lua": handler("""
         conn:wait()

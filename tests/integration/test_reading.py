@@ -434,3 +434,16 @@ def test_bytes_in_and_out_are_counted(serve):
     """)
     peer.ask(LONG)
     assert peer.line() == "5000 5000"
+
+
+def test_peek_far_beyond_the_high_water_mark(zerg):
+    """A script that wants three megabytes in one sequence gets them; the receive goes on past the usual mark."""
+    data = pattern(3 << 20)
+    peer = zerg("""
+        local data = conn:peek(3 * 1048576)
+        conn:write(#data, "\\n", data)
+    """).connect()
+    sender = peer.send_in_background(data)
+    assert peer.line() == str(len(data))
+    assert peer.receive(len(data)) == data
+    sender.join()

@@ -6,13 +6,14 @@ from luatext import ECHO
 from peer import SCALE, pattern
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("accept", ["acceptor", "reuseport"])
 def test_three_hundred_clients_with_sixty_four_descriptors(zerg, accept):
     """Accepting pauses without spinning and resumes as connections end; everybody is served."""
     server = zerg("""
         local line = conn:reader():read_line()
         conn:write(tostring(line), "\\n")
-    """, rlimit_nofile=64, accept=accept)
+    """, rlimit_nofile=64, accept=accept, reactors=2)
     server.log.allow("descriptors|open files|max_connections|EMFILE|Too many")
     peers = server.connect_many(300)
     before = server.cpu_seconds()
@@ -25,9 +26,10 @@ def test_three_hundred_clients_with_sixty_four_descriptors(zerg, accept):
         peer.close()
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("accept", ["acceptor", "reuseport"])
 def test_accept_resumes_after_descriptors_ran_out_and_all_was_quiet(zerg, accept):
-    server = zerg(ECHO, rlimit_nofile=64, accept=accept)
+    server = zerg(ECHO, rlimit_nofile=64, accept=accept, reactors=2)
     server.log.allow("descriptors|open files|max_connections|EMFILE|Too many")
     for _ in range(3):
         peers = server.connect_many(80)

@@ -8,15 +8,16 @@ import pytest
 from luatext import ECHO
 from peer import SCALE, dial, until
 
-SLOW = """
+TWO_STEPS = """
 conn:write("begun\\n")
 conn:wait()
-zerg.sleep(0.6)
 conn:write("finished\\n")
 """
 
 
 def refused(server):
+    """True when the running server takes no more connections."""
+    assert server.process.poll() is None, f"ended already:\n{server.log.text()}"
     try:
         dial(server.targets[0]).close()
     except ConnectionRefusedError:
@@ -24,18 +25,18 @@ def refused(server):
     return False
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 @pytest.mark.parametrize("accept", ["acceptor", "reuseport"])
 def test_a_drain_lets_a_handler_finish_and_takes_nobody_new(zerg, number, accept):
-    server = zerg(SLOW, drain_timeout=10, accept=accept, reactors=2)
+    server = zerg(TWO_STEPS, drain_timeout=10, accept=accept, reactors=2)
     peer = server.connect()
     assert peer.line() == "begun"
-    peer.send("go on")
     server.send_signal(number)
     until(lambda: refused(server), "new connections are refused")
-    assert server.process.poll() is None
-    assert peer.line() == "finished"
+    assert peer.send("go on").line() == "finished"
     peer.expect_end()
+    peer.close()
     assert server.wait_exit() == 0
 
 
@@ -72,6 +73,7 @@ def test_bytes_in_flight_are_delivered_in_the_drain(zerg):
     assert server.wait_exit() == 0
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("reactors", [1, 2])
 def test_int_ends_at_once(zerg, reactors):
     server = zerg('conn:write("x") zerg.sleep(60)', drain_timeout=60, reactors=reactors)
@@ -107,6 +109,7 @@ def test_idle_connections_do_not_hold_up_the_drain_beyond_its_time(zerg):
             pass
 
 
+@pytest.mark.threads
 def test_term_in_the_middle_of_a_load(zerg):
     """Everything balances when the end comes at a busy moment."""
     server = zerg(ECHO, drain_timeout=0.3, reactors=2)

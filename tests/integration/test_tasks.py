@@ -214,3 +214,111 @@ def test_version_and_reactor(zerg):
     server = zerg('conn:write(zerg.version, " ", zerg.reactor, " ", zerg.reactors, "\\n")')
     version, reactor, reactors = server.connect().line().split()
     assert version[0].isdigit() and reactor == "0" and reactors == "1"
+
+
+def test_closing_from_another_task_ends_a_parked_read(zerg):
+    server = zerg("""
+        local reader = zerg.spawn(function()
+          local data, reason = conn:read()
+          zerg.log.info("reader got %s %s", tostring(data), tostring(reason))
+        end)
+        zerg.sleep(0.01)
+        conn:close()
+        reader:join()
+        zerg.log.info("joined")
+    """)
+    server.connect().expect_end()
+    server.log.wait("reader got nil closed")
+    server.log.wait("joined")
+
+
+def test_abort_from_another_task_ends_a_parked_writer(zerg):
+    server = zerg("""
+        local writer = zerg.spawn(function()
+          local ok, reason = conn:send(string.rep("x", 50000000))
+          zerg.log.info("writer got %s %s", tostring(ok), tostring(reason))
+        end)
+        zerg.sleep(0.05)
+        conn:abort()
+        writer:join()
+        zerg.log.info("joined")
+    """)
+    server.connect(receive_buffer=4096)
+    server.log.wait("writer got nil")
+    server.log.wait("joined")
+
+
+def test_a_deadline_cuts_a_parked_write(zerg):
+    server = zerg("""
+        conn:wait()
+        local ok, reason = zerg.deadline(0.1, function() return conn:send(string.rep("x", 50000000)) end)
+        zerg.log.info("cut: %s %s", tostring(ok), tostring(reason))
+        conn:abort()
+    """)
+    server.connect(receive_buffer=4096).send("go")
+    server.log.wait("cut: nil timeout")
+
+
+def test_two_writers_share_a_connection(zerg):
+    """What one write() stages stays together, whoever else parks in flush."""
+    server = zerg("""
+        local function writer(char)
+          for i = 1, 200 do conn:write(string.rep(char, 999), "\\n"):flush() end
+        end
+        local a, b = zerg.spawn(writer, "a"), zerg.spawn(writer, "b")
+        a:join() b:join()
+    """, listeners=[{"address": "127.0.0.1", "write_buffer_max": 4096}])
+    lines = server.connect().rest().split(b"\n")
+    assert sorted(lines) == [b""] + [b"a" * 999] * 200 + [b"b" * 999] * 200
+
+
+def test_a_kept_handle_of_a_closed_connection_is_harmless(zerg):
+    server = zerg("""
+        local kept = require "kept"
+        local old = kept.conn
+        kept.conn = conn
+        if old then
+          local results = { pcall(old.write, old, "for nobody") }
+          pcall(old.read, old)
+          pcall(old.abort, old)
+          old:close()
+          conn:write("id ", tostring(old.id == conn.id), " ", tostring(results[1] and results[2]), "\\n")
+        end
+        conn:wait()
+    """, files={"kept.lua": "return {}"})
+    server.connect().close()
+    for _ in range(20):
+        with server.connect() as peer:
+            assert peer.line() in ("id false nil", "id false false")
+
+
+def test_tasks_that_never_rest_do_not_starve_the_network(zerg):
+    server = zerg("""
+        if tostring(conn:read()) == "busy" then
+          conn:send("ok")
+          local stop = zerg.now() + 1
+          while zerg.now() < stop do zerg.sleep(0) end
+          conn:write("end")
+        else
+          conn:write("served")
+        end
+    """)
+    busy = [server.connect().ask("busy", "ok") for _ in range(3)]
+    begin = time.monotonic()
+    for _ in range(20):
+        server.connect().ask("x", "served")
+    assert seconds(begin) < 0.5 * SCALE
+    for peer in busy:
+        peer.expect("end")
+
+
+def test_bytes_before_the_end_are_read_after_it(zerg):
+    """The peer sent and left long ago; a handler that was busy still gets every byte, then the end."""
+    server = zerg("""
+        zerg.sleep(0.2)
+        local count = 0
+        for data in conn:reads() do count = count + #data end
+        zerg.log.info("read %d, then %s", count, conn.reason)
+    """)
+    server.connect().send(bytes(100_000)).close()
+    server.log.wait("read 100000, then closed")

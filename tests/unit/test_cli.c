@@ -1,0 +1,189 @@
+/* cli: the command line as a struct, and what is said of a wrong one. */
+#include "admin/cli.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { ARGS_MAX = 16, TEXT_BYTES = 4096 };
+
+/* What the last parse() wrote to stderr. */
+static char said[TEXT_BYTES];
+
+/* Parses the words of `line`, which are separated by single spaces. */
+static int parse(struct cli *cli, const char *line)
+{
+    static char words[TEXT_BYTES]; /* cli borrows from it */
+    char *argv[ARGS_MAX + 1] = {(char *)"zerg"};
+    int argc = 1;
+    int memory = memfd_create("stderr", MFD_CLOEXEC);
+    int stderr_fd = dup(STDERR_FILENO);
+    char *rest = words;
+    char *word;
+    ssize_t len;
+    int status;
+
+    snprintf(words, sizeof(words), "%s", line);
+    while ((word = strsep(&rest, " ")) && *line && argc < ARGS_MAX)
+        argv[argc++] = word;
+    assert_true(dup2(memory, STDERR_FILENO) >= 0);
+    status = cli_parse(cli, argc, argv);
+    fflush(stderr);
+    dup2(stderr_fd, STDERR_FILENO);
+    len = pread(memory, said, sizeof(said) - 1, 0);
+    said[len > 0 ? len : 0] = '\0';
+    close(memory);
+    close(stderr_fd);
+    return status;
+}
+
+static void assert_command(const char *line, enum cli_command command)
+{
+    struct cli cli;
+
+    assert_int_equal(parse(&cli, line), 0);
+    assert_int_equal(cli.command, command);
+    assert_string_equal(said, "");
+}
+
+static void assert_refused(const char *line, const char *message)
+{
+    struct cli cli;
+
+    assert_int_equal(parse(&cli, line), -EINVAL);
+    if (!strstr(said, message))
+        fail_msg("`%s` says: %s", line, said);
+}
+
+static void run_is_the_default(void **state)
+{
+    struct cli cli;
+
+    (void)state;
+    assert_int_equal(parse(&cli, ""), 0);
+    assert_int_equal(cli.command, CLI_RUN);
+    assert_null(cli.config);
+    assert_null(cli.log_level);
+    assert_int_equal(cli.reactors, -1);
+    assert_int_equal(cli.port, 0);
+    assert_string_equal(cli.directory, ".");
+    assert_command("run", CLI_RUN);
+    assert_command("-c x.lua", CLI_RUN);
+}
+
+static void commands_are_found(void **state)
+{
+    (void)state;
+    assert_command("check", CLI_CHECK);
+    assert_command("-t", CLI_CHECK);
+    assert_command("version", CLI_VERSION);
+    assert_command("--version", CLI_VERSION);
+    assert_command("init", CLI_INIT);
+    assert_command("x.lua", CLI_SCRIPT);
+    assert_command("-- x.lua", CLI_SCRIPT);
+}
+
+static void values_are_taken_in_every_spelling(void **state)
+{
+    const char *const lines[] = {"-c a.lua run", "run -c a.lua", "-ca.lua", "--config a.lua", "--config=a.lua"};
+    struct cli cli;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(lines); i++) {
+        assert_int_equal(parse(&cli, lines[i]), 0);
+        assert_string_equal(cli.config, "a.lua");
+    }
+    assert_int_equal(parse(&cli, "x.lua -p 9000 --reactors=0 --log-level debug"), 0);
+    assert_string_equal(cli.script, "x.lua");
+    assert_int_equal(cli.port, 9000);
+    assert_int_equal(cli.reactors, 0);
+    assert_string_equal(cli.log_level, "debug");
+    assert_int_equal(parse(&cli, "init site"), 0);
+    assert_string_equal(cli.directory, "site");
+}
+
+static void help_is_for_all_or_for_one_command(void **state)
+{
+    struct cli cli;
+
+    (void)state;
+    assert_int_equal(parse(&cli, "--help"), 0);
+    assert_int_equal(cli.command, CLI_HELP);
+    assert_int_equal(cli.topic, CLI_HELP);
+    assert_int_equal(parse(&cli, "init -h"), 0);
+    assert_int_equal(cli.command, CLI_HELP);
+    assert_int_equal(cli.topic, CLI_INIT);
+    assert_int_equal(parse(&cli, "help check"), 0);
+    assert_int_equal(cli.command, CLI_HELP);
+    assert_int_equal(cli.topic, CLI_CHECK);
+}
+
+static void unknown_words_bring_the_nearest_known(void **state)
+{
+    (void)state;
+    assert_refused("chekc", "unknown command `chekc`: did you mean `check`?");
+    assert_refused("verison", "did you mean `version`?");
+    assert_refused("--reactor 2", "unknown flag `--reactor`: did you mean `--reactors`?");
+    assert_refused("--zzz", "unknown flag `--zzz`\n");
+    assert_refused("serve-it-all", "unknown command `serve-it-all`\n");
+    assert_refused("-", "unknown command `-`");
+}
+
+static void what_comes_later_is_known_and_refused(void **state)
+{
+    (void)state;
+    assert_refused("reload", "`reload` is not available in this version (" ZERG_VERSION ")");
+    assert_refused("stop --now", "`stop` is not available");
+    assert_refused("proxy :8080 127.0.0.1:3000", "`proxy` is not available");
+    assert_refused("x.lua --http", "`--http` is not available");
+    assert_refused("--control=/x run", "`--control` is not available");
+}
+
+static void wrong_values_are_shown(void **state)
+{
+    (void)state;
+    assert_refused("x.lua -p 80a", "--port: expected a number from 1 to 65535, got \"80a\"");
+    assert_refused("x.lua -p 0", "got \"0\"");
+    assert_refused("x.lua -p 65536", "got \"65536\"");
+    assert_refused("x.lua -p 99999999999999999999", "--port: expected");
+    assert_refused("--reactors -1", "--reactors: expected a number from 0 to 256, got \"-1\"");
+    assert_refused("--log-level loud", "--log-level: expected debug, info, warn or error, got \"loud\"");
+    assert_refused("run -c", "`--config` wants a value: FILE");
+    assert_refused("--help=x", "`--help` takes no value");
+}
+
+static void what_does_not_go_together_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("run -p 80", "`--port` does not go with `run`");
+    assert_refused("x.lua -c y", "`--config` does not go with `SCRIPT.lua`");
+    assert_refused("init --reactors 1", "`--reactors` does not go with `init`");
+    assert_refused("run check", "`run` does not take `check`");
+    assert_refused("-t run", "`check` does not take `run`");
+    assert_refused("init a b", "`init` does not take `b`");
+    assert_refused("check a.lua", "a configuration is given with -c a.lua");
+    assert_refused("run -V", "one command at a time");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(run_is_the_default),
+        cmocka_unit_test(commands_are_found),
+        cmocka_unit_test(values_are_taken_in_every_spelling),
+        cmocka_unit_test(help_is_for_all_or_for_one_command),
+        cmocka_unit_test(unknown_words_bring_the_nearest_known),
+        cmocka_unit_test(what_comes_later_is_known_and_refused),
+        cmocka_unit_test(wrong_values_are_shown),
+        cmocka_unit_test(what_does_not_go_together_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
