@@ -13,7 +13,7 @@ local stream = require("zerg.stream")
 local zffi = require("zerg.ffi")
 
 local C = zffi.C
-local fail, park = outcome.fail, park_module.park
+local fail, fail_parked, park = outcome.fail, outcome.fail_parked, park_module.park
 local seq_t, view_t = zffi.seq_t, zffi.view_t
 local OK, PARK, END, RANGE = C.ZERG_OK, C.ZERG_PARK, C.ZERG_END, C.ZERG_RANGE
 local TIMEOUT = C.ZERG_WAKE_TIMEOUT
@@ -32,7 +32,7 @@ local function wait_parked(self)
   elseif rc == PARK then
     return wait_parked(self)
   end
-  return fail(self, "conn:wait", rc)
+  return fail_parked(self, "conn:wait", rc)
 end
 
 ---Parks until unread bytes are there.
@@ -78,7 +78,7 @@ local function read_parked(self, seq)
   elseif rc == PARK then
     return read_parked(self, seq)
   end
-  return fail(self, "conn:read", rc)
+  return fail_parked(self, "conn:read", rc)
 end
 
 ---All bytes received so far, parking until there are some. They are consumed, and borrowed until
@@ -104,19 +104,17 @@ function methods.reads(self)
   return methods.read, self
 end
 
-local function peek(self, n, seq)
+local function peek_parked(self, n, seq)
+  if park() == TIMEOUT then
+    return nil, "timeout"
+  end
   local rc = C.zerg_conn_peek(self, n, seq)
   if rc == OK then
     return seq
   elseif rc == PARK then
-    if park() == TIMEOUT then
-      return nil, "timeout"
-    end
-    return peek(self, n, seq)
-  elseif rc == RANGE then
-    return nil, "limit"
+    return peek_parked(self, n, seq)
   end
-  return fail(self, "conn:peek", rc)
+  return fail_parked(self, "conn:peek", rc)
 end
 
 ---All unread bytes, parking until at least n are there. Nothing is consumed.
@@ -128,7 +126,16 @@ function methods.peek(self, n)
   if not bytes.is_number(n, 1, UINT32_MAX) then
     return bytes.misuse("conn:peek", "a count of bytes", n)
   end
-  return peek(self, n, seq_t())
+  local seq = seq_t()
+  local rc = C.zerg_conn_peek(self, n, seq)
+  if rc == OK then
+    return seq
+  elseif rc == PARK then
+    return peek_parked(self, n, seq)
+  elseif rc == RANGE then
+    return nil, "limit"
+  end
+  return fail(self, "conn:peek", rc)
 end
 
 ---The pipe adapter: parse in place, consume what was understood.

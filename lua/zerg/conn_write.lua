@@ -8,7 +8,7 @@ local park_module = require("zerg.park")
 local zffi = require("zerg.ffi")
 
 local C, ffi = zffi.C, zffi.ffi
-local fail, park = outcome.fail, park_module.park
+local fail, fail_parked, park = outcome.fail, outcome.fail_parked, park_module.park
 local istype = ffi.istype
 local seq_t, view_t = zffi.seq_t, zffi.view_t
 local int64_t, uint64_t = ffi.typeof("int64_t"), ffi.typeof("uint64_t")
@@ -65,18 +65,41 @@ local function stage_cdata(self, value, len)
   return rc
 end
 
+local function wait_room_parked(self, method)
+  if park() == TIMEOUT then
+    return nil, "timeout"
+  end
+  local rc = C.zerg_conn_wait_room(self)
+  if rc == OK then
+    return self
+  elseif rc == PARK then
+    return wait_room_parked(self, method)
+  end
+  return fail_parked(self, method, rc)
+end
+
 -- Parks until no more than write_buffer_max is staged. For a tail call.
 local function wait_room(self, method)
   local rc = C.zerg_conn_wait_room(self)
   if rc == OK then
     return self
   elseif rc == PARK then
-    if park() == TIMEOUT then
-      return nil, "timeout"
-    end
-    return wait_room(self, method)
+    return wait_room_parked(self, method)
   end
   return fail(self, method, rc)
+end
+
+local function flush_parked(self, method)
+  if park() == TIMEOUT then
+    return nil, "timeout"
+  end
+  local rc = C.zerg_conn_flush(self)
+  if rc == OK then
+    return true
+  elseif rc == PARK then
+    return flush_parked(self, method)
+  end
+  return fail_parked(self, method, rc)
 end
 
 -- Parks until nothing is staged. For a tail call.
@@ -85,10 +108,7 @@ local function flush(self, method)
   if rc == OK then
     return true
   elseif rc == PARK then
-    if park() == TIMEOUT then
-      return nil, "timeout"
-    end
-    return flush(self, method)
+    return flush_parked(self, method)
   end
   return fail(self, method, rc)
 end

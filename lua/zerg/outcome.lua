@@ -8,10 +8,11 @@ local M = {}
 
 local C, ffi = zffi.C, zffi.ffi
 local CANCELED = park.CANCELED
+local CLOSED = C.ZERG_CLOSED
 local RESULT_CANCELED, END, NO_MEMORY = C.ZERG_CANCELED, C.ZERG_END, C.ZERG_NO_MEMORY
 
 local misuse = {
-  [C.ZERG_CLOSED] = "used after close",
+  [CLOSED] = "used after close",
   [C.ZERG_BUSY] = "another coroutine is reading this connection",
   [C.ZERG_NO_TASK] = "cannot wait here, only a handler or a task can",
   [C.ZERG_RELEASED] = "view used after release",
@@ -43,6 +44,20 @@ function M.fail(conn, method, rc, level)
     return nil, "limit: out of memory"
   end
   error(method .. ": " .. (misuse[rc] or "unexpected result " .. rc), level or 2)
+end
+
+---fail() for a call that has parked: that another coroutine closed the connection meanwhile is no
+---misuse of this one.
+---@param conn zerg.conn
+---@param method string
+---@param rc integer
+---@return nil
+---@return string reason
+function M.fail_parked(conn, method, rc)
+  if rc == CLOSED then
+    return nil, M.reason(conn)
+  end
+  return M.fail(conn, method, rc)
 end
 
 return M

@@ -1,6 +1,6 @@
 -- zerg.queue: values between coroutines of one reactor. Whoever can be served is served in the
--- order it came, and exactly that one is woken: a value goes straight to the waiter it wakes. A
--- waiter that was cancelled after a value was given to it gives the value back.
+-- order it came, and exactly that one is woken: a value goes straight to the waiter it wakes.
+-- A task that was woken runs on with that, whatever happens before it runs, so nothing is lost.
 
 local bytes = require("zerg.bytes")
 local outcome = require("zerg.outcome")
@@ -70,11 +70,6 @@ end
 local function push(self, value)
   self._last = self._last + 1
   self._values[self._last] = value
-end
-
-local function push_front(self, value)
-  self._first = self._first - 1
-  self._values[self._first] = value
 end
 
 local function pop(self)
@@ -149,21 +144,10 @@ function methods.put(self, value)
   local woken = park_in(self._putters, "queue:put", waiter, -1)
   if woken == "again" then
     return methods.put(self, value)
-  elseif woken == "canceled" and not waiter.served then
+  elseif woken == "canceled" then
     error(CANCELED, 0)
   end
   return true
-end
-
--- A value that was given to a waiter which could not take it goes to the next, or back to the
--- front.
-local function give_back(self, value)
-  local getter = wake_first(self._getters)
-  if getter then
-    getter.value = value
-  else
-    push_front(self, value)
-  end
 end
 
 ---Takes the oldest value. Parks while the queue is empty.
@@ -188,9 +172,6 @@ function methods.get(self, timeout)
   elseif woken == "timeout" then
     return nil, "timeout"
   elseif woken == "canceled" then
-    if waiter.served then
-      give_back(self, waiter.value)
-    end
     error(CANCELED, 0)
   end
   return waiter.value

@@ -5,6 +5,7 @@
 
 local bytes = require("zerg.bytes")
 local numbers = require("zerg.reader_number")
+local outcome = require("zerg.outcome")
 local wait = require("zerg.reader_wait")
 local zffi = require("zerg.ffi")
 
@@ -63,19 +64,19 @@ function M.new(conn, opts)
   }, metatable)
 end
 
-local function peek_unexamined(self, seq)
+local function read_parked(self, seq)
+  local again, reason = parked(self)
+  if not again then
+    return nil, reason
+  end
   local rc = C.zerg_conn_peek(self._conn, self._examined + 1, seq)
   if rc == OK then
     self._given = seq._len
     return seq
   elseif rc == PARK then
-    local again, reason = parked(self)
-    if not again then
-      return nil, reason
-    end
-    return peek_unexamined(self, seq)
+    return read_parked(self, seq)
   end
-  return refuse(self, "reader:read", rc)
+  return outcome.fail_parked(self._conn, "reader:read", rc)
 end
 
 ---All unconsumed bytes, parking until there are more than were examined before. At the end of the
@@ -87,7 +88,15 @@ function methods.read(self)
   if self._canceled then
     return take_cancel(self)
   end
-  return peek_unexamined(self, seq_t())
+  local seq = seq_t()
+  local rc = C.zerg_conn_peek(self._conn, self._examined + 1, seq)
+  if rc == OK then
+    self._given = seq._len
+    return seq
+  elseif rc == PARK then
+    return read_parked(self, seq)
+  end
+  return refuse(self, "reader:read", rc)
 end
 
 ---What read() would give without parking: nil when no byte is there that was not examined. At the

@@ -10,7 +10,7 @@ local M = {}
 
 local C = zffi.C
 local fail, park = outcome.fail, park_module.park
-local PARK, RANGE = C.ZERG_PARK, C.ZERG_RANGE
+local PARK, RANGE, CLOSED = C.ZERG_PARK, C.ZERG_RANGE, C.ZERG_CLOSED
 local TIMEOUT = C.ZERG_WAKE_TIMEOUT
 
 ---Raises when the reader was completed, at the script's call of the method that checks.
@@ -54,6 +54,8 @@ local function want_parked(self, count)
   local rc = C.zerg_conn_want(self._conn, count)
   if rc == PARK then
     return want_parked(self, count)
+  elseif rc == CLOSED then
+    return nil, outcome.reason(self._conn)
   end
   return rc
 end

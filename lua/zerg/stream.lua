@@ -15,7 +15,7 @@ local M = {}
 local C = zffi.C
 local park = park_module.park
 local seq_t = zffi.seq_t
-local OK, PARK = C.ZERG_OK, C.ZERG_PARK
+local OK, PARK, CLOSED = C.ZERG_OK, C.ZERG_PARK, C.ZERG_CLOSED
 local TIMEOUT = C.ZERG_WAKE_TIMEOUT
 
 local LINE_BYTES_MAX = 1024 * 1024
@@ -73,16 +73,28 @@ local function take_partial(self)
   return self._partial and self._partial:get() or ""
 end
 
+local function await_parked(self)
+  if park() == TIMEOUT then
+    return nil, "timeout"
+  end
+  local rc = C.zerg_conn_want(self._conn, 1)
+  if rc == OK then
+    return true
+  elseif rc == PARK then
+    return await_parked(self)
+  elseif rc == CLOSED then
+    return nil, outcome.reason(self._conn)
+  end
+  return fail(self, rc)
+end
+
 -- Parks until bytes are unread. True, or nil and the reason.
 local function await(self)
   local rc = C.zerg_conn_want(self._conn, 1)
   if rc == OK then
     return true
   elseif rc == PARK then
-    if park() == TIMEOUT then
-      return nil, "timeout"
-    end
-    return await(self)
+    return await_parked(self)
   end
   return fail(self, rc)
 end

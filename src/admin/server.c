@@ -86,20 +86,11 @@ static void reopen_log(void)
 static void on_signal(struct server *server, int number)
 {
     switch (number) {
-    case SIGTERM:
-        begin_drain(server, "TERM");
-        break;
-    case SIGQUIT:
-        begin_drain(server, "QUIT");
-        break;
-    case SIGINT:
-        begin_stop(server, "INT");
-        break;
-    case SIGUSR1:
-        reopen_log();
-        break;
-    default:
-        log_warn("HUP: reloading is not available in this version");
+    case SIGTERM: begin_drain(server, "TERM"); break;
+    case SIGQUIT: begin_drain(server, "QUIT"); break;
+    case SIGINT: begin_stop(server, "INT"); break;
+    case SIGUSR1: reopen_log(); break;
+    default: log_warn("HUP: reloading is not available in this version");
     }
 }
 

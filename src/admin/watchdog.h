@@ -11,8 +11,8 @@ struct engine;
 struct watched;
 
 struct watchdog {
-    struct engine *engine; /* borrowed */
-    uint32_t stall_ms;     /* 0: off */
+    struct engine *engine;    /* borrowed */
+    uint32_t stall_ms;        /* 0: off */
     struct watched *reactors; /* owned */
 };
 

@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+enum { CACHE_LINE_BYTES = 64 };
+
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define MUST_CHECK __attribute__((warn_unused_result))

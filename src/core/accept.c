@@ -130,6 +130,7 @@ static void pump(struct accept_group *group, struct accept_source *source)
 void accept_resume(struct accept_group *group)
 {
     group->is_starved = false;
+    group->is_waiting = false;
     for (uint32_t i = 0; i < group->source_count; i++)
         pump(group, &group->sources[i]);
 }
@@ -163,8 +164,7 @@ static void on_accept_error(struct accept_group *group, const struct accept_sour
         engine_await_room(group->engine);
         timer_start(group->timers, &group->retry, group->timers->now_ms + ACCEPT_RETRY_MS);
         break;
-    case -ECANCELED:
-        break;
+    case -ECANCELED: break;
     default: /* of that one peer (ECONNABORTED, ...): the next accept is independent of it */
         log_debug("listener %s: accept: %s", source->listener->config->name, strerror(-error));
     }
@@ -196,7 +196,7 @@ static void settle_source(struct accept_group *group, struct accept_source *sour
 {
     uint32_t max = source->listener->config->max_connections;
     bool is_full = max > 0 && atomic_load(&source->listener->open) >= max;
-    bool is_wanted = !group->is_stopping && !group->is_starved && held_count(source) == 0;
+    bool is_wanted = !group->is_stopping && !group->is_starved && !group->is_waiting && held_count(source) == 0;
 
     if (is_wanted && is_full) {
         engine_await_room(group->engine);

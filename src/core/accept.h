@@ -37,8 +37,9 @@ struct accept_group {
     struct accept_source *sources; /* owned, one per listener */
     uint32_t source_count;
     uint32_t operations;
-    struct timer retry;         /* after EMFILE */
-    bool is_starved;            /* EMFILE: out of descriptors */
+    struct timer retry; /* after EMFILE */
+    bool is_starved;    /* EMFILE: out of descriptors */
+    bool is_waiting;    /* for the engine's word to begin, which is the first accept_resume() */
     bool is_stopping;
 };
 

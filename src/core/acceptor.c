@@ -129,21 +129,14 @@ static void drain_inbox(struct acceptor *acceptor)
 static void dispatch(struct acceptor *acceptor, const struct completion *completion)
 {
     switch (op_kind(completion->user_data)) {
-    case OP_ACCEPT:
-        accept_on_completion(&acceptor->accept, completion);
-        break;
-    case OP_CANCEL_ACCEPT:
-        accept_on_cancel(&acceptor->accept, completion);
-        break;
-    case OP_EVENTFD:
-        inbox_arm_eventfd(&acceptor->inbox, acceptor->ring);
-        break;
+    case OP_ACCEPT: accept_on_completion(&acceptor->accept, completion); break;
+    case OP_CANCEL_ACCEPT: accept_on_cancel(&acceptor->accept, completion); break;
+    case OP_EVENTFD: inbox_arm_eventfd(&acceptor->inbox, acceptor->ring); break;
     case OP_RUNG: /* the doorbell did not get through: wake that reactor in the other way */
         if (completion->result < 0)
             engine_wake(acceptor->engine, op_slot(completion->user_data));
         break;
-    default: /* a doorbell: the inbox is looked into every turn */
-        break;
+    default: /* a doorbell: the inbox is looked into every turn */ break;
     }
 }
 

@@ -21,14 +21,14 @@ enum acceptor_message { ACCEPTOR_RESUME, ACCEPTOR_STOP };
 struct acceptor {
     struct engine *engine; /* borrowed */
     pthread_t thread;
-    bool is_started; /* the thread was made and not joined yet: the control thread's */
+    bool is_started;   /* the thread was made and not joined yet: the control thread's */
     struct ring *ring; /* owned */
     struct timer_wheel timers;
     struct accept_group accept;
     struct accept_batch **batches; /* being filled, one per reactor or NULL */
     uint32_t next_reactor;
     struct inbox inbox;
-    struct inbox_message resume;  /* sent by engine_on_room(); resume_sent guards it */
+    struct inbox_message resume; /* sent by engine_on_room(); resume_sent guards it */
     struct inbox_message stop;
     atomic_bool resume_sent;
     _Atomic(struct accept_batch *) returned; /* batches the reactors are done with; taken all at once */

@@ -28,16 +28,16 @@ struct tcp_options {
 };
 
 struct listener_config {
-    char *name;           /* `name`, or the printed address */
-    struct addr addr;     /* TCP, or unix when `path` is given */
+    char *name;                 /* `name`, or the printed address */
+    struct addr addr;           /* TCP, or unix when `path` is given */
     enum ip_version ip_version; /* dual: one socket for both families (V6ONLY off); v6: V6ONLY on */
-    mode_t mode;          /* of a unix socket's file; 0: leave to the umask */
-    uint32_t backlog;     /* default acceptor.backlog */
-    uint32_t max_connections; /* 0: no limit of its own */
-    uint32_t write_buffer_max; /* staged bytes above which a writer parks */
+    mode_t mode;                /* of a unix socket's file; 0: leave to the umask */
+    uint32_t backlog;           /* default acceptor.backlog */
+    uint32_t max_connections;   /* 0: no limit of its own */
+    uint32_t write_buffer_max;  /* staged bytes above which a writer parks */
     struct timeouts timeouts;
     struct tcp_options tcp;
-    char *handler;        /* where the handler stands, for messages: "handlers/echo.lua", "zerg.lua:12 (function)" */
+    char *handler; /* where the handler stands, for messages: "handlers/echo.lua", "zerg.lua:12 (function)" */
 };
 
 struct reactor_config {
@@ -62,11 +62,11 @@ struct log_config {
 struct config {
     /* Paths are as the operator gave them, or joined to `directory`: relative to the working directory, which never
      * changes. */
-    char *path;             /* of zerg.lua; NULL when there is none (zerg SCRIPT.lua) */
-    char *script;           /* of the script of `zerg SCRIPT.lua`, else NULL */
-    char *directory;        /* of zerg.lua or the script; relative paths in it and require() start here */
-    char *lua_path;         /* extra package.path entries, joined; "" when there are none */
-    uint32_t reactors;      /* at least 1: `reactors = 0` is resolved already */
+    char *path;        /* of zerg.lua; NULL when there is none (zerg SCRIPT.lua) */
+    char *script;      /* of the script of `zerg SCRIPT.lua`, else NULL */
+    char *directory;   /* of zerg.lua or the script; relative paths in it and require() start here */
+    char *lua_path;    /* extra package.path entries, joined; "" when there are none */
+    uint32_t reactors; /* at least 1: `reactors = 0` is resolved already */
     enum accept_mode accept;
     bool pin_cpus;
     uint32_t acceptor_ring_entries;

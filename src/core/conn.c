@@ -36,6 +36,7 @@ void conn_open(struct conn *conn, int fd, struct listener *listener, const struc
     conn_set_state(conn, CONN_OPEN);
     list_add_tail(&reactor->live, &conn->link);
     conn_mark_dirty(conn);
+    conn_update_timer(conn); /* the idle time-out counts from the start */
     handler->on_open(conn);
 }
 
@@ -88,8 +89,7 @@ static void deliver(struct conn *conn, const struct buf_piece *piece)
 static void on_recv_error(struct conn *conn, int error)
 {
     switch (error) {
-    case -ECANCELED:
-        break;
+    case -ECANCELED: break;
     case -ENOBUFS:
         /* Ends the multishot although the peer is fine. Re-arming now would only fail again: the reactor does it, first come
          * first served, once buffers are with the kernel. */
@@ -99,20 +99,12 @@ static void on_recv_error(struct conn *conn, int error)
         list_move_tail(&conn->reactor->starved, &conn->starved_link);
         break;
     case -EINTR:
-    case -EAGAIN:
-        break; /* ended without cause: conn_settle() arms it again */
+    case -EAGAIN: break; /* ended without cause: conn_settle() arms it again */
     case -ECONNRESET:
-    case -EPIPE:
-        conn_kill(conn, CLOSE_RESET);
-        break;
-    case -ETIMEDOUT:
-        conn_kill(conn, CLOSE_TIMEOUT);
-        break;
-    case -ENOMEM:
-        conn_kill(conn, CLOSE_NO_MEMORY);
-        break;
-    default:
-        conn_kill(conn, CLOSE_ERROR);
+    case -EPIPE: conn_kill(conn, CLOSE_RESET); break;
+    case -ETIMEDOUT: conn_kill(conn, CLOSE_TIMEOUT); break;
+    case -ENOMEM: conn_kill(conn, CLOSE_NO_MEMORY); break;
+    default: conn_kill(conn, CLOSE_ERROR);
     }
 }
 

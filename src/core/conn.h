@@ -33,14 +33,14 @@ enum conn_state { CONN_FREE, CONN_OPEN, CONN_FLUSHING, CONN_LINGERING, CONN_DYIN
 /* Why a connection ended; the first reason stays. close_reason_text() gives the word that scripts and logs see. */
 enum close_reason {
     CLOSE_NONE,
-    CLOSE_PEER,      /* end of stream from the peer */
-    CLOSE_LOCAL,     /* closed by our side */
-    CLOSE_ABORTED,   /* reset by our side */
-    CLOSE_RESET,     /* reset by the peer */
-    CLOSE_TIMEOUT,   /* idle or write time-out, or TCP gave up */
+    CLOSE_PEER,    /* end of stream from the peer */
+    CLOSE_LOCAL,   /* closed by our side */
+    CLOSE_ABORTED, /* reset by our side */
+    CLOSE_RESET,   /* reset by the peer */
+    CLOSE_TIMEOUT, /* idle or write time-out, or TCP gave up */
     CLOSE_NO_MEMORY,
-    CLOSE_SHUTDOWN,  /* the server stops */
-    CLOSE_ERROR,     /* any other error of the socket */
+    CLOSE_SHUTDOWN, /* the server stops */
+    CLOSE_ERROR,    /* any other error of the socket */
     CLOSE_REASON_COUNT,
 };
 
@@ -60,60 +60,60 @@ struct conn_handler {
     void (*on_end)(struct conn *conn);
 };
 
+/* In the order of use: what every receive and every send touches is in the first three cache lines. */
 struct conn {
-    struct reactor *reactor; /* borrowed: the reactor it belongs to for life */
-    const struct conn_handler *handler; /* NULL: nobody is interested any more */
-    void *owner;             /* the handler's own */
-    struct listener *listener; /* borrowed, shared */
-    uint64_t id;             /* unique in the process */
-    uint64_t bytes_in;
-    uint64_t bytes_out;      /* taken by the kernel */
-
+    struct reactor *reactor;            /* borrowed: the reactor it belongs to for life */
+    const struct conn_handler *handler; /* what stands above; called only while the socket lives */
+    void *owner;                        /* the handler's own */
     uint32_t slot;
-    uint32_t generation;     /* of this use of the slot */
+    uint32_t generation; /* of this use of the slot */
     int fd;
-    uint8_t state;           /* enum conn_state; changed by conn_set_state() alone */
-    uint8_t reason;          /* enum close_reason */
-    uint8_t operations;      /* SQEs the kernel has not finished with */
-    uint16_t pins;           /* pointers to this slot that outlive an event; see conn_pin() */
+    uint16_t pins;      /* pointers to this slot that outlive an event; see conn_pin() */
+    uint8_t state;      /* enum conn_state; changed by conn_set_state() alone */
+    uint8_t reason;     /* enum close_reason */
+    uint8_t operations; /* SQEs the kernel has not finished with */
 
-    bool is_dirty : 1;       /* on reactor->dirty: to be settled */
-    bool is_starved : 1;     /* on reactor->starved: its receive met an empty buffer ring */
-    bool is_paused : 1;      /* enough is unread: nothing is received for now */
+    bool is_dirty : 1;   /* on reactor->dirty: to be settled */
+    bool is_starved : 1; /* on reactor->starved: its receive met an empty buffer ring */
+    bool is_paused : 1;  /* enough is unread: nothing is received for now */
     bool recv_armed : 1;
     bool recv_cancelled : 1; /* a cancel of the armed receive is on its way */
     bool send_cancelled : 1;
-    bool input_ended : 1;    /* the peer's end of stream was seen */
-    bool fin_wanted : 1;     /* half-close when everything staged is sent */
+    bool input_ended : 1; /* the peer's end of stream was seen */
+    bool fin_wanted : 1;  /* half-close when everything staged is sent */
     bool fin_sent : 1;
-    bool is_aborted : 1;     /* close with RST */
-    bool end_reported : 1;   /* on_end was called */
-
-    struct list link;        /* reactor->live, in the order of arrival; the free list when free */
+    bool is_aborted : 1;   /* close with RST */
+    bool end_reported : 1; /* on_end was called */
     struct list dirty_link;
-    struct list starved_link;
-    struct list holding_link; /* reactor->holding: has unread bytes in provided buffers */
 
     struct input in;
-    struct output out;
-    uint32_t write_buffer_max;
-    uint32_t input_wanted;   /* bytes a parked reader asks for: the high-water mark rises to it */
+    uint32_t input_wanted;     /* bytes a parked reader asks for: the high-water mark rises to it */
+    uint32_t write_buffer_max; /* staged bytes above which a writer should wait */
 
-    struct timer timer;      /* due no later than the earliest deadline below */
-    struct timeouts timeouts;
+    struct output out;
+    uint64_t bytes_in;
+    uint64_t bytes_out; /* taken by the kernel */
+    uint64_t active_ms; /* when a byte last moved either way */
+
     uint64_t read_deadline_ms; /* of conn_await_input(), 0: none */
+    struct timeouts timeouts;
     uint64_t send_progress_ms; /* when bytes were last seen to leave, or the present send began */
     uint64_t send_sampled_ms;  /* when we last looked whether they do */
     uint64_t send_progress;    /* what we saw then: see kernel_progress() */
-    uint64_t active_ms;        /* when a byte last moved either way */
     uint64_t state_since_ms;
+    struct timer timer; /* due no later than the earliest deadline */
 
+    struct list holding_link; /* reactor->holding: has unread bytes in provided buffers */
+    struct list starved_link;
+    struct list link;          /* reactor->live, in the order of arrival; the free list when free */
+    struct listener *listener; /* borrowed, shared */
+    uint64_t id;               /* unique in the process */
     union {
         sa_family_t family; /* AF_UNSPEC: not known */
         struct sockaddr_in in4;
         struct sockaddr_in6 in6;
     } peer;
-};
+} __attribute__((aligned(CACHE_LINE_BYTES)));
 
 /* Starts a connection on a slot that conn_table_take() gave; takes over fd. Calls handler->on_open(). */
 void conn_open(struct conn *conn, int fd, struct listener *listener, const struct conn_handler *handler);

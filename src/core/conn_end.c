@@ -26,14 +26,9 @@ static const uint8_t next_states[CONN_STATE_COUNT] = {
 };
 
 static const char *const reason_texts[CLOSE_REASON_COUNT] = {
-    [CLOSE_PEER] = "closed",
-    [CLOSE_LOCAL] = "closed",
-    [CLOSE_ABORTED] = "aborted",
-    [CLOSE_RESET] = "reset",
-    [CLOSE_TIMEOUT] = "timeout",
-    [CLOSE_NO_MEMORY] = "no memory",
-    [CLOSE_SHUTDOWN] = "shutdown",
-    [CLOSE_ERROR] = "error",
+    [CLOSE_PEER] = "closed",       [CLOSE_LOCAL] = "closed",    [CLOSE_ABORTED] = "aborted",
+    [CLOSE_RESET] = "reset",       [CLOSE_TIMEOUT] = "timeout", [CLOSE_NO_MEMORY] = "no memory",
+    [CLOSE_SHUTDOWN] = "shutdown", [CLOSE_ERROR] = "error",
 };
 
 const char *close_reason_text(enum close_reason reason)

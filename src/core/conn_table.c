@@ -30,10 +30,11 @@ void conn_table_deinit(struct conn_table *table)
 
 static int map_block(struct conn_table *table)
 {
-    struct conn *block = calloc(CONN_BLOCK_SLOTS, sizeof(*block));
+    struct conn *block = aligned_alloc(CACHE_LINE_BYTES, CONN_BLOCK_SLOTS * sizeof(*block));
 
     if (!block)
         return -ENOMEM;
+    memset(block, 0, CONN_BLOCK_SLOTS * sizeof(*block));
     table->blocks[table->mapped / CONN_BLOCK_SLOTS] = block;
     for (uint32_t i = 0; i < CONN_BLOCK_SLOTS; i++) {
         block[i].slot = table->mapped + i;

@@ -178,6 +178,15 @@ static void log_listening(const struct engine *engine)
     }
 }
 
+/* The acceptor, if there is one, is started last and needs no word. */
+static void begin_accepting(struct engine *engine)
+{
+    if (engine->acceptor)
+        return;
+    engine_await_room(engine);
+    engine_on_room(engine, NULL);
+}
+
 int engine_start(struct engine *engine)
 {
     int rc = start_reactors(engine);
@@ -189,6 +198,7 @@ int engine_start(struct engine *engine)
         join_reactors(engine);
         return rc;
     }
+    begin_accepting(engine);
     log_listening(engine);
     return 0;
 }

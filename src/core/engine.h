@@ -19,10 +19,10 @@ struct ring;
 struct engine {
     const struct config *config; /* borrowed, shared read-only */
     const struct reactor_app *app;
-    struct probe probe;          /* read-only after engine_open() */
-    struct listener *listeners;  /* owned */
+    struct probe probe;         /* read-only after engine_open() */
+    struct listener *listeners; /* owned */
     uint32_t listener_count;
-    struct reactor *reactors;    /* owned */
+    struct reactor *reactors; /* owned */
     uint32_t reactor_count;
     struct acceptor *acceptor;   /* owned, NULL with ACCEPT_REUSEPORT */
     atomic_bool room_awaited;    /* some accept group waits for a connection to end */

@@ -22,8 +22,6 @@
 
 struct ring;
 
-enum { CACHE_LINE_BYTES = 64 };
-
 /* Embedded in what is sent. Owned by the inbox from inbox_send() until inbox_take() gives it to the receiver. */
 struct inbox_message {
     struct inbox_message *next;

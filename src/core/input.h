@@ -18,8 +18,8 @@ struct input {
     struct lease *last;
     struct lease *borrowed_first; /* owned: handed to the script */
     struct lease *borrowed_last;
-    uint32_t bytes;  /* unread */
-    uint32_t loose;  /* unread pieces that hold a provided buffer */
+    uint32_t bytes;               /* unread */
+    uint32_t loose;               /* unread pieces that hold a provided buffer */
     struct lease *compacted_last; /* last of the compacted ones, NULL: there are none */
     struct lease_count count;
 };

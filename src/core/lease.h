@@ -47,7 +47,8 @@ void lease_pool_deinit(struct lease_pool *pool);
 /* Takes over the lease that `piece` holds. NULL without memory (the piece is then released). */
 MUST_CHECK struct lease *lease_new(struct lease_pool *pool, const struct buf_piece *piece);
 /* A lease on bytes of a chunk; takes one more reference on it. */
-MUST_CHECK struct lease *lease_new_chunk(struct lease_pool *pool, struct chunk *chunk, const uint8_t *data, uint32_t len);
+MUST_CHECK struct lease *lease_new_chunk(struct lease_pool *pool, struct chunk *chunk, const uint8_t *data,
+                                         uint32_t len);
 /* Another lease on len bytes, from offset `from`, of the same buffer. */
 MUST_CHECK struct lease *lease_clone(const struct lease *lease, uint32_t from, uint32_t len);
 /* Counts the lease as held by a script, for a connection. */

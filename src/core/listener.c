@@ -132,8 +132,9 @@ static void explain(const struct listener_config *config, int rc, char *error)
 
     addr_format(&config->addr, where);
     if (rc == -EADDRINUSE)
-        advice = addr_is_unix(&config->addr) ? ": another server listens there; stop it, or choose another path"
-                                             : ": stop the program that uses it (`ss -ltnp` names it), or choose another port";
+        advice = addr_is_unix(&config->addr)
+                     ? ": another server listens there; stop it, or choose another path"
+                     : ": stop the program that uses it (`ss -ltnp` names it), or choose another port";
     else if (rc == -EACCES && !addr_is_unix(&config->addr))
         advice = ": ports below 1024 need root, CAP_NET_BIND_SERVICE, or sysctl net.ipv4.ip_unprivileged_port_start";
     else if (rc == -EADDRNOTAVAIL)
@@ -172,6 +173,7 @@ void listener_stop(struct listener *listener)
     if (listener->is_stopped)
         return;
     listener->is_stopped = true;
+    assert(listener->fds || listener->fd_count == 0);
     for (uint32_t i = 0; i < listener->fd_count; i++)
         (void)shutdown(listener->fds[i], SHUT_RDWR); /* Linux: a TCP socket stops to listen; later calls fail */
     if (listener->fd_count > 0 && addr_is_unix(&listener->config->addr) &&
@@ -182,6 +184,7 @@ void listener_stop(struct listener *listener)
 void listener_close(struct listener *listener)
 {
     listener_stop(listener);
+    assert(listener->fds || listener->fd_count == 0);
     for (uint32_t i = 0; i < listener->fd_count; i++)
         close(listener->fds[i]);
     free(listener->fds);

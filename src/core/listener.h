@@ -14,11 +14,11 @@ enum { LISTENER_ERROR_MAX = 256 };
 /* Shared by all threads. */
 struct listener {
     const struct listener_config *config; /* read-only */
-    uint32_t index;     /* in the configuration */
-    uint32_t fd_count;  /* 1, or one per reactor with SO_REUSEPORT */
-    int *fds;           /* owned; borrowed by the accept groups until they stopped */
-    bool is_stopped;    /* by listener_stop(): the control thread's */
-    atomic_uint open;   /* connections that were accepted and not closed yet */
+    uint32_t index;                       /* in the configuration */
+    uint32_t fd_count;                    /* 1, or one per reactor with SO_REUSEPORT */
+    int *fds;                             /* owned; borrowed by the accept groups until they stopped */
+    bool is_stopped;                      /* by listener_stop(): the control thread's */
+    atomic_uint open;                     /* connections that were accepted and not closed yet */
 };
 
 /* Opens, binds and listens. fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all

@@ -55,10 +55,17 @@ static void undo_append(struct output *out, struct chunk_pool *pool, struct chun
     }
 }
 
+/* The last chunk if it has room, else a new one. */
+static struct chunk *chunk_with_room(struct output *out, struct chunk_pool *pool, uint32_t len)
+{
+    if (LIKELY(out->last && chunk_room(out->last) > 0))
+        return out->last;
+    return add_chunk(out, pool, len);
+}
+
 int output_append(struct output *out, struct chunk_pool *pool, const void *data, uint32_t len)
 {
     struct chunk *last = out->last;
-    struct chunk *chunk = last;
     const uint8_t *from = data;
     uint32_t end = last ? last->end : 0;
     uint32_t staged = out->staged;
@@ -67,15 +74,11 @@ int output_append(struct output *out, struct chunk_pool *pool, const void *data,
         return -ENOMEM;
     out->reserved = 0;
     while (len > 0) {
+        struct chunk *chunk = chunk_with_room(out, pool, len);
         uint32_t part;
 
-        if (!chunk || chunk_room(chunk) == 0) {
-            chunk = add_chunk(out, pool, len);
-            if (!chunk) {
-                undo_append(out, pool, last, end, staged);
-                return -ENOMEM;
-            }
-        }
+        if (!chunk)
+            goto fail;
         part = len < chunk_room(chunk) ? len : chunk_room(chunk);
         memcpy(chunk->data + chunk->end, from, part);
         chunk->end += part;
@@ -84,6 +87,9 @@ int output_append(struct output *out, struct chunk_pool *pool, const void *data,
         len -= part;
     }
     return 0;
+fail:
+    undo_append(out, pool, last, end, staged);
+    return -ENOMEM;
 }
 
 uint8_t *output_reserve(struct output *out, struct chunk_pool *pool, uint32_t len)

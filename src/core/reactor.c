@@ -43,6 +43,7 @@ static int open_accept(struct reactor *reactor)
     reactor->accept.ring = reactor->ring;
     reactor->accept.timers = &reactor->timers;
     reactor->accept.take = take_accepted;
+    reactor->accept.is_waiting = true; /* no client is served before every reactor could load its scripts */
     return accept_init(&reactor->accept, reactor->index);
 }
 
@@ -176,9 +177,7 @@ static void begin_stop(struct reactor *reactor)
 static void on_message(struct reactor *reactor, struct inbox_message *message)
 {
     switch ((enum reactor_message)message->kind) {
-    case REACTOR_ACCEPTED:
-        on_accepted(reactor, (struct accept_batch *)message);
-        break;
+    case REACTOR_ACCEPTED: on_accepted(reactor, (struct accept_batch *)message); break;
     case REACTOR_RESUME_ACCEPT:
         atomic_store(&reactor->resume_sent, false);
         accept_resume(&reactor->accept);
@@ -188,9 +187,7 @@ static void on_message(struct reactor *reactor, struct inbox_message *message)
             reactor->state = REACTOR_DRAINING;
         accept_stop(&reactor->accept);
         break;
-    case REACTOR_STOP:
-        begin_stop(reactor);
-        break;
+    case REACTOR_STOP: begin_stop(reactor); break;
     }
 }
 
@@ -229,17 +226,10 @@ static void dispatch_conn(struct reactor *reactor, const struct completion *comp
         return;
     }
     switch (op_kind(completion->user_data)) {
-    case OP_RECV:
-        conn_on_recv(conn, completion);
-        break;
-    case OP_SEND:
-        conn_on_send(conn, completion);
-        break;
-    case OP_CANCEL:
-        conn_on_cancel(conn, completion);
-        break;
-    default:
-        on_close_done(conn);
+    case OP_RECV: conn_on_recv(conn, completion); break;
+    case OP_SEND: conn_on_send(conn, completion); break;
+    case OP_CANCEL: conn_on_cancel(conn, completion); break;
+    default: on_close_done(conn);
     }
 }
 
@@ -249,24 +239,15 @@ static void dispatch(struct reactor *reactor, const struct completion *completio
     case OP_RECV:
     case OP_SEND:
     case OP_CANCEL:
-    case OP_CLOSE:
-        dispatch_conn(reactor, completion);
-        break;
-    case OP_ACCEPT:
-        accept_on_completion(&reactor->accept, completion);
-        break;
-    case OP_CANCEL_ACCEPT:
-        accept_on_cancel(&reactor->accept, completion);
-        break;
-    case OP_EVENTFD:
-        inbox_arm_eventfd(&reactor->inbox, reactor->ring);
-        break;
+    case OP_CLOSE: dispatch_conn(reactor, completion); break;
+    case OP_ACCEPT: accept_on_completion(&reactor->accept, completion); break;
+    case OP_CANCEL_ACCEPT: accept_on_cancel(&reactor->accept, completion); break;
+    case OP_EVENTFD: inbox_arm_eventfd(&reactor->inbox, reactor->ring); break;
     case OP_RUNG: /* only failures matter: the receiver must be woken in another way */
         if (completion->result < 0)
             engine_wake(reactor->engine, op_slot(completion->user_data));
         break;
-    default: /* a doorbell: it woke us, and the inbox is looked into every turn */
-        break;
+    default: /* a doorbell: it woke us, and the inbox is looked into every turn */ break;
     }
 }
 

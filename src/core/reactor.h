@@ -50,8 +50,8 @@ struct reactor_app {
 enum reactor_message {
     REACTOR_ACCEPTED, /* struct accept_batch */
     REACTOR_RESUME_ACCEPT,
-    REACTOR_DRAIN,    /* stop accepting; end when the last connection has ended */
-    REACTOR_STOP,     /* end now */
+    REACTOR_DRAIN, /* stop accepting; end when the last connection has ended */
+    REACTOR_STOP,  /* end now */
 };
 
 /* Sockets on their way from the acceptor; goes back to the acceptor's pool. */
@@ -104,11 +104,11 @@ struct reactor {
     uint64_t now_ms;
     uint64_t next_conn_id;
 
-    struct list live;     /* conns that are not free */
-    struct list dirty;    /* conns to settle */
-    struct list starved;  /* conns whose receive waits for buffers, first come first served */
-    struct list holding;  /* conns with unread bytes in provided buffers */
-    bool has_ready;       /* the app has more to run: do not sleep */
+    struct list live;    /* conns that are not free */
+    struct list dirty;   /* conns to settle */
+    struct list starved; /* conns whose receive waits for buffers, first come first served */
+    struct list holding; /* conns with unread bytes in provided buffers */
+    bool has_ready;      /* the app has more to run: do not sleep */
 
     /* Descriptions of gathered sends: read by the kernel at submission, so reused after it. */
     struct msghdr messages[SEND_MESSAGES_MAX];

@@ -46,8 +46,8 @@ struct ring_options reactor_ring_options(const struct engine *engine)
 struct bufring_options reactor_buffer_options(const struct engine *engine)
 {
     const struct reactor_config *config = &engine->config->reactor;
-    bool incremental = config->incremental == FEATURE_ON ||
-                       (config->incremental == FEATURE_AUTO && engine->probe.incremental);
+    bool incremental =
+        config->incremental == FEATURE_ON || (config->incremental == FEATURE_AUTO && engine->probe.incremental);
     uint32_t bytes = config->recv_buffer_size;
     uint32_t entries = config->buffer_ring_entries;
 

@@ -22,7 +22,7 @@ enum zerg_result {
     ZERG_NO_TASK = -5,  /* misuse: nothing here can park (main chunk of a script, a finalizer) */
     ZERG_RELEASED = -6, /* misuse: a view or sequence was used after its release */
     ZERG_NO_MEMORY = -7,
-    ZERG_RANGE = -8,    /* misuse: a count or position outside what is there */
+    ZERG_RANGE = -8, /* misuse: a count or position outside what is there */
 };
 
 /* What coroutine.yield() returns when the reactor resumes a parked task. */

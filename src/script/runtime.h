@@ -25,21 +25,21 @@ struct runtime {
     struct slab task_slab;
     struct slab scope_slab;
     struct slab conn_slab;
-    struct list tasks;       /* all */
+    struct list tasks; /* all */
     struct list ready;
-    struct list ended;       /* script_conns whose on_close callbacks are due */
-    struct task *running;    /* what Lua runs for, NULL: Lua is not running, or not for a task */
-    bool is_resuming;        /* from before a resume until its end was dealt with */
-    bool has_failed;         /* an error was logged since the last look */
+    struct list ended;             /* script_conns whose on_close callbacks are due */
+    struct task *running;          /* what Lua runs for, NULL: Lua is not running, or not for a task */
+    bool is_resuming;              /* from before a resume until its end was dealt with */
+    bool has_failed;               /* an error was logged since the last look */
     struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */
     uint32_t pool_count;
-    int module_ref;          /* registry: the module zerg.runtime, and its functions serve and closed */
+    int module_ref; /* registry: the module zerg.runtime, and its functions serve and closed */
     int serve_ref;
     int closed_ref;
     const void *park_value;     /* what a parked coroutine yields */
     const void *canceled_value; /* what a cancelled one raises */
     struct stall stall;
-    uint8_t scratch[8];      /* of zerg_conn_front() */
+    uint8_t scratch[8]; /* of zerg_conn_front() */
 };
 
 /* The reactor_app for engine_open(). */

@@ -14,17 +14,17 @@ struct runtime;
 struct task;
 
 struct script_conn {
-    struct conn *conn;       /* borrowed: pinned by the tasks that need it */
+    struct conn *conn; /* borrowed: pinned by the tasks that need it */
     struct runtime *runtime;
-    struct task *reader;     /* the task parked in a read, NULL: none */
-    uint32_t wanted;         /* unread bytes it waits for */
-    struct list writers;     /* tasks parked for room or a flush */
-    struct list ended_link;  /* runtime->ended: on_close callbacks are due */
+    struct task *reader; /* the task parked in a read, NULL: none */
+    uint32_t wanted;     /* unread bytes it waits for */
     bool handler_ended;
-    bool closed_by_script;   /* later use by the script is misuse */
-    bool is_watched;         /* on_close callbacks are registered */
-    bool close_announced;    /* they were called, or are about to be */
-};
+    bool closed_by_script;  /* later use by the script is misuse */
+    bool is_watched;        /* on_close callbacks are registered */
+    bool close_announced;   /* they were called, or are about to be */
+    struct list writers;    /* tasks parked for room or a flush */
+    struct list ended_link; /* runtime->ended: on_close callbacks are due */
+} __attribute__((aligned(CACHE_LINE_BYTES)));
 
 extern const struct conn_handler script_conn_handler;
 

@@ -21,10 +21,10 @@ struct stall {
     struct stall_trace *traces; /* owned */
     uint32_t trace_count;
     uint32_t trace_capacity;
-    lua_State *L;               /* borrowed: the main state */
+    lua_State *L;                /* borrowed: the main state */
     char place[STALL_PLACE_MAX]; /* what the hook found, "" when nothing yet */
-    _Atomic uintptr_t pc;       /* what the last signal found, 0: none yet */
-    _Atomic bool is_asked;      /* the hook is to answer */
+    _Atomic uintptr_t pc;        /* what the last signal found, 0: none yet */
+    _Atomic bool is_asked;       /* the hook is to answer */
 };
 
 /* Installs the signal handler; once, before any reactor starts. 0 or a negative errno. */

@@ -63,8 +63,7 @@ static void give_coroutine(struct runtime *runtime, struct task *task, bool is_r
 {
     if (is_reusable && runtime->pool_count < COROUTINE_POOL_MAX) {
         lua_settop(task->co, 0);
-        runtime->pool[runtime->pool_count++] =
-            (struct pooled_coroutine){.co = task->co, .ref = task->coroutine_ref};
+        runtime->pool[runtime->pool_count++] = (struct pooled_coroutine){.co = task->co, .ref = task->coroutine_ref};
     } else {
         luaL_unref(runtime->L, LUA_REGISTRYINDEX, task->coroutine_ref);
     }
@@ -107,11 +106,17 @@ struct task *task_new(struct runtime *runtime, lua_State *L)
 
 static void leave_wait(struct task *task)
 {
-    if (task->wait == TASK_READING)
+    switch (task->wait) {
+    case TASK_READING:
         script_conn_reader_left(task->awaited);
+        break;
+    case TASK_WAITING:
+        timer_stop(&task->runtime->reactor->timers, &task->timer);
+        break;
+    default:
+        list_del(&task->link);
+    }
     task->awaited = NULL;
-    list_del(&task->link);
-    timer_stop(&task->runtime->reactor->timers, &task->timer);
 }
 
 static void end_task(struct task *task, bool is_reusable)
@@ -168,8 +173,9 @@ static void fail_foreign_yield(struct task *task)
 {
     lua_settop(task->co, 0);
     lua_gc(task->co, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
-    lua_pushliteral(task->co, "attempt to yield from a handler or task: coroutine.yield() works only inside a coroutine "
-                              "that the script created itself");
+    lua_pushliteral(task->co,
+                    "attempt to yield from a handler or task: coroutine.yield() works only inside a coroutine "
+                    "that the script created itself");
     lua_gc(task->co, LUA_GCRESTART, 0);
     log_failure(task);
     end_task(task, false);

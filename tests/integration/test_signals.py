@@ -22,6 +22,8 @@ def refused(server):
         dial(server.targets[0]).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # was in the backlog when it was closed
+        pass
     return False
 
 

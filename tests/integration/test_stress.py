@@ -1,4 +1,4 @@
-"""Storms of short, rude connections (tests/tools/storm.c) while something is scarce, fails or ends; and the balance after."""
+"""Storms of short, rude connections (tests/tools/storm.c) while something is scarce, fails or ends."""
 
 import signal
 import subprocess

@@ -4,7 +4,7 @@ import json
 import time
 
 from harness import free_port
-from peer import SCALE
+from peer import SCALE, until
 
 
 def seconds(since):
@@ -285,9 +285,11 @@ def test_a_kept_handle_of_a_closed_connection_is_harmless(zerg):
           conn:write("id ", tostring(old.id == conn.id), " ", tostring(results[1] and results[2]), "\\n")
         end
         conn:wait()
+        zerg.log.info("gone")
     """, files={"kept.lua": "return {}"})
     server.connect().close()
-    for _ in range(20):
+    for turn in range(1, 20):
+        until(lambda: len(server.log.find("gone")) == turn, "the connection before has ended")
         with server.connect() as peer:
             assert peer.line() in ("id false nil", "id false false")
 

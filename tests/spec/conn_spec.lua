@@ -255,6 +255,35 @@ describe("reading", function()
   end)
 end)
 
+describe("a close by another coroutine", function()
+  for name, wait in pairs({
+    read = function(conn) return conn:read() end,
+    wait = function(conn) return conn:wait() end,
+    peek = function(conn) return conn:peek() end,
+    read_line = function(conn) return conn:reader():read_line() end,
+    u8 = function(conn) return conn:reader():u8() end,
+    reader = function(conn) return conn:reader():read() end,
+    stream = function(conn) return conn:stream():read() end,
+    send = function(conn) return conn:send(("x"):rep(2000)) end,
+    write = function(conn) return conn:write(("x"):rep(2000)) end,
+  }) do
+    it("ends a parked " .. name .. " without an error", function()
+      local got
+      local peer = engine.connect(function(conn)
+        zerg.sleep(1)
+        got = { wait(conn) }
+      end)
+      peer:stall(true)
+      engine.advance(1)
+      engine.run(function()
+        peer.conn:close()
+      end)
+      assert.is_nil(peer.task.failure)
+      assert.same({ nil, "closed" }, got)
+    end)
+  end
+end)
+
 describe("writing", function()
   it("takes every kind of value, and chains", function()
     local peer, conn = idle_conn()

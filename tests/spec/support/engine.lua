@@ -11,6 +11,7 @@ local M = {}
 local model = {} -- the functions of api.h
 local tasks = require("support.engine_tasks")
 local conns = require("support.engine_conns")
+local leases = require("support.engine_leases")
 
 -- The real namespace knows the enum constants of the header, and memmem.
 local C = setmetatable(model, {
@@ -19,7 +20,7 @@ local C = setmetatable(model, {
   end,
 })
 
-for _, part in ipairs({ tasks.api, conns.api }) do
+for _, part in ipairs({ tasks.api, leases.api, conns.api }) do
   for name, fn in pairs(part) do
     model[name] = fn
   end

@@ -1,8 +1,8 @@
--- Connections of the engine's model: received pieces, the leases on them, and what was written.
--- Leases that ended are poisoned (data NULL, a new generation), so that use of one is seen.
+-- Connections of the engine's model: received pieces, what was written, and the peer's side.
 
 local ffi = require("ffi")
 
+local leases = require("support.engine_leases")
 local tasks = require("support.engine_tasks")
 
 local M = { api = {} }
@@ -12,9 +12,9 @@ local api = M.api
 -- Values of api.h's enums.
 local OK, PARK, FULL = 0, 1, 2
 local END, CLOSED, BUSY, RELEASED, RANGE = -1, -2, -3, -6, -8
-local SLICE, BORROWED, RETAINED = 0, 1, 2
+local BORROWED = 1
 
-local anchors = {} -- keeps lease memory and texts for good, as the engine does
+local anchors = {} -- received bytes are never freed
 local conns = {} -- by slot
 local next_id = 1
 local texts = {}
@@ -29,158 +29,6 @@ local function c_text(text)
   return ffi.cast("const char *", texts[text])
 end
 
--- ---- leases ----
-
-local function new_lease(data, len)
-  local lease = ffi.new("struct zerg_lease", data, len, 1, nil)
-  anchors[#anchors + 1] = lease
-  return lease
-end
-
-local function end_lease(lease)
-  if lease.data ~= nil then
-    lease.data = nil
-    lease.generation = lease.generation + 1
-  end
-end
-
-local function pieces_of(seq)
-  local lease, offset, left = seq._first, seq._offset, seq._len
-  return function()
-    if left == 0 or lease == nil then
-      return nil
-    end
-    local part = math.min(left, lease.len - offset)
-    local this, data = lease, lease.data ~= nil and lease.data + offset
-    lease, offset, left = lease.next, 0, left - part
-    return this, data, part
-  end
-end
-
-function api.zerg_seq_check(seq)
-  if seq._first ~= nil and seq._first.generation ~= seq._generation then
-    return RELEASED
-  end
-  for _, data in pieces_of(seq) do
-    if not data then
-      return RELEASED
-    end
-  end
-  return OK
-end
-
-local function seq_text(seq)
-  local parts = {}
-  for _, data, len in pieces_of(seq) do
-    parts[#parts + 1] = ffi.string(data, len)
-  end
-  return table.concat(parts)
-end
-
-function api.zerg_seq_copy(seq, from, len, out)
-  if api.zerg_seq_check(seq) ~= OK then
-    return RELEASED
-  end
-  assert(from + len <= seq._len)
-  ffi.copy(out, seq_text(seq):sub(from + 1, from + len), len)
-  return OK
-end
-
-function api.zerg_seq_find(seq, needle, needle_len, from)
-  if api.zerg_seq_check(seq) ~= OK then
-    return RELEASED
-  end
-  return (seq_text(seq):find(ffi.string(needle, needle_len), from + 1, true) or 0) - 1
-end
-
-local function fill_view(view, lease, data, len, kind)
-  view._data, view._len, view._lease = data, len, lease
-  view._generation, view._kind = lease.generation, kind
-end
-
-local function fill_seq(seq, first, offset, len, kind)
-  seq._first, seq._offset, seq._len = first, offset, len
-  seq._generation, seq._kind = first.generation, kind
-end
-
-function api.zerg_seq_view_at(seq, from, view)
-  if api.zerg_seq_check(seq) ~= OK then
-    return RELEASED
-  elseif from >= seq._len then
-    return RANGE
-  end
-  for lease, data, len in pieces_of(seq) do
-    if from < len then
-      local whole = from == 0 and len == lease.len and seq._kind ~= SLICE
-      fill_view(view, lease, data + from, len - from, whole and BORROWED or SLICE)
-      return OK
-    end
-    from = from - len
-  end
-end
-
-function api.zerg_seq_slice(seq, from, len, out)
-  if api.zerg_seq_check(seq) ~= OK then
-    return RELEASED
-  elseif from + len > seq._len then
-    return RANGE
-  end
-  for lease, data, part in pieces_of(seq) do
-    if from < part then
-      fill_seq(out, lease, (data - lease.data) + from, len, SLICE)
-      return OK
-    end
-    from = from - part
-  end
-end
-
-function api.zerg_seq_retain(seq)
-  if api.zerg_seq_check(seq) ~= OK then
-    return RELEASED
-  elseif seq._kind == RETAINED or seq._first == nil then
-    return OK
-  end
-  local first, last
-  for _, data, len in pieces_of(seq) do
-    local lease = new_lease(data, len)
-    if last then
-      last.next = lease
-    end
-    first, last = first or lease, lease
-  end
-  fill_seq(seq, first, 0, seq._len, RETAINED)
-  return OK
-end
-
-function api.zerg_seq_release(seq)
-  if seq._first == nil or seq._first.generation ~= seq._generation then
-    return
-  end
-  seq._generation = seq._generation - 1
-  if seq._kind ~= SLICE then
-    for lease in pieces_of(seq) do
-      end_lease(lease)
-    end
-  end
-end
-
-function api.zerg_view_retain(view)
-  if view._lease.generation ~= view._generation then
-    return RELEASED
-  end
-  fill_view(view, new_lease(view._data, view._len), view._data, view._len, RETAINED)
-  return OK
-end
-
-function api.zerg_view_release(view)
-  if view._lease.generation == view._generation then
-    view._generation = view._generation - 1
-    if view._kind ~= SLICE then
-      end_lease(view._lease)
-    end
-  end
-end
-
 -- ---- reading ----
 
 local function conn_of(handle)
@@ -190,7 +38,7 @@ end
 
 local function end_borrow(conn)
   for _, lease in ipairs(conn.borrowed) do
-    end_lease(lease)
+    leases.finish(lease)
   end
   conn.borrowed = {}
 end
@@ -227,14 +75,14 @@ local function borrow(conn, count, out)
     if part == 0 then
       break
     end
-    local lease = new_lease(piece.data, part)
+    local lease = leases.new(piece.data, part)
     table.insert(conn.borrowed, lease)
     if last then
       last.next = lease
     end
     first, last, left = first or lease, lease, left - part
   end
-  fill_seq(out, first, 0, count, BORROWED)
+  leases.fill_seq(out, first, 0, count, BORROWED)
   return OK
 end
 
@@ -301,9 +149,9 @@ function api.zerg_conn_next_view(handle, view)
   if not piece then
     return END
   end
-  local lease = new_lease(piece.data, piece.len)
+  local lease = leases.new(piece.data, piece.len)
   table.insert(conn.borrowed, lease)
-  fill_view(view, lease, piece.data, piece.len, BORROWED)
+  leases.fill_view(view, lease, piece.data, piece.len, BORROWED)
   table.remove(conn.pieces, 1)
   return OK
 end
@@ -393,10 +241,10 @@ end
 
 function api.zerg_conn_write_seq(handle, seq)
   local rc, conn = begin_write(handle)
-  if rc == OK and api.zerg_seq_check(seq) ~= OK then
+  if rc == OK and leases.api.zerg_seq_check(seq) ~= OK then
     return RELEASED
   end
-  return rc == OK and stage(conn, seq_text(seq)) or rc
+  return rc == OK and stage(conn, leases.text(seq)) or rc
 end
 
 local function park_writer(conn)
@@ -461,6 +309,12 @@ local function close(handle, how)
   if conn and not conn.closed then
     conn.closed, conn.how = true, how
     conn.reason = conn.reason or "closed"
+    if conn.reader then
+      tasks.wake(conn.reader)
+    end
+    for _, task in ipairs(conn.writers) do
+      tasks.wake(task)
+    end
   end
 end
 
