@@ -194,8 +194,8 @@ format: ## rewrite the C files in the project's style
 install: all ## into PREFIX (/usr/local), below DESTDIR if given
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/zerg $(DESTDIR)$(PREFIX)/share/doc/zerg
 	install -m 755 $(BUILD)/zerg $(DESTDIR)$(PREFIX)/bin/zerg
-	cp -R lua examples $(DESTDIR)$(PREFIX)/share/zerg/
-	cp -R $(wildcard README.md LICENSE ARCHITECTURE.md zerg.lua.example docs/*) $(DESTDIR)$(PREFIX)/share/doc/zerg/
+	cp -R lua $(DESTDIR)$(PREFIX)/share/zerg/
+	cp -R README.md LICENSE ARCHITECTURE.md CONTRIBUTING.md zerg.lua.example docs examples $(DESTDIR)$(PREFIX)/share/doc/zerg/
 
 clean: ## remove everything that was built
 	rm -rf build

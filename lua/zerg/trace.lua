@@ -10,27 +10,40 @@ local M = {}
 
 local C = zffi.C
 
--- Where the traces that are being recorded start; there is one at a time.
-local place = "?"
+-- Where traces start, by number. One that starts in a module of zerg's (compiled on behalf of the
+-- script that calls it) has the place of the trace it hangs on.
+local places = {}
 
-local function on_start(func, pc)
+-- zerg's own modules have chunk names like this one's.
+local OWN_FOLDER = debug.getinfo(1, "S").source:match("^@?(.*)trace%.lua$")
+
+local function is_own(place)
+  return place:sub(1, #OWN_FOLDER) == OWN_FOLDER
+end
+
+local function place_of(func, pc, parent)
   local info = jit_util.funcinfo(func, pc)
-  place = info.loc or "?"
+  local place = ("%s:%d"):format((info.source or "?"):gsub("^@", ""), info.currentline or 0)
+  if is_own(place) and places[parent] then
+    return places[parent]
+  end
+  return place
 end
 
 local function on_stop(number)
   local code, address = jit_util.tracemc(number)
   if code then
-    C.zerg_trace_compiled(address, #code, place)
+    C.zerg_trace_compiled(address, #code, places[number])
   end
 end
 
-local function on_trace(what, number, func, pc)
+local function on_trace(what, number, func, pc, parent)
   if what == "start" then
-    on_start(func, pc)
+    places[number] = place_of(func, pc, parent)
   elseif what == "stop" then
     on_stop(number)
   elseif what == "flush" then
+    places = {}
     C.zerg_trace_compiled(0, 0, nil)
   end
 end

@@ -11,6 +11,8 @@ enum {
     /* Input. A connection stops receiving at the high-water mark of unread bytes and starts again at half of it. */
     INPUT_HIGH_BYTES = 256 * 1024,
     INPUT_WANT_BYTES_MAX = 1024 * 1024 * 1024, /* largest peek(n): the mark rises to n */
+    HELD_SHARE_OF_ALL = 2,                     /* scripts may retain one in so many buffers of a ring in all, */
+    HELD_SHARE_OF_CONN = 4,                    /* and of one connection; past that retaining copies */
     INPUT_LEASES_MAX = 16,                     /* unread pieces of one connection before they are copied together */
 
     /* Output. */
@@ -25,8 +27,9 @@ enum {
     LINGER_MS = 2 * 1000,
 
     /* Accept. */
-    ACCEPT_BATCH_MAX = 64,  /* sockets in one message to a reactor */
-    ACCEPT_RETRY_MS = 1000, /* after EMFILE, if no connection of ours ends before */
+    ACCEPT_BATCH_MAX = 64,    /* sockets in one message to a reactor */
+    ACCEPT_REPORT_MS = 10000, /* between two log entries about EMFILE */
+    ACCEPT_RETRY_MS = 1000,   /* after EMFILE, if no connection of ours ends before */
 
     /* Scripts. */
     COROUTINE_POOL_MAX = 1024, /* idle coroutines kept per reactor */

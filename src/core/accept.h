@@ -37,9 +37,10 @@ struct accept_group {
     struct accept_source *sources; /* owned, one per listener */
     uint32_t source_count;
     uint32_t operations;
-    struct timer retry; /* after EMFILE */
-    bool is_starved;    /* EMFILE: out of descriptors */
-    bool is_waiting;    /* for the engine's word to begin, which is the first accept_resume() */
+    struct timer retry;       /* after EMFILE */
+    bool is_starved;          /* EMFILE: out of descriptors */
+    uint64_t report_again_ms; /* not before is it said in the log once more */
+    bool is_waiting;          /* for the engine's word to begin, which is the first accept_resume() */
     bool is_stopping;
 };
 

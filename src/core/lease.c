@@ -1,7 +1,10 @@
 /* See lease.h. */
 #include "core/lease.h"
 
+#include <string.h>
+
 #include "base/assert.h"
+#include "base/limits.h"
 
 enum { LEASES_PER_BLOCK = 512 };
 
@@ -67,6 +70,38 @@ struct lease *lease_clone(const struct lease *lease, uint32_t from, uint32_t len
         bufring_retain(lease->pool->bufs, lease->bid);
     }
     return clone;
+}
+
+static bool is_past_share(const struct lease *lease)
+{
+    uint32_t entries = bufring_entries(lease->pool->bufs);
+
+    return lease->pool->held >= entries / HELD_SHARE_OF_ALL ||
+           (lease->count && lease->count->held >= entries / HELD_SHARE_OF_CONN);
+}
+
+static struct lease *copy_out(const struct lease *lease, uint32_t from, uint32_t len)
+{
+    struct chunk *chunk = chunk_new(lease->pool->chunks, len);
+    struct lease *copy;
+
+    if (!chunk)
+        return NULL;
+    memcpy(chunk->data, lease->data + from, len);
+    chunk->end = len;
+    copy = lease_new_chunk(lease->pool, chunk, chunk->data, len);
+    chunk_release(lease->pool->chunks, chunk); /* the lease has its own reference */
+    return copy;
+}
+
+struct lease *lease_retain(const struct lease *lease, uint32_t from, uint32_t len)
+{
+    bool is_copied = !lease->chunk && len <= CHUNK_LARGE_BYTES && is_past_share(lease);
+    struct lease *own = is_copied ? copy_out(lease, from, len) : lease_clone(lease, from, len);
+
+    if (own && lease->count)
+        lease_hold(own, lease->count);
+    return own;
 }
 
 void lease_hold(struct lease *lease, struct lease_count *count)

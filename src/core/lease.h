@@ -51,6 +51,10 @@ MUST_CHECK struct lease *lease_new_chunk(struct lease_pool *pool, struct chunk *
                                          uint32_t len);
 /* Another lease on len bytes, from offset `from`, of the same buffer. */
 MUST_CHECK struct lease *lease_clone(const struct lease *lease, uint32_t from, uint32_t len);
+/* lease_clone() for a script that keeps it as long as it likes, counted as held like the lease itself. Past the share of the
+ * buffer ring that retained bytes may pin (limits.h) they are copied, unless they are more than a chunk holds, so that what
+ * one connection keeps does not stop the others from receiving. */
+MUST_CHECK struct lease *lease_retain(const struct lease *lease, uint32_t from, uint32_t len);
 /* Counts the lease as held by a script, for a connection. */
 void lease_hold(struct lease *lease, struct lease_count *count);
 /* Gives the buffer back and ends the generation, but leaves the struct linked where it is. Idempotent. */

@@ -27,7 +27,7 @@ enum zerg_result {
 
 /* What coroutine.yield() returns when the reactor resumes a parked task. */
 enum zerg_wake {
-    ZERG_WAKE = 0,         /* what was awaited may be there: call again */
+    ZERG_WAKE = 0,         /* what was awaited may be there: call again (yield returns nil, not 0) */
     ZERG_WAKE_TIMEOUT = 1, /* the time-out of this wait passed */
     ZERG_WAKE_CANCEL = 2,  /* task:cancel() or a deadline: raise zerg.park's token */
 };
@@ -198,7 +198,7 @@ const char *zerg_version_text(void);
 void zerg_log(int level, const char *message, uint32_t len);
 int zerg_log_is_on(int level);
 /* Machine code of a compiled trace and where it starts in the script, so that the watchdog can name the line of a handler that
- * never parks (see watch.h). A NULL place forgets all traces (they were flushed). */
+ * never parks (see stall.h). A NULL place forgets all traces (they were flushed). */
 void zerg_trace_compiled(double address, uint32_t bytes, const char *place);
 
 #pragma GCC visibility pop

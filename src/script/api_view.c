@@ -36,11 +36,10 @@ int zerg_view_retain(struct zerg_view *view)
         return ZERG_RELEASED;
     if (view->_kind == ZERG_SEQ_RETAINED)
         return ZERG_OK;
-    own = lease_clone(lease, (uint32_t)(view->_data - lease->data), view->_len);
+    own = lease_retain(lease, (uint32_t)(view->_data - lease->data), view->_len);
     if (!own)
         return ZERG_NO_MEMORY;
-    if (lease->count)
-        lease_hold(own, lease->count);
+    view->_data = own->data;
     view->_lease = zerg_lease_of(own);
     view->_generation = own->generation;
     view->_kind = ZERG_SEQ_RETAINED;
@@ -243,7 +242,7 @@ int zerg_seq_slice(const struct zerg_seq *seq, uint32_t from, uint32_t len, stru
     return ZERG_OK;
 }
 
-/* Clones of exactly the sequence's bytes, linked. NULL without memory. */
+/* Leases of its own on exactly the sequence's bytes, linked. NULL without memory. */
 static struct lease *clone_chain(const struct zerg_seq *seq)
 {
     struct cursor cursor = cursor_first(seq);
@@ -253,13 +252,11 @@ static struct lease *clone_chain(const struct zerg_seq *seq)
     do {
         const struct lease *lease = (const struct lease *)(const void *)cursor.lease;
 
-        *link = lease_clone(lease, (uint32_t)(cursor.data - lease->data), cursor.len);
+        *link = lease_retain(lease, (uint32_t)(cursor.data - lease->data), cursor.len);
         if (!*link) {
             lease_free_chain(first);
             return NULL;
         }
-        if (lease->count)
-            lease_hold(*link, lease->count);
         link = &(*link)->next;
     } while (cursor_next(&cursor));
     return first;

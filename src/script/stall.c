@@ -23,12 +23,22 @@ static int stall_signal(void)
 
 /* ---- the interpreter: a hook ---- */
 
+/* True for a chunk of zerg's own modules, whether linked in or loaded from ZERG_LUA_DIR. */
+static bool is_own_module(const char *source)
+{
+    const char *directory = getenv("ZERG_LUA_DIR");
+
+    if (strncmp(source, "@lua/zerg/", 10) == 0)
+        return true;
+    return directory && source[0] == '@' && strncmp(source + 1, directory, strlen(directory)) == 0;
+}
+
 /* The innermost frame of a script's own code, skipping zerg's modules and C. */
 static bool find_script_frame(lua_State *L, lua_Debug *frame)
 {
     for (int level = 0; lua_getstack(L, level, frame); level++) {
         lua_getinfo(L, "Sl", frame);
-        if (frame->currentline > 0 && strncmp(frame->source, "@zerg/", 6) != 0 && strcmp(frame->what, "C") != 0)
+        if (frame->currentline > 0 && !is_own_module(frame->source) && strcmp(frame->what, "C") != 0)
             return true;
     }
     return false;

@@ -107,14 +107,9 @@ struct task *task_new(struct runtime *runtime, lua_State *L)
 static void leave_wait(struct task *task)
 {
     switch (task->wait) {
-    case TASK_READING:
-        script_conn_reader_left(task->awaited);
-        break;
-    case TASK_WAITING:
-        timer_stop(&task->runtime->reactor->timers, &task->timer);
-        break;
-    default:
-        list_del(&task->link);
+    case TASK_READING: script_conn_reader_left(task->awaited); break;
+    case TASK_WAITING: timer_stop(&task->runtime->reactor->timers, &task->timer); break;
+    default: list_del(&task->link);
     }
     task->awaited = NULL;
 }
@@ -226,6 +221,10 @@ void task_start_later(struct task *task, int arguments)
 
 static void resume_woken(struct task *task)
 {
+    if (task->wake_code == ZERG_WAKE) { /* by far the most frequent one, and nil says as much */
+        resume(task, 0);
+        return;
+    }
     lua_pushinteger(task->co, task->wake_code);
     resume(task, 1);
 }

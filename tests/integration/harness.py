@@ -59,7 +59,7 @@ def environment(extra=None):
 
 def tool(name):
     path = TOOLS / name
-    assert path.exists(), f"{path} is missing: run `make tools`"
+    assert path.exists(), f"{path} is missing: run `make integration`"
     return str(path)
 
 

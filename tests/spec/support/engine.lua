@@ -95,17 +95,8 @@ M.advance = tasks.advance
 M.connect = conns.connect
 
 local function declare()
-  ffi.cdef(require("zerg.cdef"))
-  ffi.cdef("void *memmem(const void *h, size_t h_len, const void *n, size_t n_len);")
-  ffi.cdef("struct zerg_readonly { uint32_t index; };")
-  package.loaded["zerg.ffi"] = {
-    C = C,
-    ffi = ffi,
-    conn_t = ffi.typeof("struct zerg_conn"),
-    seq_t = ffi.typeof("struct zerg_seq"),
-    task_t = ffi.typeof("struct zerg_task"),
-    view_t = ffi.typeof("struct zerg_view"),
-  }
+  -- Every module takes its C from here when it is loaded.
+  require("zerg.ffi").C = C
   package.loaded["zerg.native"] = { spawn = tasks.spawn }
   require("zerg.runtime")
 end
