@@ -181,9 +181,9 @@ static int open_state(struct runtime *runtime)
     rc = load_modules(runtime);
     if (rc < 0)
         return rc;
-    runtime->heap.is_limited = true;
+    heap_limit(&runtime->heap);
     rc = load_scripts(runtime);
-    runtime->heap.is_limited = false;
+    heap_unlimit(&runtime->heap);
     return rc;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "script/hook.h"
 #include "script/runtime.h"
 
 struct stall_trace {
@@ -44,21 +45,15 @@ static bool find_script_frame(lua_State *L, lua_Debug *frame)
     return false;
 }
 
-static void on_hook(lua_State *L, lua_Debug *record)
+void stall_on_hook(struct stall *stall, lua_State *L)
 {
-    struct runtime *runtime = runtime_current();
     lua_Debug frame;
 
-    (void)record;
-    lua_sethook(L, NULL, 0, 0);
-    if (!runtime || !atomic_exchange(&runtime->stall.is_asked, false))
+    if (!atomic_exchange(&stall->is_asked, false) || !find_script_frame(L, &frame))
         return;
-    if (!find_script_frame(L, &frame))
-        return;
-    pthread_mutex_lock(&runtime->stall.lock);
-    snprintf(runtime->stall.place, STALL_PLACE_MAX, "%s:%d", frame.source + (frame.source[0] == '@'),
-             frame.currentline);
-    pthread_mutex_unlock(&runtime->stall.lock);
+    pthread_mutex_lock(&stall->lock);
+    snprintf(stall->place, STALL_PLACE_MAX, "%s:%d", frame.source + (frame.source[0] == '@'), frame.currentline);
+    pthread_mutex_unlock(&stall->lock);
 }
 
 /* ---- compiled code: the program counter ---- */
@@ -84,8 +79,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
     if (!runtime || !runtime->running)
         return;
     atomic_store(&runtime->stall.pc, program_counter(context));
-    /* Setting a hook is what LuaJIT allows in a signal handler; its own interpreter does so on SIGINT. */
-    lua_sethook(runtime->stall.L, on_hook, LUA_MASKCOUNT, 1);
+    hook_arm(runtime->stall.L);
 }
 
 int stall_install_signal(void)

@@ -38,6 +38,9 @@ void stall_deinit(struct stall *stall);
 void stall_add_trace(struct stall *stall, uintptr_t address, uint32_t bytes, const char *place);
 void stall_forget_traces(struct stall *stall);
 
+/* Reactor thread, from the hook: notes where the script L is, if that was asked. */
+void stall_on_hook(struct stall *stall, lua_State *L);
+
 /* Control thread: asks the thread where it is. */
 void stall_ask(struct stall *stall, pthread_t thread);
 /* Control thread, some milliseconds later: true and "file:line" in place (STALL_PLACE_MAX bytes) when it is known. Ask again

@@ -188,9 +188,9 @@ static void resume(struct task *task, int arguments)
     runtime->running = task;
     task->wait = TASK_RUNNING;
     atomic_store_explicit(&pulse->resumes, resumes + 1, memory_order_relaxed);
-    runtime->heap.is_limited = true;
+    heap_limit(&runtime->heap);
     status = lua_resume(task->co, arguments);
-    runtime->heap.is_limited = false;
+    heap_unlimit(&runtime->heap);
     atomic_store_explicit(&pulse->resumes, resumes + 2, memory_order_relaxed);
     runtime->running = NULL;
     if (status == LUA_YIELD) {

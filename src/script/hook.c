@@ -1,0 +1,28 @@
+/* See hook.h. */
+#include "script/hook.h"
+
+#include "script/heap.h"
+#include "script/runtime.h"
+#include "script/stall.h"
+
+static void on_hook(lua_State *L, lua_Debug *record)
+{
+    struct runtime *runtime = runtime_current();
+
+    (void)record;
+    hook_disarm(L);
+    if (!runtime)
+        return;
+    stall_on_hook(&runtime->stall, L);
+    heap_on_hook(&runtime->heap, L); /* last, as it may raise */
+}
+
+void hook_arm(lua_State *L)
+{
+    lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+}
+
+void hook_disarm(lua_State *L)
+{
+    lua_sethook(L, NULL, 0, 0);
+}
