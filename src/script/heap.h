@@ -3,13 +3,14 @@
  * When a script passes the limit, the allocation still succeeds and a hook is set, which collects garbage and, if that
  * was not it, raises "not enough memory" in the script: LuaJIT cannot unwind safely when an allocation fails inside compiled code
  * (Debian's version gets the frame wrong and crashes). Compiled code leaves its trace at the latest when the collector ends a
- * cycle, which is before the heap has doubled; so only at twice the limit are allocations refused. The C side of
+ * cycle, and one is begun at once; so only far past the limit are allocations refused. The C side of
  * the bridge, where an error would have no handler, is not limited. One thread. */
 #pragma once
 
 #include <lua.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct heap {
     lua_Alloc allocate; /* LuaJIT's */
@@ -17,10 +18,11 @@ struct heap {
     lua_State *L; /* borrowed: the main state */
     size_t used;
     size_t max;
-    size_t collect_at; /* heap_after_turn() collects when more is used */
-    size_t futile_at;  /* used after a collection in the hook that did not help, 0: the last one helped */
-    bool is_limited;   /* a script runs */
-    bool is_exceeded;  /* it passed the limit: the hook is set */
+    size_t collect_at;           /* heap_after_turn() collects when more is used */
+    uint32_t futile_collections; /* by the hook, in a row */
+    uint64_t collect_again_ms;   /* not before does the hook collect, after several futile ones */
+    bool is_limited;             /* a script runs */
+    bool is_exceeded;            /* it passed the limit: the hook is set */
 };
 
 /* Takes over the allocator of a new state; heap must outlive it. max_bytes: limit. */

@@ -20,6 +20,8 @@
 
 enum { TASKS_PER_BLOCK = 64, SCOPES_PER_BLOCK = 64, CONNS_PER_BLOCK = 64 };
 
+#define MEMORY_ADVICE "\n(scripts of a reactor may use script_memory_max; see docs/configuration.md)"
+
 static _Thread_local struct runtime *current;
 
 struct runtime *runtime_current(void)
@@ -61,7 +63,8 @@ void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
         luaL_traceback(L, co, lua_tostring(co, -1), 0);
     }
     text = lua_tostring(L, -1);
-    log_error("%s: %s", what, text ? text : "(an error that is not a string)");
+    log_error("%s: %s%s", what, text ? text : "(an error that is not a string)",
+              text && strstr(text, "not enough memory") ? MEMORY_ADVICE : "");
     lua_pop(L, 1);
     lua_gc(L, LUA_GCRESTART, 0);
 }

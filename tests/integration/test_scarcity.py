@@ -149,6 +149,24 @@ def test_a_script_can_catch_its_memory_error(zerg):
     assert server.connect().rest() == b"false not enough memory"
 
 
+@pytest.mark.parametrize("eat", ["for i = 1, 1e9 do fill[i] = { i, round } end",
+                                 "local s = 'x' for i = 1, 1e9 do s = s .. s end",
+                                 "for i = 1, 1e9 do fill[i] = 'text ' .. i .. round end"],
+                         ids=["tables", "doubling", "strings"])
+def test_memory_that_runs_out_in_compiled_code_is_caught_there(zerg, eat):
+    """Debian 12's LuaJIT finds the wrong frame, or crashes, when an allocation fails in a trace: it must not fail."""
+    server = zerg("""
+        conn:wait()
+        for round = 1, 20 do
+          local ok, message = pcall(function() local fill = {} EAT end)
+          assert(not ok and message:find("not enough memory", 1, true), message)
+          zerg.sleep(0)
+        end
+        conn:write("survived")
+    """.replace("EAT", eat), script_memory_max="8m", script_stall=0)
+    server.connect().ask("x", "survived")
+
+
 def test_memory_comes_back_after_a_burst(zerg):
     """Write slabs return to their pool: a second burst costs nothing new."""
     server = zerg("conn:wait() conn:write(string.rep(\"x\", 200000)) conn:wait()")
