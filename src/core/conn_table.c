@@ -73,12 +73,34 @@ void conn_table_return(struct conn_table *table, struct conn *conn)
     list_add_tail(table->free.next, &conn->link); /* before the first: at the head */
 }
 
+static struct conn *conn_at(const struct conn_table *table, uint32_t slot)
+{
+    return &table->blocks[slot / CONN_BLOCK_SLOTS][slot % CONN_BLOCK_SLOTS];
+}
+
+void conn_table_prefetch(const struct conn_table *table, uint64_t user_data)
+{
+    const char *conn;
+
+    if (op_slot(user_data) >= table->mapped)
+        return;
+    conn = (const char *)conn_at(table, op_slot(user_data));
+    __builtin_prefetch(conn);
+    __builtin_prefetch(conn + CACHE_LINE_BYTES);
+    __builtin_prefetch(conn + 2 * (size_t)CACHE_LINE_BYTES);
+}
+
+void conn_table_prefetch_owner(const struct conn_table *table, uint64_t user_data)
+{
+    if (op_slot(user_data) < table->mapped)
+        __builtin_prefetch(conn_at(table, op_slot(user_data))->owner);
+}
+
 struct conn *conn_table_find(const struct conn_table *table, uint64_t user_data)
 {
-    uint32_t slot = op_slot(user_data);
     struct conn *conn;
 
-    assert(slot < table->mapped);
-    conn = &table->blocks[slot / CONN_BLOCK_SLOTS][slot % CONN_BLOCK_SLOTS];
+    assert(op_slot(user_data) < table->mapped);
+    conn = conn_at(table, op_slot(user_data));
     return (conn->generation & OP_GENERATION_MASK) == op_generation(user_data) ? conn : NULL;
 }

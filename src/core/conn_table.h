@@ -29,5 +29,8 @@ void conn_table_deinit(struct conn_table *table);
 MUST_CHECK struct conn *conn_table_take(struct conn_table *table);
 /* Ends the generation and gives the slot back. */
 void conn_table_return(struct conn_table *table, struct conn *conn);
+/* Asks for the memory of a connection that will soon be found, and of what it points at. Any user_data will do. */
+void conn_table_prefetch(const struct conn_table *table, uint64_t user_data);
+void conn_table_prefetch_owner(const struct conn_table *table, uint64_t user_data);
 /* The connection that an operation's user_data names, NULL when that generation is gone. */
 struct conn *conn_table_find(const struct conn_table *table, uint64_t user_data);
