@@ -147,7 +147,7 @@ if what == "where" then conn:write(zerg.reactor, "\\n") conn:wait() return end
 local ffi = require "ffi"
 pcall(ffi.cdef, "long time(long *);")
 local stop = ffi.C.time(nil) + 4
-while ffi.C.time(nil) < stop do end
+while ffi.C.time(nil) < stop do for i = 1, 100000 do what = (i * 7) % 13 end end
 conn:write("done")
 """
 

@@ -169,7 +169,7 @@ def test_memory_that_runs_out_in_compiled_code_is_caught_there(zerg, eat):
 
 def test_memory_comes_back_after_a_burst(zerg):
     """Write slabs return to their pool: a second burst costs nothing new."""
-    server = zerg("conn:wait() conn:write(string.rep(\"x\", 200000)) conn:wait()")
+    server = zerg("conn:wait() conn:write(text) conn:wait()", top='local text = string.rep("x", 200000)')
 
     def burst():
         peers = server.connect_many(100)

@@ -1,4 +1,5 @@
-/* The memory limit of a Lua state: what a script gets when it passes it, and what runs beside scripts. */
+/* The memory of a Lua state: what is counted, when the hook is set that tells a script of the limit, and what runs beside
+ * scripts. That a running script gets its error is in test_task.c. */
 #include "script/heap.h"
 
 #include <lauxlib.h>
@@ -51,9 +52,9 @@ static int run(struct heap_fixture *f, const char *text)
     int status = luaL_loadstring(f->L, text);
 
     assert_int_equal(status, 0);
-    f->heap.is_limited = true;
+    heap_limit(&f->heap);
     status = lua_pcall(f->L, 0, 0, 0);
-    f->heap.is_limited = false;
+    heap_unlimit(&f->heap);
     return status;
 }
 
@@ -71,33 +72,83 @@ static void what_the_state_has_is_counted(void **state)
     assert_int_equal(f->heap.used, (size_t)lua_gc(f->L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(f->L, LUA_GCCOUNTB, 0));
 }
 
-static void a_script_past_the_limit_gets_an_error(void **state)
+static int new_userdata(lua_State *L)
 {
-    struct heap_fixture *f = *state;
-
-    assert_int_equal(run(f, "local t = {} while true do t[#t + 1] = string.rep('x', 1000) .. #t end"), LUA_ERRMEM);
-    assert_string_equal(lua_tostring(f->L, -1), "not enough memory");
-    lua_pop(f->L, 1);
-    assert_true(f->heap.used <= LIMIT_BYTES);
-    lua_gc(f->L, LUA_GCCOLLECT, 0);
-    assert_int_equal(run(f, "return ('x'):rep(1000)"), 0); /* and the state goes on */
+    lua_newuserdata(L, *(const size_t *)lua_touserdata(L, 1));
+    return 0;
 }
 
-static void a_script_can_catch_it(void **state)
+/* The status of allocating so much at once. */
+static int allocate(struct heap_fixture *f, size_t bytes)
+{
+    int status = lua_cpcall(f->L, new_userdata, &bytes);
+
+    lua_settop(f->L, 0);
+    return status;
+}
+
+/* What a script would get from the hook. */
+static int on_hook(lua_State *L)
+{
+    heap_on_hook(lua_touserdata(L, 1), L);
+    return 0;
+}
+
+static void a_script_past_the_limit_is_told_by_the_hook(void **state)
 {
     struct heap_fixture *f = *state;
 
-    assert_int_equal(run(f, "local ok, message = pcall(string.rep, 'x', 100 * 1024 * 1024)\n"
-                            "assert(not ok and message == 'not enough memory')"), 0);
+    lua_newuserdata(f->L, LIMIT_BYTES); /* in use, so that collecting does not help */
+    heap_limit(&f->heap);
+    assert_null(lua_gethook(f->L));
+    assert_int_equal(luaL_loadstring(f->L, "local x = 1"), 0); /* any allocation */
+    assert_true(f->heap.is_exceeded);
+    assert_non_null(lua_gethook(f->L));
+    assert_int_equal(lua_cpcall(f->L, on_hook, &f->heap), LUA_ERRRUN);
+    assert_string_equal(lua_tostring(f->L, -1), "not enough memory");
+    heap_unlimit(&f->heap);
+}
+
+static void a_script_whose_garbage_was_the_excess_goes_on(void **state)
+{
+    struct heap_fixture *f = *state;
+
+    heap_limit(&f->heap);
+    lua_newuserdata(f->L, LIMIT_BYTES);
+    lua_settop(f->L, 0);
+    assert_true(f->heap.is_exceeded);
+    assert_int_equal(lua_cpcall(f->L, on_hook, &f->heap), 0);
+    assert_true(f->heap.used < LIMIT_BYTES / 2);
+    heap_unlimit(&f->heap);
+}
+
+static void a_script_that_ends_before_the_hook_leaves_none(void **state)
+{
+    struct heap_fixture *f = *state;
+
+    heap_limit(&f->heap);
+    lua_newuserdata(f->L, LIMIT_BYTES);
+    heap_unlimit(&f->heap);
+    assert_false(f->heap.is_exceeded);
+    assert_null(lua_gethook(f->L));
+}
+
+static void far_past_the_limit_allocations_fail(void **state)
+{
+    struct heap_fixture *f = *state;
+
+    heap_limit(&f->heap);
+    assert_int_equal(allocate(f, (size_t)LIMIT_BYTES * 8), LUA_ERRMEM);
+    assert_true(f->heap.used < LIMIT_BYTES);
+    heap_unlimit(&f->heap);
 }
 
 static void outside_of_scripts_nothing_is_refused(void **state)
 {
     struct heap_fixture *f = *state;
 
-    lua_newuserdata(f->L, 2 * LIMIT_BYTES);
-    assert_true(f->heap.used > LIMIT_BYTES);
-    lua_pop(f->L, 1);
+    assert_int_equal(allocate(f, (size_t)LIMIT_BYTES * 8), 0);
+    assert_null(lua_gethook(f->L));
 }
 
 static void garbage_is_collected_before_it_reaches_the_limit(void **state)
@@ -139,8 +190,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_the_state_has_is_counted),
-        TEST(a_script_past_the_limit_gets_an_error),
-        TEST(a_script_can_catch_it),
+        TEST(a_script_past_the_limit_is_told_by_the_hook),
+        TEST(a_script_whose_garbage_was_the_excess_goes_on),
+        TEST(a_script_that_ends_before_the_hook_leaves_none),
+        TEST(far_past_the_limit_allocations_fail),
         TEST(outside_of_scripts_nothing_is_refused),
         TEST(garbage_is_collected_before_it_reaches_the_limit),
         TEST(a_heap_that_is_truly_full_is_not_collected_every_turn),
