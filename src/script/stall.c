@@ -56,7 +56,7 @@ void stall_on_hook(struct stall *stall, lua_State *L)
     pthread_mutex_unlock(&stall->lock);
 }
 
-/* ---- compiled code: the program counter ---- */
+/* ---- compiled code: the program counter and the stack ---- */
 
 static uintptr_t program_counter(const ucontext_t *context)
 {
@@ -70,15 +70,39 @@ static uintptr_t program_counter(const ucontext_t *context)
 #endif
 }
 
+static uintptr_t stack_pointer(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+#elif defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext.sp;
+#else
+    (void)context;
+    return UINTPTR_MAX;
+#endif
+}
+
+/* Copies words of other functions' frames, which the sanitizer would object to. */
+__attribute__((no_sanitize("address"))) static void take_words(struct stall *stall, const ucontext_t *context)
+{
+    uintptr_t at = stack_pointer(context);
+    uint32_t count = 0;
+
+    stall->words[count++] = program_counter(context);
+    for (; count < STALL_WORDS_MAX && at < stall->stack_end; at += sizeof(uintptr_t))
+        stall->words[count++] = *(const volatile uintptr_t *)at;
+    atomic_store(&stall->word_count, count);
+}
+
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
     struct runtime *runtime = runtime_current();
 
     (void)signal;
     (void)info;
-    if (!runtime || !runtime->running)
+    if (!runtime || !runtime->running || atomic_load(&runtime->stall.word_count) > 0)
         return;
-    atomic_store(&runtime->stall.pc, program_counter(context));
+    take_words(&runtime->stall, context);
     hook_arm(runtime->stall.L);
 }
 
@@ -94,9 +118,18 @@ int stall_install_signal(void)
 
 void stall_init(struct stall *stall, lua_State *L)
 {
+    pthread_attr_t attributes;
+    void *stack;
+    size_t stack_bytes;
+
     memset(stall, 0, sizeof(*stall));
     pthread_mutex_init(&stall->lock, NULL);
     stall->L = L;
+    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+        if (pthread_attr_getstack(&attributes, &stack, &stack_bytes) == 0)
+            stall->stack_end = (uintptr_t)stack + stack_bytes;
+        pthread_attr_destroy(&attributes);
+    }
 }
 
 void stall_deinit(struct stall *stall)
@@ -141,18 +174,29 @@ void stall_ask(struct stall *stall, pthread_t thread)
     pthread_mutex_lock(&stall->lock);
     stall->place[0] = '\0';
     pthread_mutex_unlock(&stall->lock);
-    atomic_store(&stall->pc, 0);
+    atomic_store(&stall->word_count, 0);
     atomic_store(&stall->is_asked, true);
     pthread_kill(thread, stall_signal());
 }
 
-static const struct stall_trace *find_trace(const struct stall *stall, uintptr_t pc)
+static const struct stall_trace *trace_at(const struct stall *stall, uintptr_t address)
 {
-    for (uint32_t i = stall->trace_count; pc != 0 && i > 0; i--) { /* the newest first: code space is reused */
-        if (pc >= stall->traces[i - 1].begin && pc < stall->traces[i - 1].end)
+    for (uint32_t i = stall->trace_count; i > 0; i--) { /* the newest first: code space is reused */
+        if (address >= stall->traces[i - 1].begin && address < stall->traces[i - 1].end)
             return &stall->traces[i - 1];
     }
     return NULL;
+}
+
+/* The trace that ran, or that called what ran: the innermost comes first. */
+static const struct stall_trace *find_trace(struct stall *stall)
+{
+    uint32_t count = atomic_load(&stall->word_count);
+    const struct stall_trace *trace = NULL;
+
+    for (uint32_t i = 0; i < count && !trace; i++)
+        trace = trace_at(stall, stall->words[i]);
+    return trace;
 }
 
 bool stall_answer(struct stall *stall, char *place)
@@ -160,12 +204,12 @@ bool stall_answer(struct stall *stall, char *place)
     const struct stall_trace *trace;
 
     pthread_mutex_lock(&stall->lock);
+    trace = find_trace(stall);
     place[0] = '\0';
-    if (stall->place[0] != '\0') {
+    if (stall->place[0] != '\0')
         memcpy(place, stall->place, STALL_PLACE_MAX);
-    } else if ((trace = find_trace(stall, atomic_load(&stall->pc)))) {
+    else if (trace)
         snprintf(place, STALL_PLACE_MAX, "%s", trace->place);
-    }
     pthread_mutex_unlock(&stall->lock);
     return place[0] != '\0';
 }

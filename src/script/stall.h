@@ -1,7 +1,7 @@
 /* Finding out where a handler is that never parks. The control thread notices that a reactor has been in one resume for too long,
  * and asks here for the place: a signal to that thread sets a debug hook, which the interpreter honours at its next instruction,
- * and takes the program counter, which in compiled code (where hooks do not run) is looked up among the traces that the JIT
- * compiler reported. */
+ * and takes the program counter and the words on top of the stack, among which, in compiled code (where hooks do not run) and in
+ * C functions that it calls, is an address within one of the traces that the JIT compiler reported. */
 #pragma once
 
 #include <lua.h>
@@ -12,7 +12,7 @@
 
 #include "base/macros.h"
 
-enum { STALL_PLACE_MAX = 256 };
+enum { STALL_PLACE_MAX = 256, STALL_WORDS_MAX = 512 };
 
 struct stall_trace;
 
@@ -21,10 +21,12 @@ struct stall {
     struct stall_trace *traces; /* owned */
     uint32_t trace_count;
     uint32_t trace_capacity;
-    lua_State *L;                /* borrowed: the main state */
-    char place[STALL_PLACE_MAX]; /* what the hook found, "" when nothing yet */
-    _Atomic uintptr_t pc;        /* what the last signal found, 0: none yet */
-    _Atomic bool is_asked;       /* the hook is to answer */
+    lua_State *L;                     /* borrowed: the main state */
+    char place[STALL_PLACE_MAX];      /* what the hook found, "" when nothing yet */
+    uintptr_t stack_end;              /* of the reactor thread: nothing is read past it */
+    uintptr_t words[STALL_WORDS_MAX]; /* what the signal found: the program counter, then the top of the stack */
+    _Atomic uint32_t word_count;      /* 0: the signal asked for was not handled yet */
+    _Atomic bool is_asked;            /* the hook is to answer */
 };
 
 /* Installs the signal handler; once, before any reactor starts. 0 or a negative errno. */

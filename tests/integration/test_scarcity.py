@@ -168,7 +168,7 @@ def test_memory_that_runs_out_in_compiled_code_is_caught_there(zerg, eat):
 
 
 def test_memory_comes_back_after_a_burst(zerg):
-    """Write slabs return to their pool: a second burst costs nothing new."""
+    """Write slabs return to their pool: ten more bursts (of 20 MB each) cost no more than one that was badly timed."""
     server = zerg("conn:wait() conn:write(text) conn:wait()", top='local text = string.rep("x", 200000)')
 
     def burst():
@@ -181,6 +181,6 @@ def test_memory_comes_back_after_a_burst(zerg):
 
     burst()
     after_first = server.resident_bytes()
-    for _ in range(3):
+    for _ in range(10):
         burst()
-    assert server.resident_bytes() - after_first < 8 << 20
+    assert server.resident_bytes() - after_first < 32 << 20

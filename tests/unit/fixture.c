@@ -130,24 +130,27 @@ static void configure(struct fixture *f, const struct fixture_options *options)
         .handler = (char *)"handler.lua",
     };
     assert_int_equal(addr_parse_unix(&f->listener_config.addr, "@zerg-unit-test"), 0);
-    f->listener.config = &f->listener_config;
+    f->listener_fd = 900;
+    f->listener = (struct listener){.config = &f->listener_config, .fds = &f->listener_fd, .fd_count = 1};
     f->config = (struct config){
         .directory = f->directory,
         .script = f->script_path,
         .lua_path = (char *)"",
         .reactors = 1,
+        .accept = options->reuseport ? ACCEPT_REUSEPORT : ACCEPT_ACCEPTOR,
         .listeners = &f->listener_config,
         .listener_count = 1,
         .log.level = LOG_DEBUG,
         .script_memory_max = options->script_memory_max ? options->script_memory_max : 64 << 20,
-        .reactor = {
-            .ring_entries = 64,
-            .recv_buffer_size = options->buffer_bytes ? options->buffer_bytes : 1024,
-            .buffer_ring_entries = options->buffers ? options->buffers : 8,
-            .incremental = options->incremental ? FEATURE_ON : FEATURE_OFF,
-            .batch_cqes = 64,
-            .max_connections = options->max_connections ? options->max_connections : 16,
-        },
+        .reactor =
+            {
+                .ring_entries = 64,
+                .recv_buffer_size = options->buffer_bytes ? options->buffer_bytes : 1024,
+                .buffer_ring_entries = options->buffers ? options->buffers : 8,
+                .incremental = options->incremental ? FEATURE_ON : FEATURE_OFF,
+                .batch_cqes = 64,
+                .max_connections = options->max_connections ? options->max_connections : 16,
+            },
     };
 }
 
@@ -295,21 +298,14 @@ static void dispatch(struct fixture *f, const struct completion *completion)
         return;
     }
     switch (op_kind(completion->user_data)) {
-    case OP_RECV:
-        conn_on_recv(conn, completion);
-        break;
-    case OP_SEND:
-        conn_on_send(conn, completion);
-        break;
-    case OP_CANCEL:
-        conn_on_cancel(conn, completion);
-        break;
+    case OP_RECV: conn_on_recv(conn, completion); break;
+    case OP_SEND: conn_on_send(conn, completion); break;
+    case OP_CANCEL: conn_on_cancel(conn, completion); break;
     case OP_CLOSE:
         conn->operations--;
         conn_mark_dirty(conn);
         break;
-    default:
-        fail();
+    default: fail();
     }
 }
 

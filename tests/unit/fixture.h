@@ -32,13 +32,14 @@ struct fixture {
     struct config config;
     struct listener_config listener_config;
     struct listener listener;
+    int listener_fd; /* of no use but to name it */
     struct engine engine;
     struct reactor reactor;
     struct ring *ring; /* the reactor's */
     struct record record;
-    uint32_t answered;         /* operations that fixture_answer() has seen */
-    bool consumes;             /* the recorder drops input at once */
-    bool has_more;             /* what the recorder's turn says */
+    uint32_t answered;            /* operations that fixture_answer() has seen */
+    bool consumes;                /* the recorder drops input at once */
+    bool has_more;                /* what the recorder's turn says */
     int peers[FIXTURE_CONNS_MAX]; /* the other ends */
     uint32_t peer_count;
     char directory[64]; /* of log and script */
@@ -50,9 +51,10 @@ struct fixture_options {
     uint32_t buffers;      /* 0: 8 */
     uint32_t buffer_bytes; /* 0: 1024 */
     bool incremental;
+    bool reuseport;           /* the reactor accepts for itself */
     uint32_t max_connections; /* 0: 16 */
     struct timeouts timeouts;
-    const char *script;    /* text of a handler script: the app is the real runtime; NULL: the recorder */
+    const char *script;         /* text of a handler script: the app is the real runtime; NULL: the recorder */
     uint64_t script_memory_max; /* 0: 64 MiB */
 };
 

@@ -110,8 +110,7 @@ static int teardown(void **state)
 static int arrive(struct accept_fixture *f, uint32_t source)
 {
     int fd = eventfd(0, EFD_CLOEXEC);
-    struct completion completion = {
-        .user_data = op_pack(OP_ACCEPT, source, 0), .result = fd, .flags = COMPLETION_MORE};
+    struct completion completion = {.user_data = op_pack(OP_ACCEPT, source, 0), .result = fd, .flags = COMPLETION_MORE};
 
     assert_true(fd >= 0);
     accept_on_completion(&f->group, &completion);

@@ -25,8 +25,10 @@ static int setup(void **state)
     struct fixture *f = fixture_new(&(struct fixture_options){.script = idle_handler});
 
     conn = fixture_open(f);
-    handle = (struct zerg_conn){
-        ._conn = conn, ._generation = conn->generation, ._slot = conn->slot, ._id = (double)conn->id};
+    handle = (struct zerg_conn){._conn = conn,
+                                ._generation = conn->generation,
+                                ._slot = conn->slot,
+                                ._id = (double)conn->id};
     *state = f;
     return 0;
 }

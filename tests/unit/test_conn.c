@@ -279,7 +279,7 @@ static void crumbs_are_copied_together_and_their_buffers_freed(void **state)
     assert_true(conn->in.loose <= INPUT_LEASES_MAX);
     assert_true(bufring_leases(f->reactor.bufs) <= INPUT_LEASES_MAX);
     input_copy(&conn->in, 0, sizeof(out), out);
-    for (uint8_t i = 0; i < sizeof(out); i++)
+    for (size_t i = 0; i < sizeof(out); i++)
         assert_int_equal(out[i], i);
 }
 

@@ -204,10 +204,8 @@ static void reasons_follow_from_errors(void **state)
         enum close_reason reason;
         const char *text;
     } cases[] = {
-        {-ECONNRESET, CLOSE_RESET, "reset"},
-        {-EPIPE, CLOSE_RESET, "reset"},
-        {-ETIMEDOUT, CLOSE_TIMEOUT, "timeout"},
-        {-ENOMEM, CLOSE_NO_MEMORY, "no memory"},
+        {-ECONNRESET, CLOSE_RESET, "reset"},    {-EPIPE, CLOSE_RESET, "reset"},
+        {-ETIMEDOUT, CLOSE_TIMEOUT, "timeout"}, {-ENOMEM, CLOSE_NO_MEMORY, "no memory"},
         {-EHOSTUNREACH, CLOSE_ERROR, "error"},
     };
     struct fixture *f = *state;

@@ -157,7 +157,8 @@ static void garbage_is_collected_before_it_reaches_the_limit(void **state)
 
     /* Each turn leaves 1 MiB of garbage, a hundred times the limit's worth in all. */
     for (int i = 0; i < 100; i++) {
-        assert_int_equal(run(f, "local t = {} for i = 1, 256 do t[i] = string.rep('x', 4096) .. i .. os.clock() end"), 0);
+        assert_int_equal(run(f, "local t = {} for i = 1, 256 do t[i] = string.rep('x', 4096) .. i .. os.clock() end"),
+                         0);
         heap_after_turn(&f->heap, f->L);
     }
 }
@@ -176,7 +177,8 @@ static void a_finalizer_that_raises_does_not_end_the_process(void **state)
     struct heap_fixture *f = *state;
 
     assert_int_equal(run(f, "local ffi = require('ffi')\n"
-                            "for i = 1, 10 do ffi.gc(ffi.new('char[16]'), function() error('boom') end) end"), 0);
+                            "for i = 1, 10 do ffi.gc(ffi.new('char[16]'), function() error('boom') end) end"),
+                     0);
     for (int i = 0; i < 12; i++) {
         f->heap.collect_at = 0;
         heap_after_turn(&f->heap, f->L);

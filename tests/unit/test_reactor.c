@@ -439,6 +439,26 @@ static void a_socket_that_cannot_be_adopted_is_closed_and_uncounted(void **state
     f->engine.acceptor = NULL;
 }
 
+static void a_reactor_that_accepts_for_itself_counts_its_connections(void **state)
+{
+    struct fixture *f = fixture_new(&(struct fixture_options){.reuseport = true});
+    struct completion accepted = {.user_data = op_pack(OP_ACCEPT, 0, 0), .flags = COMPLETION_MORE};
+    int pair[2];
+
+    *state = f;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    f->peers[f->peer_count++] = pair[1];
+    accepted.result = pair[0];
+    accept_on_completion(&f->reactor.accept, &accepted);
+    assert_int_equal(f->record.opened, 1);
+    assert_int_equal(engine_open_connections(&f->engine), 1);
+    fixture_pump(f);
+    conn_kill(CONTAINER_OF(f->reactor.live.next, struct conn, link), CLOSE_LOCAL);
+    fixture_pump(f);
+    fixture_answer(f);
+    assert_int_equal(engine_open_connections(&f->engine), 0);
+}
+
 static void draining_leaves_connections_alone(void **state)
 {
     struct fixture *f = *state;
@@ -508,6 +528,7 @@ int main(void)
         OWN_TEST(a_full_table_adopts_nobody),
         TEST(a_batch_of_sockets_is_adopted_and_goes_back),
         OWN_TEST(a_socket_that_cannot_be_adopted_is_closed_and_uncounted),
+        OWN_TEST(a_reactor_that_accepts_for_itself_counts_its_connections),
         TEST(draining_leaves_connections_alone),
         TEST(stopping_ends_every_connection),
         OWN_TEST(a_refused_ring_is_explained),

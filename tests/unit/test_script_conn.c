@@ -13,8 +13,7 @@
 #include "fixture.h"
 #include "script/runtime.h"
 
-#define HANDLER(body)                                                                                                  \
-    "local zerg = require('zerg')\nlocal say = zerg.log.info\nreturn function(conn)\n" body "\nend"
+#define HANDLER(body) "local zerg = require('zerg')\nlocal say = zerg.log.info\nreturn function(conn)\n" body "\nend"
 
 static struct fixture *serving(void **state, const char *script)
 {

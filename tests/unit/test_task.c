@@ -16,8 +16,8 @@
 #include "script/runtime.h"
 
 /* A script whose start hook is the given body; its handler closes at once. */
-#define STARTING(body)                                                                                                 \
-    "local zerg = require('zerg')\nlocal say = zerg.log.info\n"                                                        \
+#define STARTING(body)                                          \
+    "local zerg = require('zerg')\nlocal say = zerg.log.info\n" \
     "return { start = function()\n" body "\nend, serve = function(conn) end }"
 
 static struct fixture *started(void **state, const char *script)
@@ -92,14 +92,13 @@ static void a_deadline_cancels_what_is_parked_inside(void **state)
 
 static void the_outer_of_two_deadlines_ends_both(void **state)
 {
-    struct fixture *f = started(
-        state, STARTING("zerg.spawn(function()\n"
-                        "  local a, b = zerg.deadline(1, function()\n"
-                        "    zerg.deadline(5, function() zerg.sleep(10) end)\n"
-                        "    say('inner came back')\n"
-                        "  end)\n"
-                        "  say('outer: ' .. tostring(a) .. ' ' .. tostring(b))\n"
-                        "end)"));
+    struct fixture *f = started(state, STARTING("zerg.spawn(function()\n"
+                                                "  local a, b = zerg.deadline(1, function()\n"
+                                                "    zerg.deadline(5, function() zerg.sleep(10) end)\n"
+                                                "    say('inner came back')\n"
+                                                "  end)\n"
+                                                "  say('outer: ' .. tostring(a) .. ' ' .. tostring(b))\n"
+                                                "end)"));
 
     fixture_pump(f);
     fixture_advance(f, 1000);
@@ -110,11 +109,12 @@ static void the_outer_of_two_deadlines_ends_both(void **state)
 
 static void deadlines_nest_sixteen_deep(void **state)
 {
-    struct fixture *f = started(state, STARTING("local function nest(n)\n"
-                                                "  return zerg.deadline(5, function() return n > 1 and nest(n - 1) or 'in' end)\n"
-                                                "end\n"
-                                                "say('16: ' .. tostring(nest(16)))\n"
-                                                "say('17: ' .. tostring(pcall(nest, 17)))"));
+    struct fixture *f =
+        started(state, STARTING("local function nest(n)\n"
+                                "  return zerg.deadline(5, function() return n > 1 and nest(n - 1) or 'in' end)\n"
+                                "end\n"
+                                "say('16: ' .. tostring(nest(16)))\n"
+                                "say('17: ' .. tostring(pcall(nest, 17)))"));
 
     assert_true(fixture_log_has(f, "16: in"));
     assert_true(fixture_log_has(f, "17: false"));
@@ -222,26 +222,24 @@ static void a_task_that_passes_the_memory_limit_gets_an_error(void **state)
     assert_true(fixture_log_has(f, "the other ran"));
 }
 
-static void spawning_without_memory_leaves_no_half_made_task(void **state)
+static void spawning_without_memory_is_an_error_of_the_spawner(void **state)
 {
-    struct fixture *f = fixture_new(&(struct fixture_options){
-        .script_memory_max = 16 << 20,
-        .script = STARTING("zerg.spawn(function()\n"
-                           "  local keep, n = {}, 0\n"
-                           "  local ok, message = pcall(function()\n"
-                           "    while true do keep[#keep + 1] = zerg.spawn(function() zerg.sleep(1000) end) end\n"
-                           "  end)\n"
-                           "  n, keep = #keep, nil\n"
-                           "  say('spawned: ' .. tostring(n > 100) .. ' ' .. tostring(ok))\n"
-                           "end)"),
-    });
-    struct list *node;
+    struct fixture *f = started(state, "local zerg = require('zerg')\n"
+                                       "return function(conn)\n"
+                                       "  local ok, message = pcall(zerg.spawn, function() end)\n"
+                                       "  zerg.log.info('spawned: ' .. tostring(ok) .. ' ' .. tostring(message))\n"
+                                       "end");
+    struct runtime *runtime = runtime_in(f);
 
-    *state = f;
+    runtime->task_slab.taken_max = 1; /* the handler's own */
+    (void)fixture_open(f);
+    assert_true(fixture_log_has(f, "spawned: false"));
+    assert_true(fixture_log_has(f, "no memory for another task"));
+    assert_true(list_is_empty(&runtime->tasks));
+    runtime->task_slab.taken_max = UINT32_MAX;
+    (void)fixture_open(f);
+    assert_true(fixture_log_has(f, "spawned: true"));
     fixture_pump(f);
-    assert_true(fixture_log_has(f, "spawned: true false"));
-    for (node = runtime_in(f)->tasks.next; node != &runtime_in(f)->tasks; node = node->next)
-        assert_non_null(CONTAINER_OF(node, struct task, all)->co);
 }
 
 static void finalizers_that_raise_end_neither_process_nor_connections(void **state)
@@ -323,7 +321,7 @@ int main(void)
         TEST(a_coroutine_that_raised_is_not_reused),
         TEST(one_turn_resumes_a_bounded_number),
         TEST(a_task_that_passes_the_memory_limit_gets_an_error),
-        TEST(spawning_without_memory_leaves_no_half_made_task),
+        TEST(spawning_without_memory_is_an_error_of_the_spawner),
         TEST(finalizers_that_raise_end_neither_process_nor_connections),
         TEST(stale_handles_of_tasks_reach_nobody),
         TEST(outside_of_a_task_nothing_parks),

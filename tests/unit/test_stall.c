@@ -1,0 +1,162 @@
+/* Where a script is: by the hook in the interpreter, by the program counter in compiled code. */
+#include "script/stall.h"
+
+#include <lauxlib.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fake_ring.h"
+#include "fixture.h"
+#include "script/runtime.h"
+
+enum { CODE = 0x10000, CODE_BYTES = 0x100 };
+
+static struct stall stall;
+static char place[STALL_PLACE_MAX];
+
+static int setup(void **state)
+{
+    (void)state;
+    stall_init(&stall, NULL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    stall_deinit(&stall);
+    return 0;
+}
+
+static void nothing_is_known_before_it_is_asked(void **state)
+{
+    (void)state;
+    assert_false(stall_answer(&stall, place));
+    assert_string_equal(place, "");
+}
+
+static void the_program_counter_is_looked_up_among_the_traces(void **state)
+{
+    (void)state;
+    stall_add_trace(&stall, CODE, CODE_BYTES, "one.lua:1");
+    stall_add_trace(&stall, CODE + CODE_BYTES, CODE_BYTES, "two.lua:2");
+    atomic_store(&stall.pc, CODE + CODE_BYTES - 1);
+    assert_true(stall_answer(&stall, place));
+    assert_string_equal(place, "one.lua:1");
+    atomic_store(&stall.pc, CODE + CODE_BYTES);
+    assert_true(stall_answer(&stall, place));
+    assert_string_equal(place, "two.lua:2");
+    atomic_store(&stall.pc, CODE + 2 * CODE_BYTES);
+    assert_false(stall_answer(&stall, place));
+}
+
+static void the_newest_trace_at_a_place_counts(void **state)
+{
+    (void)state;
+    stall_add_trace(&stall, CODE, CODE_BYTES, "old.lua:1");
+    stall_add_trace(&stall, CODE, CODE_BYTES, "new.lua:1");
+    atomic_store(&stall.pc, CODE);
+    assert_true(stall_answer(&stall, place));
+    assert_string_equal(place, "new.lua:1");
+}
+
+static void flushed_traces_are_forgotten(void **state)
+{
+    (void)state;
+    stall_add_trace(&stall, CODE, CODE_BYTES, "one.lua:1");
+    stall_forget_traces(&stall);
+    atomic_store(&stall.pc, CODE);
+    assert_false(stall_answer(&stall, place));
+}
+
+static void many_traces_and_long_places_fit(void **state)
+{
+    char name[2 * STALL_PLACE_MAX];
+
+    (void)state;
+    for (uintptr_t i = 0; i < 1000; i++) {
+        snprintf(name, sizeof(name), "file.lua:%d", (int)i);
+        stall_add_trace(&stall, CODE + i * CODE_BYTES, CODE_BYTES, name);
+    }
+    memset(name, 'x', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    stall_add_trace(&stall, CODE + 1000 * CODE_BYTES, CODE_BYTES, name);
+    atomic_store(&stall.pc, CODE + 777 * CODE_BYTES);
+    assert_true(stall_answer(&stall, place));
+    assert_string_equal(place, "file.lua:777");
+    atomic_store(&stall.pc, CODE + 1000 * CODE_BYTES);
+    assert_true(stall_answer(&stall, place));
+    assert_int_equal(strlen(place), STALL_PLACE_MAX - 1);
+}
+
+static void asking_forgets_the_last_answer(void **state)
+{
+    (void)state;
+    assert_int_equal(stall_install_signal(), 0);
+    stall_add_trace(&stall, CODE, CODE_BYTES, "one.lua:1");
+    atomic_store(&stall.pc, CODE);
+    stall_ask(&stall, pthread_self()); /* this thread runs no script: the signal finds nothing */
+    assert_false(stall_answer(&stall, place));
+}
+
+/* ---- in a runtime ---- */
+
+/* Asks the reactor while it seems to run a task, then runs a script in its state. */
+static void ask_and_run(struct runtime *runtime, const char *name, const char *text)
+{
+    runtime->running = (struct task *)1; /* only compared with NULL */
+    stall_ask(&runtime->stall, pthread_self());
+    runtime->running = NULL;
+    assert_int_equal(luaL_loadbuffer(runtime->L, text, strlen(text), name), 0);
+    assert_int_equal(lua_pcall(runtime->L, 0, 0, 0), 0);
+}
+
+static void the_hook_names_the_scripts_line(void **state)
+{
+    struct fixture *f = fixture_new(&(struct fixture_options){.script = "return function() end"});
+    struct runtime *runtime = runtime_of(&f->reactor);
+
+    *state = f;
+    assert_int_equal(stall_install_signal(), 0);
+    ask_and_run(runtime, "@handlers/slow.lua", "\n\nlocal x = 1\nreturn x");
+    assert_true(stall_answer(&runtime->stall, place));
+    assert_string_equal(place, "handlers/slow.lua:3");
+    ask_and_run(runtime, "@handlers/other.lua", "local y = 2\nreturn y"); /* can be asked again */
+    assert_true(stall_answer(&runtime->stall, place));
+    assert_string_equal(place, "handlers/other.lua:1");
+}
+
+static void lines_of_our_own_modules_are_no_answer(void **state)
+{
+    struct fixture *f = fixture_new(&(struct fixture_options){.script = "return function() end"});
+    struct runtime *runtime = runtime_of(&f->reactor);
+
+    *state = f;
+    assert_int_equal(stall_install_signal(), 0);
+    atomic_store(&runtime->stall.pc, 0);
+    ask_and_run(runtime, "@lua/zerg/conn.lua", "local x = 1\nreturn x");
+    assert_int_equal(runtime->stall.place[0], '\0');
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(nothing_is_known_before_it_is_asked),
+        TEST(the_program_counter_is_looked_up_among_the_traces),
+        TEST(the_newest_trace_at_a_place_counts),
+        TEST(flushed_traces_are_forgotten),
+        TEST(many_traces_and_long_places_fit),
+        TEST(asking_forgets_the_last_answer),
+        cmocka_unit_test_teardown(the_hook_names_the_scripts_line, fixture_teardown),
+        cmocka_unit_test_teardown(lines_of_our_own_modules_are_no_answer, fixture_teardown),
+    };
+
+    return cmocka_run_group_tests_name("stall", tests, NULL, NULL);
+}
