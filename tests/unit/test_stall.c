@@ -33,6 +33,14 @@ static int teardown(void **state)
     return 0;
 }
 
+/* As the signal does: the program counter, and a word of the stack. */
+static void signal_finds(uintptr_t pc, uintptr_t word)
+{
+    stall.words[0] = pc;
+    stall.words[1] = word;
+    atomic_store(&stall.word_count, 2);
+}
+
 static void nothing_is_known_before_it_is_asked(void **state)
 {
     (void)state;
@@ -45,14 +53,27 @@ static void the_program_counter_is_looked_up_among_the_traces(void **state)
     (void)state;
     stall_add_trace(&stall, CODE, CODE_BYTES, "one.lua:1");
     stall_add_trace(&stall, CODE + CODE_BYTES, CODE_BYTES, "two.lua:2");
-    atomic_store(&stall.pc, CODE + CODE_BYTES - 1);
+    signal_finds(CODE + CODE_BYTES - 1, 0);
     assert_true(stall_answer(&stall, place));
     assert_string_equal(place, "one.lua:1");
-    atomic_store(&stall.pc, CODE + CODE_BYTES);
+    signal_finds(CODE + CODE_BYTES, 0);
     assert_true(stall_answer(&stall, place));
     assert_string_equal(place, "two.lua:2");
-    atomic_store(&stall.pc, CODE + 2 * CODE_BYTES);
+    signal_finds(CODE + 2 * CODE_BYTES, 0);
     assert_false(stall_answer(&stall, place));
+}
+
+static void a_trace_that_called_c_code_is_found_on_the_stack(void **state)
+{
+    (void)state;
+    stall_add_trace(&stall, CODE, CODE_BYTES, "caller.lua:1");
+    stall_add_trace(&stall, CODE + CODE_BYTES, CODE_BYTES, "inner.lua:2");
+    signal_finds(CODE - 1, CODE + 5);
+    assert_true(stall_answer(&stall, place));
+    assert_string_equal(place, "caller.lua:1");
+    signal_finds(CODE + CODE_BYTES, CODE + 5); /* the innermost counts */
+    assert_true(stall_answer(&stall, place));
+    assert_string_equal(place, "inner.lua:2");
 }
 
 static void the_newest_trace_at_a_place_counts(void **state)
@@ -60,7 +81,7 @@ static void the_newest_trace_at_a_place_counts(void **state)
     (void)state;
     stall_add_trace(&stall, CODE, CODE_BYTES, "old.lua:1");
     stall_add_trace(&stall, CODE, CODE_BYTES, "new.lua:1");
-    atomic_store(&stall.pc, CODE);
+    signal_finds(CODE, 0);
     assert_true(stall_answer(&stall, place));
     assert_string_equal(place, "new.lua:1");
 }
@@ -70,7 +91,7 @@ static void flushed_traces_are_forgotten(void **state)
     (void)state;
     stall_add_trace(&stall, CODE, CODE_BYTES, "one.lua:1");
     stall_forget_traces(&stall);
-    atomic_store(&stall.pc, CODE);
+    signal_finds(CODE, 0);
     assert_false(stall_answer(&stall, place));
 }
 
@@ -86,10 +107,10 @@ static void many_traces_and_long_places_fit(void **state)
     memset(name, 'x', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
     stall_add_trace(&stall, CODE + 1000 * CODE_BYTES, CODE_BYTES, name);
-    atomic_store(&stall.pc, CODE + 777 * CODE_BYTES);
+    signal_finds(CODE + 777 * CODE_BYTES, 0);
     assert_true(stall_answer(&stall, place));
     assert_string_equal(place, "file.lua:777");
-    atomic_store(&stall.pc, CODE + 1000 * CODE_BYTES);
+    signal_finds(CODE + 1000 * CODE_BYTES, 0);
     assert_true(stall_answer(&stall, place));
     assert_int_equal(strlen(place), STALL_PLACE_MAX - 1);
 }
@@ -99,7 +120,7 @@ static void asking_forgets_the_last_answer(void **state)
     (void)state;
     assert_int_equal(stall_install_signal(), 0);
     stall_add_trace(&stall, CODE, CODE_BYTES, "one.lua:1");
-    atomic_store(&stall.pc, CODE);
+    signal_finds(CODE, 0);
     stall_ask(&stall, pthread_self()); /* this thread runs no script: the signal finds nothing */
     assert_false(stall_answer(&stall, place));
 }
@@ -138,7 +159,6 @@ static void lines_of_our_own_modules_are_no_answer(void **state)
 
     *state = f;
     assert_int_equal(stall_install_signal(), 0);
-    atomic_store(&runtime->stall.pc, 0);
     ask_and_run(runtime, "@lua/zerg/conn.lua", "local x = 1\nreturn x");
     assert_int_equal(runtime->stall.place[0], '\0');
 }
@@ -150,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_known_before_it_is_asked),
         TEST(the_program_counter_is_looked_up_among_the_traces),
+        TEST(a_trace_that_called_c_code_is_found_on_the_stack),
         TEST(the_newest_trace_at_a_place_counts),
         TEST(flushed_traces_are_forgotten),
         TEST(many_traces_and_long_places_fit),

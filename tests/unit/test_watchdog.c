@@ -97,6 +97,13 @@ static void resume(struct dog_fixture *f, uint32_t index)
     atomic_fetch_add(&f->reactors[index].pulse.resumes, 1);
 }
 
+/* As the signal does. */
+static void signal_finds(struct dog_fixture *f, uint32_t index, uintptr_t pc)
+{
+    f->runtimes[index].stall.words[0] = pc;
+    atomic_store(&f->runtimes[index].stall.word_count, 1);
+}
+
 static void it_sleeps_while_no_reactor_turns(void **state)
 {
     struct dog_fixture *f = *state;
@@ -142,7 +149,7 @@ static void a_long_resume_is_reported_once_with_its_place(void **state)
     int soon = look_after(f, 1); /* asks */
     assert_true(soon > 0 && soon < LOOK_MS);
     assert_int_equal(reports(""), 0);
-    atomic_store(&f->runtimes[1].stall.pc, CODE); /* what the signal finds */
+    signal_finds(f, 1, CODE); /* what the signal finds */
     assert_int_equal(look_after(f, (uint64_t)soon), soon);
     assert_int_equal(reports("reactor 1"), 1);
     assert_int_equal(reports("handlers/slow.lua:7"), 1);
@@ -160,7 +167,7 @@ static void the_next_long_resume_is_reported_again(void **state)
         resume(f, 0);
         for (int looks = 0; looks < 10; looks++) {
             (void)look_after(f, LOOK_MS);
-            atomic_store(&f->runtimes[0].stall.pc, CODE);
+            signal_finds(f, 0, CODE);
         }
         resume(f, 0);
         (void)look_after(f, LOOK_MS);
