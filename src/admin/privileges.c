@@ -13,9 +13,12 @@
 
 static int become(const char *user, uid_t uid, gid_t gid)
 {
+    int rc;
+
     if (initgroups(user, gid) < 0 || setgid(gid) < 0 || setuid(uid) < 0) {
-        log_error("cannot become user %s: %s", user, strerror(errno));
-        return -errno;
+        rc = -errno;
+        log_error("cannot become user %s: %s", user, strerror(-rc));
+        return rc;
     }
     log_info("running as user %s (uid %u, gid %u)", user, (unsigned)uid, (unsigned)gid);
     return 0;
@@ -33,6 +36,23 @@ static int change_group(const char *name, gid_t *gid)
     return 0;
 }
 
+/* `group` without `user`: root in another group. */
+static int become_group(const char *name)
+{
+    gid_t gid;
+    int rc = change_group(name, &gid);
+
+    if (rc < 0 || getegid() == gid)
+        return rc;
+    if (setgroups(0, NULL) < 0 || setgid(gid) < 0) {
+        rc = -errno;
+        log_error("group: cannot become group \"%s\": %s", name, strerror(-rc));
+        return rc;
+    }
+    log_info("running as group %s (gid %u)", name, (unsigned)gid);
+    return 0;
+}
+
 int privileges_drop(const struct config *config)
 {
     const struct passwd *user;
@@ -40,7 +60,7 @@ int privileges_drop(const struct config *config)
     int rc;
 
     if (!config->user)
-        return 0;
+        return config->group ? become_group(config->group) : 0;
     user = getpwnam(config->user);
     if (!user) {
         log_error("user: there is no user \"%s\" on this system", config->user);

@@ -180,7 +180,7 @@ static int start(struct server *server)
 
 int server_run(const struct config *config)
 {
-    struct server server = {.config = config, .signal_fd = -1};
+    struct server server = {.config = config, .engine.control_eventfd = -1, .signal_fd = -1};
     int status = 1;
     int rc = log_open(config->log.file, config->log.level, config->log.format);
 

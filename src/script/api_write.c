@@ -77,6 +77,7 @@ int zerg_conn_reserve(const struct zerg_conn *handle, uint32_t n, uint8_t **out)
         return rc;
     if (n == 0 || n > RESERVE_BYTES_MAX)
         return ZERG_RANGE;
+    conn_mark_dirty(sc->conn);
     *out = output_reserve(&sc->conn->out, &sc->conn->reactor->chunks, n);
     return *out ? ZERG_OK : ZERG_NO_MEMORY;
 }

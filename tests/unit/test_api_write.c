@@ -107,6 +107,17 @@ static void reserved_room_is_staged_by_commit(void **state)
     assert_string_equal(sent(*state), "abc");
 }
 
+static void a_reservation_that_is_never_committed_goes_back(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *room;
+
+    assert_int_equal(zerg_conn_reserve(&handle, RESERVE_BYTES_MAX, &room), ZERG_OK);
+    fixture_pump(f);
+    assert_int_equal(chunk_pool_out(&f->reactor.chunks), 0);
+    assert_int_equal(zerg_conn_commit(&handle, 1), ZERG_RANGE);
+}
+
 static void after_shutdown_writing_is_misuse_and_flushing_is_not(void **state)
 {
     uint8_t *room;
@@ -179,6 +190,7 @@ int main(void)
         TEST(past_the_mark_it_is_full_but_staged),
         TEST(flush_is_done_when_nothing_is_staged),
         TEST(reserved_room_is_staged_by_commit),
+        TEST(a_reservation_that_is_never_committed_goes_back),
         TEST(after_shutdown_writing_is_misuse_and_flushing_is_not),
         TEST(after_close_writing_is_misuse),
         TEST(on_a_connection_that_ended_writing_says_so),

@@ -57,6 +57,24 @@ static void unknown_accounts_are_refused(void **state)
     assert_int_equal(privileges_drop(&no_group), -EINVAL);
 }
 
+static bool becomes_the_group_of_nobody(void)
+{
+    const struct passwd *user = getpwnam("nobody");
+    const struct group *group = user ? getgrgid(user->pw_gid) : NULL;
+    const struct config config = {.group = group ? group->gr_name : NULL};
+
+    return group && privileges_drop(&config) == 0 && getegid() == group->gr_gid && geteuid() == 0 &&
+           getgroups(0, NULL) == 0;
+}
+
+static void a_group_alone_changes_only_the_group(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_true(in_child(becomes_the_group_of_nobody));
+}
+
 static bool becomes_nobody(void)
 {
     const struct config config = {.user = nobody};
