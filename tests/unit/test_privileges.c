@@ -158,9 +158,10 @@ static void the_file_limit_rises_to_the_hard_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_a_user_nothing_changes), cmocka_unit_test(unknown_accounts_are_refused),
-        cmocka_unit_test(root_becomes_another_for_good),  cmocka_unit_test(a_group_goes_before_the_users_own),
-        cmocka_unit_test(an_ordinary_user_can_only_stay), cmocka_unit_test(the_file_limit_rises_to_the_hard_one),
+        cmocka_unit_test(without_a_user_nothing_changes),       cmocka_unit_test(unknown_accounts_are_refused),
+        cmocka_unit_test(a_group_alone_changes_only_the_group), cmocka_unit_test(root_becomes_another_for_good),
+        cmocka_unit_test(a_group_goes_before_the_users_own),    cmocka_unit_test(an_ordinary_user_can_only_stay),
+        cmocka_unit_test(the_file_limit_rises_to_the_hard_one),
     };
 
     return cmocka_run_group_tests_name("privileges", tests, quiet, NULL);
