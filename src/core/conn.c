@@ -258,7 +258,8 @@ static void settle_output(struct conn *conn)
 {
     if (conn->state > CONN_FLUSHING)
         return;
-    if (conn->out.staged == 0 && conn->out.first) /* reserved but never committed: no coroutine runs any more that could */
+    if (conn->out.staged == 0 &&
+        conn->out.first) /* reserved but never committed: no coroutine runs any more that could */
         output_drop(&conn->out, &conn->reactor->chunks);
     if (conn->out.staged > 0 && conn->out.in_flight == 0)
         start_send(conn);

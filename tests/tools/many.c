@@ -101,8 +101,7 @@ static bool client_take(struct client *client, int round)
         return false;
     if (n <= 0)
         die(client, "the server ended the connection");
-    if (client->received + (uint32_t)n > MESSAGE_BYTES ||
-        memcmp(bytes, message + client->received, (size_t)n) != 0)
+    if (client->received + (uint32_t)n > MESSAGE_BYTES || memcmp(bytes, message + client->received, (size_t)n) != 0)
         die(client, "foreign or wrong byte");
     client->received += (uint32_t)n;
     return client->received == MESSAGE_BYTES;

@@ -33,11 +33,11 @@ enum {
 };
 
 enum behaviour {
-    ECHO_ALL,         /* send all, read all back, close */
-    HALF_CLOSE,       /* send all, shutdown(WR), read all and then the end of stream */
-    RESET_MIDWAY,     /* RST after some bytes came back */
-    FIN_WITH_DATA,    /* send and close without reading */
-    CUT_RECORD,       /* part of a record, then close */
+    ECHO_ALL,      /* send all, read all back, close */
+    HALF_CLOSE,    /* send all, shutdown(WR), read all and then the end of stream */
+    RESET_MIDWAY,  /* RST after some bytes came back */
+    FIN_WITH_DATA, /* send and close without reading */
+    CUT_RECORD,    /* part of a record, then close */
     CLOSE_AT_ONCE,
     RESET_AT_ONCE,
     BEHAVIOUR_COUNT,
@@ -76,8 +76,8 @@ static _Noreturn void die(const struct client *client, const char *what)
 {
     fprintf(stderr, "storm: %s (errno: %s)\n", what, strerror(errno));
     if (client)
-        fprintf(stderr, "storm: connection %u, behaviour %d, %u bytes in all, %u sent, %u received\n",
-                client->number, (int)client->behaviour, client->stream_bytes, client->sent, client->received);
+        fprintf(stderr, "storm: connection %u, behaviour %d, %u bytes in all, %u sent, %u received\n", client->number,
+                (int)client->behaviour, client->stream_bytes, client->sent, client->received);
     exit(1);
 }
 
@@ -174,18 +174,13 @@ static bool client_sent_all(struct client *client)
     switch (client->behaviour) {
     case FIN_WITH_DATA:
     case CUT_RECORD:
-    case CLOSE_AT_ONCE:
-        client_end(client, LEAVE_FIN);
-        return false;
-    case RESET_AT_ONCE:
-        client_end(client, LEAVE_RST);
-        return false;
+    case CLOSE_AT_ONCE: client_end(client, LEAVE_FIN); return false;
+    case RESET_AT_ONCE: client_end(client, LEAVE_RST); return false;
     case HALF_CLOSE:
         if (shutdown(client->fd, SHUT_WR) < 0)
             die(client, "shutdown");
         break;
-    default:
-        break;
+    default: break;
     }
     client_wait_for(client, EPOLLIN);
     return true;
