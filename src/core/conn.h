@@ -44,11 +44,16 @@ enum close_reason {
     CLOSE_REASON_COUNT,
 };
 
+enum prefetch_step { PREFETCH_NEAR, PREFETCH_FAR };
+
 /* What stands above a connection: a script (later a relay, an HTTP exchange). All calls come from the reactor thread, none from
  * inside a call that the handler itself made, but for on_end. */
 struct conn_handler {
     /* The connection is open; the handler may set conn->owner, and pins it if it keeps pointers to it. */
     void (*on_open)(struct conn *conn);
+    /* Bytes for conn will soon be delivered: asks the cache for what on_input() will need of conn->owner's, in two steps some
+     * completions apart, as the second is found through the first. Only while conn->owner is set. */
+    void (*prefetch)(const struct conn *conn, enum prefetch_step step);
     /* Bytes were added to conn->in, or no more will come (conn_ended()). */
     void (*on_input)(struct conn *conn);
     /* The kernel took staged bytes: conn->out.staged is smaller now. */

@@ -17,7 +17,8 @@
 #include "uring/bufring.h"
 #include "uring/op.h"
 
-enum { PREFETCH_CONN = 6, PREFETCH_OWNER = 3 }; /* completions ahead */
+/* How many completions ahead the memory of a connection, and what is found through it, is asked for. */
+enum { AHEAD_CONN = 8, AHEAD_OWNER = 6, AHEAD_NEAR = 4, AHEAD_FAR = 2 };
 
 /* ---- opening and closing ---- */
 
@@ -253,14 +254,32 @@ static void dispatch(struct reactor *reactor, const struct completion *completio
     }
 }
 
+static void prefetch_handler(const struct reactor *reactor, const struct completion *completion,
+                             enum prefetch_step step)
+{
+    const struct conn *conn;
+
+    if (op_kind(completion->user_data) != OP_RECV)
+        return;
+    conn = conn_table_find(&reactor->conns, completion->user_data);
+    if (conn && conn->owner)
+        conn->handler->prefetch(conn, step);
+}
+
 /* With more connections than the cache holds, each completion would wait for its connection's memory: ask for that of the
- * ones to come, in two steps, as the handler's part is found through the connection. */
+ * ones to come, in steps, as each part is found through the one before. */
 static void prefetch_ahead(const struct reactor *reactor, uint32_t i, uint32_t count)
 {
-    if (i + PREFETCH_CONN < count)
-        conn_table_prefetch(&reactor->conns, reactor->batch[i + PREFETCH_CONN].user_data);
-    if (i + PREFETCH_OWNER < count)
-        conn_table_prefetch_owner(&reactor->conns, reactor->batch[i + PREFETCH_OWNER].user_data);
+    const struct completion *next = &reactor->batch[i];
+
+    if (i + AHEAD_CONN < count)
+        conn_table_prefetch(&reactor->conns, next[AHEAD_CONN].user_data);
+    if (i + AHEAD_OWNER < count)
+        conn_table_prefetch_owner(&reactor->conns, next[AHEAD_OWNER].user_data);
+    if (i + AHEAD_NEAR < count)
+        prefetch_handler(reactor, &next[AHEAD_NEAR], PREFETCH_NEAR);
+    if (i + AHEAD_FAR < count)
+        prefetch_handler(reactor, &next[AHEAD_FAR], PREFETCH_FAR);
 }
 
 /* ---- settling ---- */

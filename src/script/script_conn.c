@@ -70,6 +70,18 @@ static void wake_writers(struct script_conn *sc)
         task_wake_later(CONTAINER_OF(node, struct task, link), ZERG_WAKE);
 }
 
+static void prefetch(const struct conn *conn, enum prefetch_step step)
+{
+    const struct script_conn *sc = conn->owner;
+
+    if (!sc->reader)
+        return;
+    if (step == PREFETCH_NEAR)
+        __builtin_prefetch(sc->reader);
+    else
+        __builtin_prefetch(sc->reader->co);
+}
+
 static void on_input(struct conn *conn)
 {
     struct script_conn *sc = conn->owner;
@@ -110,6 +122,7 @@ static void on_end(struct conn *conn)
 
 const struct conn_handler script_conn_handler = {
     .on_open = on_open,
+    .prefetch = prefetch,
     .on_input = on_input,
     .on_output = on_output,
     .on_read_timeout = on_read_timeout,

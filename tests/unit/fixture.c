@@ -62,7 +62,14 @@ static void on_end(struct conn *conn)
     record->end_reason = conn->reason;
 }
 
+static void prefetch(const struct conn *conn, enum prefetch_step step)
+{
+    (void)conn;
+    (void)step;
+}
+
 static const struct conn_handler recording_handler = {
+    .prefetch = prefetch,
     .on_open = on_open,
     .on_input = on_input,
     .on_output = on_output,
