@@ -10,8 +10,25 @@ local C, ffi = zffi.C, zffi.ffi
 local ffi_string, istype = ffi.string, ffi.istype
 local view_t, seq_t = zffi.view_t, zffi.seq_t
 local OK = C.ZERG_OK
+local floor = math.floor
 
 M.RELEASED = "view used after release"
+
+---True while the lease of the view holds.
+---@param view zerg.view
+---@return boolean
+function M.view_holds(view)
+  local lease = view._lease
+  return lease ~= nil and lease.generation == view._generation
+end
+
+---True while the first lease of the sequence holds. An empty one has none and always does.
+---@param seq zerg.seq
+---@return boolean
+function M.seq_holds(seq)
+  local first = seq._first
+  return first == nil or first.generation == seq._generation
+end
 
 -- Where bytes of several pieces are gathered. Grows up to what is worth keeping.
 local SCRATCH_BYTES_KEPT_MAX = 1024 * 1024
@@ -50,6 +67,17 @@ function M.range(i, j, len)
     return i - 1, j - i + 1
   end
   return 0, 0
+end
+
+---What find("", init) gives of `len` bytes: string.find finds the empty string everywhere, also
+---behind the last byte.
+---@param init number
+---@param len integer
+---@return integer first
+---@return integer last
+function M.find_empty(init, len)
+  local from = init > len and len or (M.range(init, len, len))
+  return from + 1, from
 end
 
 ---@param seq zerg.seq valid
@@ -109,6 +137,34 @@ end
 ---@return boolean
 function M.is_number(value, min, max)
   return type(value) == "number" and value >= min and value <= (max or math.huge)
+end
+
+---True for a whole number from min to max.
+---@param value any
+---@param min number
+---@param max? number
+---@return boolean
+function M.is_count(value, min, max)
+  return M.is_number(value, min, max) and floor(value) == value
+end
+
+---The option `max` of an adapter, which has no other one. An error is the fault of the caller's
+---caller.
+---@param method string "conn:reader"
+---@param opts table|nil
+---@param default integer
+---@return integer
+function M.max_option(method, opts, default)
+  for name in pairs(opts or {}) do
+    if name ~= "max" then
+      error(method .. ": unknown option '" .. tostring(name) .. "'", 3)
+    end
+  end
+  local max = opts and opts.max or default
+  if not M.is_number(max, 1) then
+    error(method .. ": max: expected a count of bytes, got " .. tostring(max), 3)
+  end
+  return max
 end
 
 ---Raises what a method got instead of what it wants, as the fault of the method's caller. For a

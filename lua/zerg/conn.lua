@@ -26,7 +26,7 @@ local OK, END = C.ZERG_OK, C.ZERG_END
 ---@field listener string name of the listener that accepted it
 ---@field reactor integer index of its reactor, from 0
 ---@field ctx table the script's own, empty at first, gone with the connection
----@field reason string|nil why it ended ("closed", "reset", "timeout", ...), nil while it is open
+---@field reason string|nil why no more comes ("closed", "reset", "timeout", ...), nil while it may
 ---@field bytes_in integer received
 ---@field bytes_out integer taken by the kernel
 ---@field held integer received pieces that views and sequences of the script hold
@@ -86,7 +86,10 @@ end
 
 function getters.reason(self)
   local reason = C.zerg_conn_reason(self)
-  return reason ~= nil and ffi.string(reason) or nil
+  if reason ~= nil then
+    return ffi.string(reason)
+  end
+  return outcome.has_timed_out(self) and "timeout" or nil
 end
 
 function getters.bytes_in(self)
@@ -166,7 +169,7 @@ function methods.on_close(self, fn)
   watching[self._slot] = record
 end
 
-for _, more in ipairs({ conn_read, conn_write }) do
+for _, more in ipairs({ conn_read, conn_write.methods }) do
   for name, method in pairs(more) do
     methods[name] = method
   end
@@ -241,7 +244,8 @@ local function run_callbacks(record, callbacks, reason)
   drop_if_done(record)
 end
 
----The connection has ended: runs its on_close callbacks, each once, in one task. For zerg.runtime.
+---The connection has ended: runs its on_close callbacks, each once. For zerg.runtime: C calls it as
+---a task that holds the slot, so that the callbacks still see whose connection it was.
 ---@param slot integer
 ---@param generation integer
 function M.closed(slot, generation)
@@ -253,7 +257,7 @@ function M.closed(slot, generation)
   local callbacks = record.callbacks
   -- Not nil: the record, and so ctx, stays until they have run.
   record.callbacks = {}
-  task.spawn(run_callbacks, record, callbacks, outcome.reason(record.conn))
+  run_callbacks(record, callbacks, outcome.reason(record.conn))
 end
 
 M.methods, M.getters = methods, getters

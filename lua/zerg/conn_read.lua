@@ -14,6 +14,7 @@ local zffi = require("zerg.ffi")
 
 local C = zffi.C
 local fail, fail_parked, park = outcome.fail, outcome.fail_parked, park_module.park
+local time_out = outcome.time_out
 local seq_t, view_t = zffi.seq_t, zffi.view_t
 local OK, PARK, END, RANGE = C.ZERG_OK, C.ZERG_PARK, C.ZERG_END, C.ZERG_RANGE
 local TIMEOUT = C.ZERG_WAKE_TIMEOUT
@@ -24,7 +25,7 @@ local methods = {}
 
 local function wait_parked(self)
   if park() == TIMEOUT then
-    return nil, "timeout"
+    return time_out(self)
   end
   local rc = C.zerg_conn_want(self, 1)
   if rc == OK then
@@ -70,7 +71,7 @@ end
 
 local function read_parked(self, seq)
   if park() == TIMEOUT then
-    return nil, "timeout"
+    return time_out(self)
   end
   local rc = C.zerg_conn_read(self, seq)
   if rc == OK then
@@ -123,7 +124,7 @@ end
 ---@return string|nil reason
 function methods.peek(self, n)
   n = n or 1
-  if not bytes.is_number(n, 1, UINT32_MAX) then
+  if not bytes.is_count(n, 1, UINT32_MAX) then
     return bytes.misuse("conn:peek", "a count of bytes", n)
   end
   local seq = seq_t()

@@ -27,6 +27,29 @@ function M.reason(conn)
   return reason ~= nil and ffi.string(reason) or "closed"
 end
 
+-- By slot: the connection whose last read timed out, and what it had received by then.
+local timed_out_id = {}
+local timed_out_bytes = {}
+
+---What a read gives that timed out. It shows in conn.reason until more has come.
+---@param conn zerg.conn
+---@return nil
+---@return string reason
+function M.time_out(conn)
+  local slot = conn._slot
+  timed_out_id[slot] = conn._id
+  timed_out_bytes[slot] = C.zerg_conn_bytes_in(conn)
+  return nil, "timeout"
+end
+
+---True when the last read of an open connection ended in time_out() and nothing has come since.
+---@param conn zerg.conn
+---@return boolean
+function M.has_timed_out(conn)
+  local slot = conn._slot
+  return timed_out_id[slot] == conn._id and timed_out_bytes[slot] == C.zerg_conn_bytes_in(conn)
+end
+
 ---What a method does with a result that is neither OK, PARK nor FULL. For a tail call from the
 ---public method: an error then names the line of the script that called it.
 ---@param conn zerg.conn|nil not needed where END cannot come

@@ -50,8 +50,8 @@ end
 ---@param size? integer
 ---@return zerg.queue
 function M.new(size)
-  if size ~= nil and not bytes.is_number(size, 1) then
-    return bytes.misuse("zerg.queue", "a size of at least 1", size)
+  if size ~= nil and not bytes.is_count(size, 1) then
+    return bytes.misuse("zerg.queue", "a whole size of at least 1", size)
   end
   return setmetatable({
     _size = size or math.huge,

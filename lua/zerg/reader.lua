@@ -50,13 +50,9 @@ end
 ---@param opts? zerg.reader.options
 ---@return zerg.reader
 function M.new(conn, opts)
-  local max = opts and opts.max or BYTES_MAX
-  if not bytes.is_number(max, 1) then
-    error("conn:reader: max: expected a count of bytes, got " .. tostring(max), 3)
-  end
   return setmetatable({
     _conn = conn,
-    _max = max,
+    _max = bytes.max_option("conn:reader", opts, BYTES_MAX),
     _examined = 0,
     _given = 0,
     _canceled = false,
@@ -129,9 +125,9 @@ end
 function methods.advance(self, consumed, examined)
   check(self, "reader:advance")
   examined = examined or consumed
-  if not bytes.is_number(consumed, 0, self._given) then
+  if not bytes.is_count(consumed, 0, self._given) then
     return misuse("reader:advance", "consumed from 0 to " .. self._given .. " bytes", consumed)
-  elseif not bytes.is_number(examined, consumed, self._given) then
+  elseif not bytes.is_count(examined, consumed, self._given) then
     return misuse("reader:advance", "examined from consumed to " .. self._given, examined)
   end
   local rc = C.zerg_conn_skip(self._conn, consumed)
@@ -159,7 +155,7 @@ end
 ---@return string|nil reason when fewer are left and no more will come; those stay unread
 function methods.read_exactly(self, n)
   check(self, "reader:read_exactly")
-  if not bytes.is_number(n, 0, UINT32_MAX) then
+  if not bytes.is_count(n, 0, UINT32_MAX) then
     return misuse("reader:read_exactly", "a count of bytes", n)
   end
   local seq = seq_t()
@@ -203,7 +199,7 @@ end
 ---@return string|nil reason when the stream ended before; what there was is consumed
 function methods.skip(self, n)
   check(self, "reader:skip")
-  if not bytes.is_number(n, 0) then
+  if not bytes.is_count(n, 0) then
     return misuse("reader:skip", "a count of bytes", n)
   end
   forget_examined(self)
@@ -258,8 +254,10 @@ end
 function methods.read_until(self, delimiter, max)
   check(self, "reader:read_until")
   max = max or self._max
-  if type(delimiter) ~= "string" or delimiter == "" then
+  if type(delimiter) ~= "string" then
     return misuse("reader:read_until", "a delimiter", delimiter)
+  elseif delimiter == "" then
+    error('reader:read_until: expected a delimiter of at least one byte, got ""', 2)
   elseif not bytes.is_number(max, 0) then
     return misuse("reader:read_until", "max to be a count of bytes", max)
   end

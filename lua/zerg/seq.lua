@@ -26,8 +26,7 @@ local piece = view_t()
 -- Level 3: the function that called the method. An empty sequence holds no lease and is always
 -- valid.
 local function check(self)
-  local first = self._first
-  if first ~= nil and first.generation ~= self._generation then
+  if not bytes.seq_holds(self) then
     error(bytes.RELEASED, 3)
   end
 end
@@ -105,7 +104,9 @@ function methods.find(self, s, init)
   elseif type(init) ~= "number" then
     return misuse("seq:find", "a position", init)
   end
-  if init > self._len then
+  if s == "" then
+    return bytes.find_empty(init, self._len)
+  elseif init > self._len then
     return nil
   end
   local at = C.zerg_seq_find(self, s, #s, (range(init, -1, self._len)))
@@ -209,6 +210,22 @@ function metatable.__tostring(self)
   check(self)
   return seq_string(self, 0, self._len) or error(bytes.RELEASED, 2)
 end
+
+local function next_piece(state, index)
+  local view = next_view(state)
+  if view then
+    return index + 1, view
+  end
+  return nil
+end
+
+---Iterates over the pieces, numbered, as views.
+function metatable.__pairs(self)
+  check(self)
+  return next_piece, { seq = self, from = 0 }, 0
+end
+
+metatable.__ipairs = metatable.__pairs
 
 ffi.metatype(seq_t, metatable)
 

@@ -6,6 +6,7 @@
 local string_buffer = require("string.buffer")
 
 local bytes = require("zerg.bytes")
+local conn_write = require("zerg.conn_write")
 local outcome = require("zerg.outcome")
 local park_module = require("zerg.park")
 local zffi = require("zerg.ffi")
@@ -41,10 +42,7 @@ end
 ---@param opts? zerg.stream.options
 ---@return zerg.stream
 function M.new(conn, opts)
-  local max = opts and opts.max or LINE_BYTES_MAX
-  if not bytes.is_number(max, 1) then
-    error("conn:stream: max: expected a count of bytes, got " .. tostring(max), 3)
-  end
+  local max = bytes.max_option("conn:stream", opts, LINE_BYTES_MAX)
   return setmetatable({ _conn = conn, _max = max, _partial = false }, metatable)
 end
 
@@ -289,24 +287,20 @@ function methods.lines(self, format)
   end
 end
 
----Stages strings and numbers, as conn:write does. Parks only when more than write_buffer_max is
+---Stages values as conn:write does. Parks only when more than write_buffer_max is
 ---staged.
 ---@param ... string|number|zerg.view|zerg.seq
 ---@return zerg.stream|nil stream itself
 ---@return string|nil reason
 function methods.write(self, ...)
-  local ok, reason = self._conn:write(...)
-  if ok then
-    return self
-  end
-  return nil, reason
+  return conn_write.write_as("stream:write", self, self._conn, ...)
 end
 
 ---Parks until everything staged is with the kernel.
 ---@return true|nil ok
 ---@return string|nil reason
 function methods.flush(self)
-  return self._conn:flush()
+  return conn_write.flush(self._conn, "stream:flush")
 end
 
 ---Closes the connection after what is staged.

@@ -42,6 +42,9 @@ end
 -- Logs an error that keep_traceback saw, once; a cancellation is none.
 local function log_error(what, err)
   local trace = M.traceback_of(err) or tostring(err)
+  if rawequal(err, CANCELED) then
+    trace = "the cancellation of another task or of a deadline that has ended was raised"
+  end
   caught.err, caught.trace = nil, nil
   log.error("%s: %s", what, trace)
 end
@@ -87,7 +90,7 @@ local function take_results(self, ok, ...)
     return end_task(self, ...)
   end
   local err = ...
-  if rawequal(err, CANCELED) then
+  if rawequal(err, CANCELED) and self._canceled then
     return end_task(self, nil, "canceled")
   end
   log_error("error in a task", err)
@@ -126,6 +129,23 @@ local function is_same_task(a, b)
   return a._task == b._task and a._generation == b._generation
 end
 
+-- The running task stays among the joiners of `self` only while it waits there.
+local function await_end(self, handle)
+  local joiners = self._joiners
+  joiners[#joiners + 1] = handle
+  while not self._done do
+    if M.wait(-1) == WAKE_CANCEL then
+      for index, joiner in ipairs(joiners) do
+        if rawequal(joiner, handle) then
+          table.remove(joiners, index)
+          break
+        end
+      end
+      error(CANCELED, 0)
+    end
+  end
+end
+
 ---Parks until the task has ended.
 ---@return any ... what its function returned; nil, "canceled"; or nil, "error: ..."
 function methods.join(self)
@@ -137,14 +157,7 @@ function methods.join(self)
     elseif is_same_task(handle, self._handle) then
       error("task:join: a task cannot wait for itself", 2)
     end
-    self._joiners[#self._joiners + 1] = handle
-  end
-  while not self._done do
-    local rc = C.zerg_task_park(-1)
-    if rc ~= PARK then
-      return outcome.fail(nil, "task:join", rc)
-    end
-    park()
+    await_end(self, handle)
   end
   return unpack(self._results, 1, self._results.n)
 end
@@ -204,9 +217,10 @@ end
 
 -- A cancellation goes on outward when the task itself or a deadline further out is its cause. What
 -- comes here without any cause (a script raised the token again later) goes on as well.
-local function leave_deadline(depth, ok, ...)
+local function leave_deadline(co, depth, ok, ...)
+  park_module.leave_scope(co)
   local expired_depth = C.zerg_scope_expired()
-  C.zerg_scope_leave()
+  C.zerg_scope_leave(depth)
   if ok then
     return ...
   end
@@ -235,7 +249,8 @@ function M.deadline(s, fn, ...)
   elseif depth == NO_MEMORY or depth < 0 then
     return outcome.fail(nil, "zerg.deadline", depth)
   end
-  return leave_deadline(depth, xpcall(fn, keep_traceback, ...))
+  local co = park_module.enter_scope()
+  return leave_deadline(co, depth, xpcall(fn, keep_traceback, ...))
 end
 
 ---Parks the running task until zerg_task_wake() or, with timeout_s >= 0, until that time passed.

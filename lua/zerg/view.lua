@@ -7,7 +7,7 @@ local zffi = require("zerg.ffi")
 
 local C, ffi = zffi.C, zffi.ffi
 local ffi_string = ffi.string
-local misuse, range = bytes.misuse, bytes.range
+local holds, misuse, range = bytes.view_holds, bytes.misuse, bytes.range
 local OK, NO_MEMORY = C.ZERG_OK, C.ZERG_NO_MEMORY
 
 local byte_ptr = ffi.typeof("const uint8_t *")
@@ -25,16 +25,14 @@ local getters = {}
 
 -- Level 3: the function that called the method.
 local function check(self)
-  local lease = self._lease
-  if lease == nil or lease.generation ~= self._generation then
+  if not holds(self) then
     error(bytes.RELEASED, 3)
   end
 end
 
 -- Level 4: the function that reads the field, through the metamethod.
 local function check_field(self)
-  local lease = self._lease
-  if lease == nil or lease.generation ~= self._generation then
+  if not holds(self) then
     error(bytes.RELEASED, 4)
   end
 end
@@ -103,10 +101,12 @@ function methods.find(self, s, init)
     return misuse("view:find", "a position", init)
   end
   local len = self._len
-  local from = range(init, -1, len)
-  if init > len then
+  if s == "" then
+    return bytes.find_empty(init, len)
+  elseif init > len then
     return nil
   end
+  local from = range(init, -1, len)
   local base = self._data
   local hit = C.memmem(base + from, len - from, s, #s)
   if hit == nil then
@@ -167,6 +167,23 @@ function metatable.__tostring(self)
   check(self)
   return ffi_string(self._data, self._len)
 end
+
+local function next_byte(self, index)
+  if not holds(self) then
+    error(bytes.RELEASED, 2)
+  elseif index < self._len then
+    return index + 1, self._data[index]
+  end
+  return nil
+end
+
+---Iterates over positions and bytes.
+function metatable.__pairs(self)
+  check(self)
+  return next_byte, self, 0
+end
+
+metatable.__ipairs = metatable.__pairs
 
 ffi.metatype(zffi.view_t, metatable)
 

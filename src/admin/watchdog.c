@@ -63,7 +63,7 @@ static int look_at_stalled(struct watched *seen, struct reactor *reactor, uint64
 
 static int look_at(const struct watchdog *watchdog, struct watched *seen, struct reactor *reactor, uint64_t now_ms)
 {
-    uint64_t turns = atomic_load_explicit(&reactor->pulse.turns, memory_order_relaxed);
+    uint64_t turns = atomic_load(&reactor->pulse.turns);
     uint64_t resumes = atomic_load_explicit(&reactor->pulse.resumes, memory_order_relaxed);
     int look_ms = (int)watchdog->stall_ms / LOOKS_PER_STALL;
     bool is_quiet = turns == seen->turns && resumes % 2 == 0;

@@ -2,6 +2,7 @@
  * directly, because the log may be what is broken. Static functions show as offsets (addr2line names them). */
 #include "base/assert.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -21,6 +22,19 @@ static void print_backtrace(void)
 {
 }
 #endif
+
+void fatal(const char *format, ...)
+{
+    va_list arguments;
+
+    dprintf(STDERR_FILENO, "zerg: ");
+    va_start(arguments, format);
+    vdprintf(STDERR_FILENO, format, arguments);
+    va_end(arguments);
+    dprintf(STDERR_FILENO, "\n");
+    print_backtrace();
+    abort();
+}
 
 void assert_failed(const char *cond, const char *file, int line, const char *func)
 {

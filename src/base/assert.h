@@ -15,5 +15,7 @@
 
 #define static_assert _Static_assert
 
+/* For a failure of the kernel's after which no thread can go on: prints the message and a back-trace on stderr, then aborts. */
+NORETURN void fatal(const char *format, ...) PRINTF_LIKE(1, 2);
 /* Prints the failed condition and a back-trace on stderr, then aborts. */
 NORETURN void assert_failed(const char *cond, const char *file, int line, const char *func);

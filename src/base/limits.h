@@ -32,6 +32,8 @@ enum {
     ACCEPT_RETRY_MS = 1000,   /* after EMFILE, if no connection of ours ends before */
 
     /* Scripts. */
+    START_MS_MAX = 60 * 1000, /* for `start` hooks */
+    START_LOOK_MS = 100,
     COROUTINE_POOL_MAX = 1024, /* idle coroutines kept per reactor */
     READY_BUDGET = 4096,       /* ready tasks resumed in one turn */
     SCRIPT_STALL_MS = 1000,    /* a handler that runs longer is reported */

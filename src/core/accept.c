@@ -159,10 +159,11 @@ static void on_accept_error(struct accept_group *group, const struct accept_sour
     case -ENOBUFS:
     case -ENOMEM:
         /* The backlog stays readable: accepting at once again would spin. */
-        if (group->timers->now_ms >= group->report_again_ms)
+        if (group->timers->now_ms >= group->report_again_ms) {
             log_warn("listener %s: cannot accept: %s; paused until a connection ends (raise RLIMIT_NOFILE)",
                      source->listener->config->name, strerror(-error));
-        group->report_again_ms = group->timers->now_ms + ACCEPT_REPORT_MS;
+            group->report_again_ms = group->timers->now_ms + ACCEPT_REPORT_MS;
+        }
         group->is_starved = true;
         engine_await_room(group->engine);
         timer_start(group->timers, &group->retry, group->timers->now_ms + ACCEPT_RETRY_MS);

@@ -219,10 +219,8 @@ static void *acceptor_main(void *arg)
     while (rc == 0 && !accept_is_stopped(&acceptor->accept)) {
         int failed = turn(acceptor);
 
-        if (failed < 0) {
-            log_error("acceptor: its io_uring failed: %s", strerror(-failed));
-            abort();
-        }
+        if (failed < 0)
+            fatal("acceptor: its io_uring failed: %s", strerror(-failed));
     }
     close_all(acceptor);
     return NULL;

@@ -27,7 +27,7 @@ static const uint8_t next_states[CONN_STATE_COUNT] = {
 
 static const char *const reason_texts[CLOSE_REASON_COUNT] = {
     [CLOSE_PEER] = "closed",       [CLOSE_LOCAL] = "closed",    [CLOSE_ABORTED] = "aborted",
-    [CLOSE_RESET] = "reset",       [CLOSE_TIMEOUT] = "timeout", [CLOSE_NO_MEMORY] = "no memory",
+    [CLOSE_RESET] = "reset",       [CLOSE_TIMEOUT] = "timeout", [CLOSE_NO_MEMORY] = "limit: out of memory",
     [CLOSE_SHUTDOWN] = "shutdown", [CLOSE_ERROR] = "error",
 };
 

@@ -366,8 +366,9 @@ static void beat(struct reactor *reactor)
 {
     uint64_t turns = atomic_load_explicit(&reactor->pulse.turns, memory_order_relaxed);
 
-    atomic_store_explicit(&reactor->pulse.turns, turns + 1, memory_order_relaxed);
-    if (UNLIKELY(atomic_load_explicit(&reactor->engine->watchdog_sleeps, memory_order_relaxed)))
+    /* In one order with the watchdog's store and load: one of us sees the other. */
+    atomic_store(&reactor->pulse.turns, turns + 1);
+    if (UNLIKELY(atomic_load(&reactor->engine->watchdog_sleeps)))
         engine_wake_watchdog(reactor->engine);
 }
 
@@ -380,7 +381,8 @@ int reactor_turn(struct reactor *reactor, uint64_t wait_ns)
         return rc;
     inbox_awake(&reactor->inbox);
     beat(reactor);
-    reactor->messages_used = 0;
+    if (LIKELY(!ring_has_unsubmitted(reactor->ring)))
+        reactor->messages_used = 0;
     read_clock(reactor);
     if (UNLIKELY(ring_take_overflow(reactor->ring)))
         reactor->stats.overflows++;
@@ -412,11 +414,27 @@ static void run(struct reactor *reactor)
     while (!has_ended(reactor)) {
         int rc = reactor_turn(reactor, longest);
 
-        if (rc < 0) {
-            log_error("reactor %u: its io_uring failed: %s", reactor->index, strerror(-rc));
-            abort();
-        }
+        if (rc < 0)
+            fatal("reactor %u: its io_uring failed: %s", reactor->index, strerror(-rc));
     }
+}
+
+/* Turns until the app has started, which may wait for its own timers and tasks; no connection comes before. */
+static int become_ready(struct reactor *reactor)
+{
+    uint64_t give_up_ms = reactor->now_ms + START_MS_MAX;
+    int rc;
+
+    while ((rc = reactor->app->starting(reactor)) > 0) {
+        if (reactor->now_ms >= give_up_ms) {
+            log_error("reactor %u: its scripts did not start within %d s", reactor->index, START_MS_MAX / 1000);
+            return -ETIMEDOUT;
+        }
+        rc = reactor_turn(reactor, START_LOOK_MS * NS_PER_MS);
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
 }
 
 static void *reactor_main(void *arg)
@@ -427,6 +445,8 @@ static void *reactor_main(void *arg)
 
     reactor_thread_setup(reactor);
     rc = reactor_open(reactor);
+    if (rc == 0)
+        rc = become_ready(reactor);
     engine_report_start(engine, rc);
     if (rc == 0)
         run(reactor);
@@ -467,8 +487,14 @@ uint64_t reactor_next_conn_id(struct reactor *reactor)
 struct iovec *reactor_send_pieces(struct reactor *reactor)
 {
     if (reactor->messages_used == SEND_MESSAGES_MAX) {
-        /* The kernel reads descriptions at submission: after it they are ours again. A failure shows at the next wait. */
-        (void)!ring_submit(reactor->ring);
+        /* The kernel reads descriptions at submission: only after it are they ours again. When it has no memory to take
+         * them, there is nothing better to do than to ask again. */
+        do {
+            int rc = ring_submit(reactor->ring);
+
+            if (rc < 0)
+                fatal("reactor %u: its io_uring failed: %s", reactor->index, strerror(-rc));
+        } while (ring_has_unsubmitted(reactor->ring));
         reactor->messages_used = 0;
     }
     return reactor->pieces[reactor->messages_used];

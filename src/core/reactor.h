@@ -38,6 +38,9 @@ struct reactor_app {
     const struct conn_handler *conn_handler; /* of every accepted connection */
     /* Before the first turn; reactor->app_data is the app's. 0, or a negative errno after logging why. */
     int (*open)(struct reactor *reactor);
+    /* After open() and between the turns that follow: 1 while it is not ready for connections yet, 0 when it is, a negative errno
+     * when it failed. */
+    int (*starting)(struct reactor *reactor);
     /* Once a turn, after completions and timers: runs what is ready. True when more is ready, so that the reactor must not sleep. */
     bool (*turn)(struct reactor *reactor);
     /* The reactor stops now: let go of every connection (unpin) without running anything more. */

@@ -46,8 +46,10 @@ struct ring_options reactor_ring_options(const struct engine *engine)
 struct bufring_options reactor_buffer_options(const struct engine *engine)
 {
     const struct reactor_config *config = &engine->config->reactor;
-    bool incremental =
-        config->incremental == FEATURE_ON || (config->incremental == FEATURE_AUTO && engine->probe.incremental);
+    /* Offsets into incremental buffers follow the order of completions, which a kernel thread that submits may change when the
+     * completion queue overflows. */
+    bool incremental = config->incremental == FEATURE_ON ||
+                       (config->incremental == FEATURE_AUTO && engine->probe.incremental && !config->sqpoll);
     uint32_t bytes = config->recv_buffer_size;
     uint32_t entries = config->buffer_ring_entries;
 

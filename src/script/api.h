@@ -182,8 +182,9 @@ void zerg_task_cancel(const struct zerg_task *task);
 /* Opens a deadline around what the running task does next: when seconds have passed, its parks raise until the scope is left.
  * Scopes nest, at most 16 deep. Returns the scope's depth (1..16), or NO_TASK, RANGE (too deep), NO_MEMORY. */
 int zerg_scope_enter(double seconds);
-/* Leaves the innermost scope: 1 when its time had passed, else 0. */
-int zerg_scope_leave(void);
+/* Leaves the scope of that depth, and those inside it that were never left: 1 when its time had passed, else 0 (also when it is not
+ * there any more). */
+int zerg_scope_leave(int depth);
 /* Depth of the outermost scope of the running task whose time has passed, 0: none; -1: the task itself was cancelled. */
 int zerg_scope_expired(void);
 

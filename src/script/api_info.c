@@ -102,8 +102,10 @@ int zerg_conn_set_timeouts(const struct zerg_conn *handle, double read_s, double
     struct script_conn *sc = api_script_conn(handle);
     struct timeouts timeouts;
 
-    if (!sc || sc->closed_by_script)
-        return ZERG_CLOSED;
+    if (!sc)
+        return ZERG_END;
+    if (sc->closed_by_script)
+        return script_conn_closed_result(sc);
     timeouts = sc->conn->timeouts;
     timeouts.read_ms = timeout_ms(read_s, timeouts.read_ms);
     timeouts.write_ms = timeout_ms(write_s, timeouts.write_ms);

@@ -6,6 +6,17 @@
 #include "core/lease.h"
 #include "script/api_common.h"
 
+/* True when another task is parked in a read. */
+static bool has_other_reader(struct script_conn *sc)
+{
+    if (LIKELY(!sc->reader))
+        return false;
+    if (sc->reader != sc->runtime->running)
+        return true;
+    task_forget_park(sc->reader);
+    return false;
+}
+
 /* Records that the running task waits for `bytes` unread bytes. */
 static int park_reader(struct script_conn *sc, uint32_t bytes)
 {
@@ -28,14 +39,14 @@ static int begin_read(const struct zerg_conn *handle, uint32_t bytes, struct con
 
     if (!sc)
         return ZERG_END;
+    conn = sc->conn;
+    *out = conn;
     if (sc->closed_by_script)
-        return ZERG_CLOSED;
-    if (sc->reader)
+        return script_conn_closed_result(sc);
+    if (has_other_reader(sc))
         return ZERG_BUSY;
     if (bytes > INPUT_WANT_BYTES_MAX)
         return ZERG_RANGE;
-    conn = sc->conn;
-    *out = conn;
     input_end_borrow(&conn->in);
     if (conn->in.bytes >= bytes)
         return ZERG_OK;
@@ -66,8 +77,8 @@ int zerg_conn_next_view(const struct zerg_conn *handle, struct zerg_view *out)
     if (!sc)
         return ZERG_END;
     if (sc->closed_by_script)
-        return ZERG_CLOSED;
-    if (sc->reader)
+        return script_conn_closed_result(sc);
+    if (has_other_reader(sc))
         return ZERG_BUSY;
     lease = input_next(&sc->conn->in);
     if (!lease)
@@ -137,7 +148,7 @@ int zerg_conn_skip(const struct zerg_conn *handle, uint32_t bytes)
     if (!sc)
         return ZERG_END;
     if (sc->closed_by_script)
-        return ZERG_CLOSED;
+        return script_conn_closed_result(sc);
     if (bytes > sc->conn->in.bytes)
         return ZERG_RANGE;
     input_end_borrow(&sc->conn->in);
@@ -183,5 +194,5 @@ void zerg_conn_wake_reader(const struct zerg_conn *handle)
     struct script_conn *sc = api_script_conn(handle);
 
     if (sc && sc->reader)
-        task_wake(sc->reader, ZERG_WAKE);
+        task_wake_later(sc->reader, ZERG_WAKE);
 }

@@ -50,7 +50,7 @@ int zerg_task_wake(const struct zerg_task *handle)
 
     if (!task || task->wait != TASK_WAITING)
         return 0;
-    task_wake(task, ZERG_WAKE);
+    task_wake_later(task, ZERG_WAKE);
     return 1;
 }
 
@@ -69,11 +69,11 @@ int zerg_scope_enter(double seconds)
     return task ? task_scope_enter(task, to_ms(seconds)) : ZERG_NO_TASK;
 }
 
-int zerg_scope_leave(void)
+int zerg_scope_leave(int depth)
 {
     struct task *task = api_task();
 
-    return task && task->scopes && task_scope_leave(task) ? 1 : 0;
+    return task && depth > 0 && task_scope_leave(task, (uint32_t)depth) ? 1 : 0;
 }
 
 int zerg_scope_expired(void)

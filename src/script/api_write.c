@@ -8,11 +8,13 @@ static int begin_write(const struct zerg_conn *handle, struct script_conn **out)
 {
     struct script_conn *sc = api_script_conn(handle);
 
+    *out = sc;
     if (!sc)
         return ZERG_END;
-    if (sc->closed_by_script || (sc->conn->state == CONN_OPEN && sc->conn->fin_wanted))
+    if (sc->closed_by_script)
+        return script_conn_closed_result(sc);
+    if (sc->conn->state == CONN_OPEN && sc->conn->fin_wanted)
         return ZERG_CLOSED;
-    *out = sc;
     return conn_is_writable(sc->conn) ? ZERG_OK : ZERG_END;
 }
 
@@ -103,7 +105,7 @@ int zerg_conn_flush(const struct zerg_conn *handle)
     if (!sc)
         return ZERG_END;
     if (sc->closed_by_script)
-        return ZERG_CLOSED;
+        return script_conn_closed_result(sc);
     if (sc->conn->state != CONN_OPEN)
         return ZERG_END;
     if (sc->conn->out.staged == 0)
@@ -119,7 +121,7 @@ int zerg_conn_shutdown(const struct zerg_conn *handle)
     if (!sc)
         return ZERG_END;
     if (sc->closed_by_script)
-        return ZERG_CLOSED;
+        return script_conn_closed_result(sc);
     if (sc->conn->state != CONN_OPEN)
         return ZERG_END;
     conn_shutdown(sc->conn);

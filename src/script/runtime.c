@@ -56,7 +56,6 @@ void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
     lua_State *L = runtime->L;
     const char *text;
 
-    runtime->has_failed = true;
     lua_gc(L, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
     if (push_traceback(runtime, co) != 0) {
         lua_pop(L, 1);
@@ -143,19 +142,47 @@ static int load_scripts(struct runtime *runtime)
     return 0;
 }
 
-/* Runs zerg.runtime[hook] in a task. -EINVAL when it raised. */
-static int run_hook(struct runtime *runtime, const char *hook)
+/* A task that runs zerg.runtime[hook]; the caller starts it. */
+static struct task *new_hook_task(struct runtime *runtime, const char *hook)
 {
     struct task *task = task_new(runtime, runtime->L);
 
     if (!task)
-        return -ENOMEM;
+        return NULL;
     lua_rawgeti(task->co, LUA_REGISTRYINDEX, runtime->module_ref);
     lua_getfield(task->co, -1, hook);
     lua_remove(task->co, -2);
-    runtime->has_failed = false;
+    return task;
+}
+
+void runtime_on_hooks_done(struct runtime *runtime, bool is_success)
+{
+    runtime->hook_task = NULL;
+    runtime->start_failed = !is_success;
+}
+
+static int run_start_hooks(struct runtime *runtime)
+{
+    struct task *task = new_hook_task(runtime, "start");
+
+    if (!task)
+        return -ENOMEM;
+    runtime->hook_task = task;
     task_start(task, 0);
-    return runtime->has_failed ? -EINVAL : 0;
+    return runtime->start_failed ? -EINVAL : 0;
+}
+
+/* No turn follows: a hook that parks is dropped, and that is said. */
+static void run_stop_hooks(struct runtime *runtime)
+{
+    struct task *task = new_hook_task(runtime, "stop");
+
+    if (!task)
+        return;
+    runtime->hook_task = task;
+    task_start(task, 0);
+    if (runtime->hook_task)
+        log_warn("reactor %u: a `stop` hook waits for something and is cut off there", runtime->reactor->index);
 }
 
 static void init_lists(struct runtime *runtime)
@@ -208,7 +235,7 @@ static int open_runtime(struct reactor *reactor)
     runtime->is_resuming = true;
     rc = open_state(runtime);
     runtime->is_resuming = false;
-    return rc < 0 ? rc : run_hook(runtime, "start");
+    return rc < 0 ? rc : run_start_hooks(runtime);
 }
 
 /* ---- turning and closing ---- */
@@ -225,6 +252,15 @@ static bool turn(struct reactor *reactor)
     return has_more || !list_is_empty(&runtime->ready) || !list_is_empty(&runtime->ended);
 }
 
+static int starting(struct reactor *reactor)
+{
+    const struct runtime *runtime = reactor->app_data;
+
+    if (runtime->start_failed)
+        return -EINVAL;
+    return runtime->hook_task != NULL;
+}
+
 static void abandon(struct reactor *reactor)
 {
     task_abandon_all(reactor->app_data);
@@ -236,7 +272,7 @@ static void close_runtime(struct reactor *reactor)
 
     if (runtime->L) {
         if (runtime->module_ref)
-            (void)!run_hook(runtime, "stop");
+            run_stop_hooks(runtime);
         task_abandon_all(runtime);
         task_free_pool(runtime);
         runtime->is_resuming = true;
@@ -256,6 +292,7 @@ static void close_runtime(struct reactor *reactor)
 const struct reactor_app runtime_app = {
     .conn_handler = &script_conn_handler,
     .open = open_runtime,
+    .starting = starting,
     .turn = turn,
     .abandon = abandon,
     .close = close_runtime,

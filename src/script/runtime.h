@@ -30,7 +30,8 @@ struct runtime {
     struct list ended;             /* script_conns whose on_close callbacks are due */
     struct task *running;          /* what Lua runs for, NULL: Lua is not running, or not for a task */
     bool is_resuming;              /* from before a resume until its end was dealt with */
-    bool has_failed;               /* an error was logged since the last look */
+    struct task *hook_task;        /* runs the `start` or `stop` hooks, NULL once they have ended */
+    bool start_failed;             /* one of them raised */
     struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */
     uint32_t pool_count;
     int module_ref; /* registry: the module zerg.runtime, and its functions serve and closed */
@@ -49,5 +50,7 @@ extern const struct reactor_app runtime_app;
 struct runtime *runtime_current(void);
 /* The same for a reactor, from the control thread (watchdog) while it runs. */
 struct runtime *runtime_of(const struct reactor *reactor);
+/* hook_task has ended. */
+void runtime_on_hooks_done(struct runtime *runtime, bool is_success);
 /* Makes one log entry of the error on top of co's stack, with a traceback of co. what: whose error it is. */
 void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what);

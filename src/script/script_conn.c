@@ -166,11 +166,26 @@ void script_conn_handler_ended(struct script_conn *sc)
 
 void script_conn_close(struct script_conn *sc, bool is_abort)
 {
+    struct task *task = sc->runtime->running;
+
+    if (!sc->closed_by_script && task) {
+        sc->closer = task;
+        sc->closer_generation = task->generation;
+    }
     sc->closed_by_script = true;
     if (is_abort)
         conn_kill(sc->conn, CLOSE_ABORTED);
     else
         conn_close(sc->conn, CLOSE_LOCAL);
+}
+
+int script_conn_closed_result(const struct script_conn *sc)
+{
+    const struct task *task = sc->runtime->running;
+
+    if (task != sc->closer || (task && task->generation != sc->closer_generation))
+        return ZERG_END;
+    return ZERG_CLOSED;
 }
 
 bool script_conn_watch(struct script_conn *sc)

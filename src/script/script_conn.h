@@ -19,10 +19,12 @@ struct script_conn {
     struct task *reader; /* the task parked in a read, NULL: none */
     uint32_t wanted;     /* unread bytes it waits for */
     bool handler_ended;
-    bool closed_by_script;  /* later use by the script is misuse */
-    bool is_watched;        /* on_close callbacks are registered */
-    bool close_announced;   /* they were called, or are about to be */
-    struct list writers;    /* tasks parked for room or a flush */
+    bool closed_by_script;
+    bool is_watched;      /* on_close callbacks are registered */
+    bool close_announced; /* they were called, or are about to be */
+    struct list writers;  /* tasks parked for room or a flush */
+    struct task *closer;  /* who closed it: later use by that task is misuse; compared, never followed */
+    uint32_t closer_generation;
     struct list ended_link; /* runtime->ended: on_close callbacks are due */
 } __attribute__((aligned(CACHE_LINE_BYTES)));
 
@@ -36,6 +38,8 @@ void script_conn_reader_left(struct script_conn *sc);
 void script_conn_handler_ended(struct script_conn *sc);
 /* The script closes the connection, in order or by a reset. */
 void script_conn_close(struct script_conn *sc, bool is_abort);
+/* What a call on a connection that the script closed gives: CLOSED to the task that did, END to others, who could not know. */
+int script_conn_closed_result(const struct script_conn *sc);
 /* Asks for on_close callbacks; false when the connection has ended already. */
 bool script_conn_watch(struct script_conn *sc);
 /* Starts the tasks that run on_close callbacks which are due. Outside of any task. */

@@ -138,25 +138,32 @@ void stall_deinit(struct stall *stall)
     pthread_mutex_destroy(&stall->lock);
 }
 
+/* Makes room for one more while there are fewer than are kept; past that the oldest makes room. */
+static int grow_traces(struct stall *stall)
+{
+    uint32_t capacity = stall->trace_capacity ? 2 * stall->trace_capacity : 64;
+    struct stall_trace *traces;
+
+    if (stall->trace_count < stall->trace_capacity || stall->trace_capacity == STALL_TRACES_MAX)
+        return 0;
+    traces = realloc(stall->traces, capacity * sizeof(*traces));
+    if (!traces)
+        return -ENOMEM;
+    stall->traces = traces;
+    stall->trace_capacity = capacity;
+    return 0;
+}
+
 void stall_add_trace(struct stall *stall, uintptr_t address, uint32_t bytes, const char *place)
 {
-    struct stall_trace *trace;
-
     pthread_mutex_lock(&stall->lock);
-    if (stall->trace_count == stall->trace_capacity) {
-        uint32_t capacity = stall->trace_capacity ? 2 * stall->trace_capacity : 64;
-        struct stall_trace *traces = realloc(stall->traces, capacity * sizeof(*traces));
+    if (grow_traces(stall) == 0) { /* else only the watchdog's knowledge suffers */
+        struct stall_trace *trace = &stall->traces[stall->trace_count++ % stall->trace_capacity];
 
-        if (!traces) /* only the watchdog's knowledge suffers */
-            goto done;
-        stall->traces = traces;
-        stall->trace_capacity = capacity;
+        trace->begin = address;
+        trace->end = address + bytes;
+        snprintf(trace->place, sizeof(trace->place), "%s", place);
     }
-    trace = &stall->traces[stall->trace_count++];
-    trace->begin = address;
-    trace->end = address + bytes;
-    snprintf(trace->place, sizeof(trace->place), "%s", place);
-done:
     pthread_mutex_unlock(&stall->lock);
 }
 
@@ -181,9 +188,13 @@ void stall_ask(struct stall *stall, pthread_t thread)
 
 static const struct stall_trace *trace_at(const struct stall *stall, uintptr_t address)
 {
-    for (uint32_t i = stall->trace_count; i > 0; i--) { /* the newest first: code space is reused */
-        if (address >= stall->traces[i - 1].begin && address < stall->traces[i - 1].end)
-            return &stall->traces[i - 1];
+    uint32_t kept = stall->trace_count < stall->trace_capacity ? stall->trace_count : stall->trace_capacity;
+
+    for (uint32_t i = 1; i <= kept; i++) { /* the newest first: code space is reused */
+        const struct stall_trace *trace = &stall->traces[(stall->trace_count - i) % stall->trace_capacity];
+
+        if (address >= trace->begin && address < trace->end)
+            return trace;
     }
     return NULL;
 }

@@ -12,14 +12,14 @@
 
 #include "base/macros.h"
 
-enum { STALL_PLACE_MAX = 256, STALL_WORDS_MAX = 512 };
+enum { STALL_PLACE_MAX = 256, STALL_WORDS_MAX = 512, STALL_TRACES_MAX = 8192 };
 
 struct stall_trace;
 
 struct stall {
     pthread_mutex_t lock;       /* traces and place: written by the reactor thread, read by the control thread */
     struct stall_trace *traces; /* owned */
-    uint32_t trace_count;
+    uint32_t trace_count;       /* reported since the last flush; the last STALL_TRACES_MAX are kept */
     uint32_t trace_capacity;
     lua_State *L;                     /* borrowed: the main state */
     char place[STALL_PLACE_MAX];      /* what the hook found, "" when nothing yet */

@@ -114,6 +114,18 @@ static void leave_wait(struct task *task)
     task->awaited = NULL;
 }
 
+/* True when its time had passed. */
+static bool leave_innermost(struct task *task)
+{
+    struct task_scope *scope = task->scopes;
+    bool has_passed = scope->has_passed;
+
+    task->scopes = scope->outer;
+    timer_stop(&task->runtime->reactor->timers, &scope->timer);
+    slab_free(&task->runtime->scope_slab, scope);
+    return has_passed;
+}
+
 static void end_task(struct task *task, bool is_reusable)
 {
     struct runtime *runtime = task->runtime;
@@ -121,8 +133,11 @@ static void end_task(struct task *task, bool is_reusable)
     struct conn *pinned = task->pinned;
 
     leave_wait(task);
+    assert(!timer_is_armed(&task->timer));
     while (task->scopes)
-        task_scope_leave(task);
+        leave_innermost(task);
+    if (task == runtime->hook_task)
+        runtime_on_hooks_done(runtime, is_reusable);
     give_coroutine(runtime, task, is_reusable);
     task->generation++;
     list_del(&task->all);
@@ -154,8 +169,8 @@ static void log_failure(struct task *task)
 {
     char what[160];
 
-    if (lua_topointer(task->co, -1) == task->runtime->canceled_value)
-        return; /* cancelled from outside: it ended as asked */
+    if (lua_topointer(task->co, -1) == task->runtime->canceled_value && task->is_cancelled)
+        return; /* it ended as asked */
     if (task->serves)
         script_conn_describe(task->serves, what, sizeof(what));
     else
@@ -176,6 +191,17 @@ static void fail_foreign_yield(struct task *task)
     end_task(task, false);
 }
 
+static void on_yield(struct task *task)
+{
+    if (UNLIKELY(task->wait == TASK_RUNNING || lua_topointer(task->co, -1) != task->runtime->park_value)) {
+        fail_foreign_yield(task);
+        return;
+    }
+    lua_settop(task->co, 0);
+    if (UNLIKELY(task->is_woken))
+        task_wake_later(task, task->wake_code);
+}
+
 static void resume(struct task *task, int arguments)
 {
     struct runtime *runtime = task->runtime;
@@ -194,10 +220,7 @@ static void resume(struct task *task, int arguments)
     atomic_store_explicit(&pulse->resumes, resumes + 2, memory_order_relaxed);
     runtime->running = NULL;
     if (status == LUA_YIELD) {
-        if (UNLIKELY(task->wait == TASK_RUNNING || lua_topointer(task->co, -1) != runtime->park_value))
-            fail_foreign_yield(task);
-        else
-            lua_settop(task->co, 0);
+        on_yield(task);
     } else {
         if (status != 0)
             log_failure(task);
@@ -233,6 +256,11 @@ void task_wake_later(struct task *task, int code)
 {
     if (task->wait < TASK_READING)
         return;
+    if (task == task->runtime->running) { /* it has not yielded yet: resume() sees to it when it has */
+        task->is_woken = true;
+        task->wake_code = (uint8_t)code;
+        return;
+    }
     leave_wait(task);
     task->wake_code = (uint8_t)code;
     task->wait = TASK_READY;
@@ -272,14 +300,25 @@ bool task_run_ready(struct runtime *runtime)
 
 /* ---- parking ---- */
 
-static bool must_raise(const struct task *task)
+void task_forget_park(struct task *task)
 {
-    return task->is_cancelled || (task->scopes && task_scope_passed(task) > 0);
+    if (UNLIKELY(task->wait != TASK_RUNNING)) {
+        leave_wait(task);
+        task->wait = TASK_RUNNING;
+    }
+    task->is_woken = false;
+}
+
+/* Every park begins here. OK, or CANCELED when it must raise. */
+static int begin_park(struct task *task)
+{
+    task_forget_park(task);
+    return task->is_cancelled || (task->scopes && task_scope_passed(task) > 0) ? ZERG_CANCELED : ZERG_OK;
 }
 
 int task_park_reading(struct task *task, struct script_conn *conn)
 {
-    if (must_raise(task))
+    if (begin_park(task) != ZERG_OK)
         return ZERG_CANCELED;
     task->wait = TASK_READING;
     task->awaited = conn;
@@ -288,7 +327,7 @@ int task_park_reading(struct task *task, struct script_conn *conn)
 
 int task_park_writing(struct task *task, struct script_conn *conn)
 {
-    if (must_raise(task))
+    if (begin_park(task) != ZERG_OK)
         return ZERG_CANCELED;
     task->wait = TASK_WRITING;
     task->awaited = conn;
@@ -300,7 +339,7 @@ int task_park(struct task *task, uint64_t timeout_ms)
 {
     struct reactor *reactor = task->runtime->reactor;
 
-    if (must_raise(task))
+    if (begin_park(task) != ZERG_OK)
         return ZERG_CANCELED;
     task->wait = TASK_WAITING;
     if (timeout_ms != UINT64_MAX)
@@ -311,7 +350,7 @@ int task_park(struct task *task, uint64_t timeout_ms)
 void task_cancel(struct task *task)
 {
     task->is_cancelled = true;
-    task_wake(task, ZERG_WAKE_CANCEL);
+    task_wake_later(task, ZERG_WAKE_CANCEL);
 }
 
 /* ---- deadlines ---- */
@@ -343,15 +382,11 @@ int task_scope_enter(struct task *task, uint64_t ms)
     return (int)depth;
 }
 
-bool task_scope_leave(struct task *task)
+bool task_scope_leave(struct task *task, uint32_t depth)
 {
-    struct task_scope *scope = task->scopes;
-    bool has_passed = scope->has_passed;
-
-    task->scopes = scope->outer;
-    timer_stop(&task->runtime->reactor->timers, &scope->timer);
-    slab_free(&task->runtime->scope_slab, scope);
-    return has_passed;
+    while (task->scopes && task->scopes->depth > depth)
+        leave_innermost(task);
+    return task->scopes && task->scopes->depth == depth && leave_innermost(task);
 }
 
 uint32_t task_scope_passed(const struct task *task)

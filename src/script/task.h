@@ -47,6 +47,7 @@ struct task {
     uint8_t wait;      /* enum task_wait */
     uint8_t wake_code; /* enum zerg_wake, for the resume */
     bool is_cancelled;
+    bool is_woken; /* between a park and its yield */
 
     struct list all; /* runtime->tasks */
     int coroutine_ref;
@@ -73,6 +74,10 @@ int task_park_writing(struct task *task, struct script_conn *conn);
 /* timeout_ms: UINT64_MAX for none. */
 int task_park(struct task *task, uint64_t timeout_ms);
 
+/* Undoes a park of the running task that was recorded without a yield: where Lua cannot yield (a callback of string.gsub, a finalizer)
+ * it raises instead, and the script may have caught that. Every park begins with it. */
+void task_forget_park(struct task *task);
+
 /* Ends a wait; code is what yield returns: resumes the task at once, or from the ready queue when another is running. No effect
  * on a task that is not waiting. */
 void task_wake(struct task *task, int code);
@@ -89,6 +94,7 @@ void task_free_pool(struct runtime *runtime);
 
 /* Deadlines: see zerg_scope_* in api.h. */
 int task_scope_enter(struct task *task, uint64_t ms);
-bool task_scope_leave(struct task *task);
+/* Leaves the scope of that depth and all within it; true when its time had passed. */
+bool task_scope_leave(struct task *task, uint32_t depth);
 /* Depth of the outermost scope that has passed, 0: none. */
 uint32_t task_scope_passed(const struct task *task);

@@ -356,6 +356,11 @@ static unsigned publish_sqes(struct ring *ring)
     return sqes_unread(ring);
 }
 
+bool ring_has_unsubmitted(const struct ring *ring)
+{
+    return sqes_unread(ring) > 0 || ring->uring.sq.sqe_tail != ring->uring.sq.sqe_head;
+}
+
 static unsigned sqes_unread(const struct ring *ring)
 {
     return ring->uring.sq.sqe_head - io_uring_smp_load_acquire(ring->uring.sq.khead);

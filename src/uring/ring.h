@@ -73,6 +73,8 @@ enum { RING_NO_WAIT = 0 };
 MUST_CHECK int ring_submit_and_wait(struct ring *ring, uint64_t timeout_ns);
 /* Submits what is queued, never waits. */
 MUST_CHECK int ring_submit(struct ring *ring);
+/* True while SQEs wait that the kernel did not take with the last submission (no memory just then, say). */
+bool ring_has_unsubmitted(const struct ring *ring);
 /* Copies up to max completions out, oldest first, and gives their places back to the kernel. Returns how many. */
 uint32_t ring_reap(struct ring *ring, struct completion *out, uint32_t max);
 /* True when the completion queue overflowed since the last call (the kernel kept the completions on a list). */

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from luatext import FIRST_BODY_LINE, Lua, handler
+from harness import free_port
+from luatext import FIRST_BODY_LINE, Lua, config, handler
 from peer import SCALE
 
 
@@ -227,3 +228,10 @@ def test_thousands_of_distinct_handlers_stay_fast(zerg):
     first = peer.ask_line("x")
     for _ in range(5):
         assert peer.ask_line("x") == first
+
+
+def test_a_hook_that_does_not_exist_is_refused(zerg):
+    listeners = [{"address": "127.0.0.1", "port": free_port(), "handler": "handler.lua"}]
+    files = {"handler.lua": "return { serve = function() end, strat = function() end }", "zerg.lua": config(listeners, {})}
+    done = zerg.command("run", files=files)
+    assert done.returncode == 1 and "unknown hook `strat`: did you mean `start`?" in done.stderr

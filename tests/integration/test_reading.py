@@ -3,6 +3,7 @@
 The receive buffers are as small as they can be, so that what is read spans several of them.
 """
 
+import re
 import struct
 
 import pytest
@@ -447,3 +448,41 @@ def test_peek_far_beyond_the_high_water_mark(zerg):
     assert peer.line() == str(len(data))
     assert peer.receive(len(data)) == data
     sender.join()
+
+
+def test_reads_that_timed_out_say_so_until_more_comes(serve):
+    peer = serve("""
+        conn:timeout{ read = 0.05 }
+        for data in conn:reads() do conn:write("unexpected") end
+        conn:write(tostring(conn.reason), "\\n")
+        conn:timeout{ read = 0 }
+        conn:read()
+        conn:write(tostring(conn.reason), "\\n")
+        conn:read()
+        conn:write(tostring(conn.reason), "\\n")
+    """)
+    assert peer.line() == "timeout"
+    assert peer.send("x").line() == "nil"
+    assert peer.half_close().line() == "closed"
+
+
+def test_pairs_walks_pieces_and_bytes(serve):
+    peer = serve("""
+        local parts, codes = {}, {}
+        for index, view in pairs(conn:peek(6)) do parts[index] = tostring(view) end
+        conn:wait()
+        for index, byte in pairs(conn:next_view()) do codes[index] = byte end
+        conn:write(table.concat(parts), " ", string.char(unpack(codes)), "\\n")
+    """)
+    assert peer.send("abcdef").line() == "abcdef abcdef"
+
+
+def test_options_that_do_not_exist_are_refused(serve):
+    peer = serve("""
+        for _, name in ipairs{ "reader", "stream" } do
+          local ok, message = pcall(function() conn[name](conn, { mx = 0 }) end)
+          conn:write(message, "\\n")
+        end
+    """)
+    for name in ("reader", "stream"):
+        assert re.search(rf"handler.lua:4: conn:{name}: unknown option 'mx'", peer.line())

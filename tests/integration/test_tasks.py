@@ -3,6 +3,8 @@
 import json
 import time
 
+import pytest
+
 from harness import free_port
 from peer import SCALE, until
 
@@ -324,3 +326,84 @@ def test_bytes_before_the_end_are_read_after_it(zerg):
     """)
     server.connect().send(bytes(100_000)).close()
     server.log.wait("read 100000, then closed")
+
+
+@pytest.mark.parametrize("callback", ['string.gsub("x", "x", WAIT)', "table.sort({ 3, 1, 2 }, WAIT)"], ids=["gsub", "sort"])
+@pytest.mark.parametrize("wait", ["conn:read()", "zerg.sleep(0.05)"], ids=["read", "sleep"])
+@pytest.mark.parametrize("after", ["zerg.sleep(0.1)", ""], ids=["sleeps", "goes_on"])
+def test_waiting_inside_a_callback_of_c_is_an_error_and_nothing_else(zerg, callback, wait, after):
+    """Lua cannot yield there: what the call had begun to wait for must be forgotten, not waited for."""
+    server = zerg("""
+        local ok = pcall(function() CALLBACK end)
+        AFTER
+        conn:write(tostring(ok), " ", conn:reader():read_line())
+    """.replace("CALLBACK", callback.replace("WAIT", "function() " + wait + " end")).replace("AFTER", after))
+    for _ in range(5):
+        server.connect().send("one\n").expect("false one")
+
+
+def test_a_handler_may_end_right_after_a_wait_that_could_not_be(zerg):
+    server = zerg('pcall(string.gsub, "x", "x", function() conn:read() end)')
+    for _ in range(5):
+        server.connect().expect_end()
+
+
+def test_on_close_still_knows_the_connection_after_it_has_waited(zerg):
+    server = zerg("""
+        conn:on_close(function(closed, reason)
+          zerg.sleep(0.1)
+          zerg.log.info("late: %s %s", closed.remote_addr, reason)
+        end)
+        conn:write("ready\\n")
+        conn:wait()
+    """)
+    peer = server.connect()
+    assert peer.line() == "ready"
+    peer.close()
+    server.log.wait("late: 127.0.0.1 closed")
+
+
+def test_a_generator_cannot_yield_out_of_a_deadline(zerg):
+    """It would end the handler later, when the deadline that nobody leaves has passed."""
+    server = zerg("""
+        local values = coroutine.wrap(function()
+          zerg.deadline(0.05, function() coroutine.yield("out") end)
+        end)
+        local ok, message = pcall(values)
+        conn:write(tostring(ok), " ", message, "\\n")
+        zerg.sleep(0.1)
+        conn:write("alive\\n")
+    """)
+    peer = server.connect()
+    line = peer.line()
+    assert line.startswith("false ") and "coroutine.yield: cannot yield out of zerg.deadline" in line
+    assert "handler.lua:4:" in line
+    assert peer.line() == "alive"
+
+
+def test_the_coroutine_of_a_task_cannot_be_resumed(zerg):
+    server = zerg("""
+        local own = coroutine.running()
+        local other
+        local task = zerg.spawn(function() other = coroutine.running() zerg.sleep(0.1) return "slept" end)
+        local helper = zerg.spawn(function()
+          conn:write(tostring(select(2, coroutine.resume(own))), "\\n")
+          conn:write(tostring(select(2, coroutine.resume(other))), "\\n")
+        end)
+        helper:join()
+        conn:write(tostring(task:join()), "\\n")
+    """)
+    peer = server.connect()
+    assert [peer.line() for _ in range(3)] == ["cannot resume the coroutine of a handler or task"] * 2 + ["slept"]
+
+
+def test_a_task_that_raises_the_cancellation_of_another_is_logged(zerg):
+    server = zerg("""
+        local _, token
+        zerg.deadline(0.01, function() _, token = pcall(zerg.sleep, 1) end)
+        local _, reason = zerg.spawn(function() error(token, 0) end):join()
+        conn:write(reason, "\\n")
+    """)
+    server.log.allow("error in a task")
+    assert server.connect().line() == "error: canceled"
+    server.log.wait("error in a task: the cancellation of another task")

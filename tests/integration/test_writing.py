@@ -182,3 +182,23 @@ def test_echo_of_sequences_under_a_slow_reader(zerg):
     sender = peer.send_in_background(data)
     assert peer.receive_hash(count) == hash_of(data)
     sender.join()
+
+
+def test_misuse_names_the_value_and_writes_nothing(zerg):
+    server = zerg("""
+        local stream = conn:stream()
+        for _, use in ipairs{
+          function() conn:write("lost", nil, nil, "b") end,
+          function() conn:send("lost", {}) end,
+          function() stream:write("lost", false) end,
+        } do
+          conn:write(select(2, pcall(use)), "\\n")
+        end
+    """)
+    lines = server.connect().rest().decode().splitlines()
+    kinds = "expected strings, numbers, views, sequences or (cdata, length), got "
+    assert [line[line.index("handler.lua"):] for line in lines] == [
+        f"handler.lua:5: conn:write: value 2: {kinds}nil",
+        f"handler.lua:6: conn:send: value 2: {kinds}table",
+        f"handler.lua:7: stream:write: value 2: {kinds}boolean",
+    ]

@@ -137,8 +137,8 @@ return {
     assert.is_nil(with_scripts("return require('zergspecmodule')[1]"))
     assert.is_nil(with_scripts("return { serve = print, stop = print }"))
     assert.equal("handlers/h.lua:2: listeners[1].handler: boom", with_scripts("\nerror('boom')"))
-    assert.equal("handlers/h.lua:-: listeners[1].handler: `serve`: expected a function, got nil",
-      with_scripts("return { serv = print }"))
+    assert.equal("handlers/h.lua:-: listeners[1].handler: unknown hook `serv`: "
+      .. "did you mean `serve`?", with_scripts("return { serv = print }"))
     assert.equal("handlers/h.lua:-: listeners[1].handler: expected the script to return a function "
       .. "or a table with `serve`, got nil", with_scripts("local x = 1"))
     assert.matches("^handlers/h.lua:1: listeners%[1%].handler: module 'zerg_none' not found",
@@ -263,7 +263,7 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
       local function f() end
       assert.same({ serve = f }, handler.load { handler = f })
       assert.equal("function", type(load_handler("return function() end").serve))
-      local loaded = load_handler("return { serve = print, start = error, extra = 1 }")
+      local loaded = load_handler("return { serve = print, start = error }")
       assert.equal(print, loaded.serve)
       assert.equal(error, loaded.start)
     end)
@@ -283,6 +283,10 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
         { load_handler("return {}") })
       assert.same({ nil, "D/handlers/h.lua: `stop`: expected a function, got 1" },
         { load_handler("return { serve = print, stop = 1 }") })
+      assert.same({ nil, "D/handlers/h.lua: unknown hook `strat`: did you mean `start`?" },
+        { load_handler("return { serve = print, strat = 1 }") })
+      assert.same({ nil, "D/handlers/h.lua: unknown hook `1`" },
+        { load_handler("return { print, serve = print }") })
       assert.same({ nil, "D/handlers/h.lua:2: unexpected symbol near '='" },
         { load_handler("\n= 1") })
       local _, message = load_handler("\n\nerror('boom')")

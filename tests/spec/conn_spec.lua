@@ -24,7 +24,7 @@ describe("zerg.conn", function()
     assert.equal("echo", conn.listener)
     assert.equal(2, conn.reactor)
     assert.is_nil(conn.reason)
-    assert.equal(11, conn.bytes_in)
+    assert.equal(0, conn.bytes_in)
     assert.equal(22, conn.bytes_out)
     assert.equal(3, conn.held)
     assert.equal("zerg.conn: " .. peer.id, tostring(conn))
@@ -103,6 +103,19 @@ describe("zerg.conn", function()
     assert.equal("reset", seen)
   end)
 
+  it("calls on_close in the very task that C started", function()
+    local seen
+    local peer, conn = idle_conn()
+    conn:on_close(function()
+      seen = require("support.engine_tasks").running()
+    end)
+    local spawned = spy.on(package.loaded["zerg.native"], "spawn")
+    peer:finish()
+    package.loaded["zerg.native"].spawn:revert()
+    assert.is_table(seen)
+    assert.spy(spawned).was_not_called()
+  end)
+
   it("calls on_close also when the handler is parked elsewhere", function()
     local seen
     local peer = engine.connect(function(conn)
@@ -148,6 +161,15 @@ describe("zerg.conn", function()
       conn:timeout(5)
     end, "conn:timeout: expected a table with read, write or idle, got 5")
   end)
+
+  it("sets no time-out of a connection that is gone", function()
+    local peer, old = idle_conn()
+    peer:finish()
+    engine.connect(function(conn)
+      conn:wait()
+    end, peer.slot)
+    assert.same({ nil, "closed" }, { old:timeout({ read = 1 }) })
+  end)
 end)
 
 describe("reading", function()
@@ -181,6 +203,30 @@ describe("reading", function()
     engine.advance(100)
     peer:send("x")
     assert.equal("x", got[4])
+  end)
+
+  it("has the reason of a time-out until more comes", function()
+    local got = {}
+    local peer = engine.connect(function(conn)
+      conn:timeout({ read = 2 })
+      for _ = 1, 2 do
+        for data in conn:reads() do
+          got[#got + 1] = tostring(data)
+          got[#got + 1] = tostring(conn.reason)
+        end
+        got[#got + 1] = conn.reason
+      end
+      conn:wait()
+      got[#got + 1] = conn.reason
+    end)
+    engine.advance(2.5)
+    assert.equal("timeout", peer.conn.reason)
+    peer:send("x")
+    assert.is_nil(peer.conn.reason)
+    engine.advance(4.5)
+    peer:finish("reset")
+    assert.same({ "timeout", "x", "nil", "timeout", "timeout" }, got)
+    assert.equal("reset", peer.conn.reason)
   end)
 
   it("gives pieces as views", function()
@@ -310,22 +356,33 @@ describe("writing", function()
     local peer, conn = idle_conn()
     local expected = "expected strings, numbers, views, sequences or %(cdata, length%), got "
     for _, case in ipairs({
-      { "nil", function() conn:write() end },
-      { "nil", function() conn:write("a", nil, "b") end },
-      { "table", function() conn:write({}) end },
-      { "table", function() conn:write("a", {}) end },
-      { "boolean", function() conn:write("1", "2", "3", "4", "5", "6", "7", "8", true) end },
-      { "cdata", function() conn:write(ffi.new("uint8_t[4]")) end },
-      { "cdata", function() conn:write(5LL, 1) end },
-      { "cdata", function() conn:write(ffi.cast("void *", 0), 1) end },
-      { "cdata", function() conn:write(ffi.new("uint8_t[4]"), -1) end },
+      { 1, "nil", function() conn:write() end },
+      { 2, "nil", function() conn:write("a", nil, "b") end },
+      { 2, "nil", function() conn:write("a", nil, nil, "b") end },
+      { 1, "nil", function() conn:write(nil, "b") end },
+      { 5, "nil", function() conn:write("1", "2", "3", "4", nil, nil, nil, "8") end },
+      { 8, "nil", function() conn:write("1", "2", "3", "4", "5", "6", "7", nil, "9") end },
+      { 2, "nil", function() conn:write("1", nil, nil, nil, nil, nil, nil, nil, "9") end },
+      { 4, "nil", function() conn:write(ffi.new("uint8_t[4]"), 2, "x", nil, "y") end },
+      { 1, "table", function() conn:write({}) end },
+      { 2, "table", function() conn:write("a", {}) end },
+      { 4, "boolean", function() conn:write("a", "b", "c", false) end },
+      { 9, "boolean", function() conn:write("1", "2", "3", "4", "5", "6", "7", "8", true) end },
+      { 1, "cdata", function() conn:write(ffi.new("uint8_t[4]")) end },
+      { 1, "cdata", function() conn:write(5LL, 1) end },
+      { 1, "cdata", function() conn:write(ffi.cast("void *", 0), 1) end },
+      { 2, "cdata", function() conn:write("a", ffi.new("uint8_t[4]"), -1) end },
     }) do
-      raises(case[2], "conn_spec.lua:%d+: conn:write: " .. expected .. case[1])
+      raises(case[3], ("conn_spec.lua:%%d+: conn:write: value %d: "):format(case[1])
+        .. expected .. case[2])
+      assert.equal("", peer:received())
     end
-    peer:received()
     raises(function()
-      conn:send({})
-    end, "conn_spec.lua:%d+: conn:send: " .. expected .. "table")
+      conn:send("a", nil, {})
+    end, "conn_spec.lua:%d+: conn:send: value 2: " .. expected .. "nil")
+    assert.equal("", peer:received())
+    assert.equal(conn, conn:write("a", nil, nil))
+    assert.equal("a", peer:received())
   end)
 
   it("refuses a view after its release", function()
@@ -337,9 +394,13 @@ describe("writing", function()
         raises(function()
           conn:write(value)
         end, "conn_spec.lua:%d+: conn:write: view used after release")
+        raises(function()
+          conn:write("before", value)
+        end, "conn_spec.lua:%d+: conn:write: view used after release")
       end
     end)
     peer:send("x")
+    assert.equal("", peer:received())
     assert.is_nil(peer.task.failure)
     assert.is_true(peer.task.ended)
   end)
@@ -387,6 +448,9 @@ describe("writing", function()
     assert.has_error(function()
       conn:reserve(70000)
     end, "conn:reserve: expected 1 to 65536 bytes, got 70000")
+    assert.has_error(function()
+      conn:reserve(1.5)
+    end, "conn:reserve: expected 1 to 65536 bytes, got 1.5")
     assert.has_error(function()
       conn:commit(1)
     end, "conn:commit: expected at most what conn:reserve gave, got 1")

@@ -28,7 +28,7 @@ describe("zerg.park", function()
   it("passes parks through nested coroutines", function()
     local result
     engine.run(function()
-      result = { park.resume(coroutine.create(function(...)
+      result = { park.resume(park.create(function(...)
         return park.wrap(function(...)
           zerg.sleep(1)
           return "inner", ...
@@ -40,15 +40,55 @@ describe("zerg.park", function()
   end)
 
   it("gives resume exactly what the coroutine gave", function()
-    local co = coroutine.create(function() end)
+    local co = park.create(function() end)
     assert.equal(1, select("#", park.resume(co)))
     assert.same({ false, "cannot resume dead coroutine" }, { park.resume(co) })
+  end)
+
+  it("refuses to resume the coroutine of a task", function()
+    local co
+    local task = engine.run(function()
+      co = coroutine.running()
+      zerg.sleep(1)
+    end)
+    local refusal = { false, "cannot resume the coroutine of a handler or task" }
+    assert.same(refusal, { park.resume(co) })
+    assert.same({ false }, { (pcall(park.resume, "x")) })
+    engine.advance(1)
+    assert.is_true(task.ended)
+    assert.is_nil(task.failure)
+    assert.same(refusal, { park.resume(co) })
+  end)
+
+  it("refuses to yield out of a deadline", function()
+    local got
+    local task = engine.run(function()
+      local values = park.wrap(function()
+        zerg.deadline(1, function()
+          local inner = park.wrap(function()
+            park.yield("inner")
+          end)
+          got = { inner() }
+          zerg.deadline(1, function() end)
+          got[2], got[3] = pcall(park.yield, "out")
+        end)
+        park.yield("after")
+      end)
+      local after = values()
+      zerg.sleep(5)
+      got[4] = after
+    end)
+    engine.advance(5)
+    local refusal = "coroutine.yield: cannot yield out of zerg.deadline"
+    assert.same({ "inner", false, refusal, "after" }, got)
+    assert.is_true(task.ended)
+    assert.is_nil(task.failure)
   end)
 
   it("refuses to resume a coroutine that is parked", function()
     local co
     engine.run(function()
-      co = coroutine.create(function()
+      co = park.create(function()
         zerg.sleep(1)
         return "slept"
       end)
@@ -98,8 +138,9 @@ describe("zerg.park", function()
   it("installs and uninstalls its functions", function()
     local library = {}
     park.install(library)
-    assert.equal(park.resume, library.resume)
-    assert.equal(park.wrap, library.wrap)
+    for _, name in ipairs({ "create", "resume", "wrap", "yield" }) do
+      assert.equal(park[name], library[name])
+    end
     park.uninstall(library)
     assert.equal(coroutine.resume, library.resume)
   end)

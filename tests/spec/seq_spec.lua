@@ -31,8 +31,8 @@ describe("zerg.seq", function()
             assert.equal(TEXT:sub(i, j), tostring(seq:slice(i, j)))
           end
         end
-        for _, needle in ipairs({ "t", "quick", "x", "k f", "nothing", TEXT }) do
-          for init = -15, #TEXT do
+        for _, needle in ipairs({ "t", "quick", "x", "k f", "nothing", TEXT, "" }) do
+          for init = -15, #TEXT + 2 do
             assert.same({ TEXT:find(needle, init, true) }, { seq:find(needle, init) })
           end
         end
@@ -50,6 +50,25 @@ describe("zerg.seq", function()
       end)
     end)
   end
+
+  it("can be walked with pairs and ipairs", function()
+    with_seq("aabbc", 2, function(seq)
+      for _, walk in ipairs({ pairs, ipairs }) do
+        local parts = {}
+        for index, view in walk(seq) do
+          parts[index] = tostring(view)
+        end
+        assert.same({ "aa", "bb", "c" }, parts)
+      end
+      for _ in pairs(seq:slice(2, 1)) do
+        error("an empty sequence has no piece")
+      end
+      seq:release()
+      assert.has_error(function()
+        return pairs(seq)
+      end, "view used after release")
+    end)
+  end)
 
   it("finds a piece in the middle that was released on its own", function()
     with_seq("aabbcc", 2, function(seq)

@@ -17,6 +17,32 @@ local function with_view(text, fn)
 end
 
 describe("zerg.view", function()
+  it("can be walked with pairs and ipairs", function()
+    with_view("hey", function(view)
+      for _, walk in ipairs({ pairs, ipairs }) do
+        local codes = {}
+        for index, byte in walk(view) do
+          codes[index] = byte
+        end
+        assert.same({ 104, 101, 121 }, codes)
+      end
+      local next_byte, state, index = pairs(view)
+      view:release()
+      assert.has_error(function()
+        return next_byte(state, index)
+      end, "view used after release")
+    end)
+  end)
+
+  it("finds the empty string wherever a string does", function()
+    with_view("hey", function(view)
+      for init = -5, 6 do
+        assert.same({ ("hey"):find("", init, true) }, { view:find("", init) })
+        assert.same({ ("hey"):find("y", init, true) }, { view:find("y", init) })
+      end
+    end)
+  end)
+
   it("shows its bytes in place", function()
     with_view("hello", function(view)
       assert.equal(5, #view)

@@ -137,6 +137,12 @@ int ring_submit_and_wait(struct ring *ring, uint64_t timeout_ns)
     return error ? error : ring_submit(ring);
 }
 
+bool ring_has_unsubmitted(const struct ring *ring) /* this kernel takes everything */
+{
+    (void)ring;
+    return false;
+}
+
 int ring_submit(struct ring *ring)
 {
     ring->submitted = ring->sqe_count;

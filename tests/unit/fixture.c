@@ -91,6 +91,12 @@ static bool turn_app(struct reactor *reactor)
     return f->has_more;
 }
 
+static int starting_app(struct reactor *reactor)
+{
+    (void)reactor;
+    return 0;
+}
+
 static void abandon_app(struct reactor *reactor)
 {
     CONTAINER_OF(reactor, struct fixture, reactor)->record.abandons++;
@@ -104,6 +110,7 @@ static void close_app(struct reactor *reactor)
 static const struct reactor_app recorder = {
     .conn_handler = &recording_handler,
     .open = open_app,
+    .starting = starting_app,
     .turn = turn_app,
     .abandon = abandon_app,
     .close = close_app,

@@ -205,7 +205,7 @@ static void reasons_follow_from_errors(void **state)
         const char *text;
     } cases[] = {
         {-ECONNRESET, CLOSE_RESET, "reset"},    {-EPIPE, CLOSE_RESET, "reset"},
-        {-ETIMEDOUT, CLOSE_TIMEOUT, "timeout"}, {-ENOMEM, CLOSE_NO_MEMORY, "no memory"},
+        {-ETIMEDOUT, CLOSE_TIMEOUT, "timeout"}, {-ENOMEM, CLOSE_NO_MEMORY, "limit: out of memory"},
         {-EHOSTUNREACH, CLOSE_ERROR, "error"},
     };
     struct fixture *f = *state;

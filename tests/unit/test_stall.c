@@ -115,6 +115,21 @@ static void many_traces_and_long_places_fit(void **state)
     assert_int_equal(strlen(place), STALL_PLACE_MAX - 1);
 }
 
+static void of_more_traces_than_are_kept_the_last_are(void **state)
+{
+    uintptr_t last = STALL_TRACES_MAX + 99;
+
+    (void)state;
+    for (uintptr_t i = 0; i <= last; i++)
+        stall_add_trace(&stall, CODE + i * CODE_BYTES, CODE_BYTES, i == last ? "last.lua:1" : "file.lua:1");
+    assert_int_equal(stall.trace_capacity, STALL_TRACES_MAX);
+    signal_finds(CODE + last * CODE_BYTES, 0);
+    assert_true(stall_answer(&stall, place));
+    assert_string_equal(place, "last.lua:1");
+    signal_finds(CODE + 99 * CODE_BYTES, 0);
+    assert_false(stall_answer(&stall, place));
+}
+
 static void asking_forgets_the_last_answer(void **state)
 {
     (void)state;
@@ -174,6 +189,7 @@ int main(void)
         TEST(the_newest_trace_at_a_place_counts),
         TEST(flushed_traces_are_forgotten),
         TEST(many_traces_and_long_places_fit),
+        TEST(of_more_traces_than_are_kept_the_last_are),
         TEST(asking_forgets_the_last_answer),
         cmocka_unit_test_teardown(the_hook_names_the_scripts_line, fixture_teardown),
         cmocka_unit_test_teardown(lines_of_our_own_modules_are_no_answer, fixture_teardown),

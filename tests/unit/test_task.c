@@ -287,7 +287,7 @@ static void outside_of_a_task_nothing_parks(void **state)
     assert_int_equal(zerg_task_self(&handle), ZERG_NO_TASK);
     assert_int_equal(zerg_task_park(1), ZERG_NO_TASK);
     assert_int_equal(zerg_scope_enter(1), ZERG_NO_TASK);
-    assert_int_equal(zerg_scope_leave(), 0);
+    assert_int_equal(zerg_scope_leave(1), 0);
     assert_int_equal(zerg_scope_expired(), 0);
 }
 

@@ -3,11 +3,16 @@
 -- many listeners share it.
 
 local files = require "zerg.config.files"
+local nearest = require "zerg.config.nearest"
 local values = require "zerg.config.values"
 
 local M = {}
 
-local HOOKS = { "start", "migrate", "stop" }
+local HOOKS = { "serve", "start", "migrate", "stop" }
+local is_hook = {}
+for _, hook in ipairs(HOOKS) do
+  is_hook[hook] = true
+end
 local EXPECTED = "expected the script to return a function or a table with `serve`, got %s"
 local EXPECTED_FUNCTION = "`%s`: expected a function, got %s"
 local loaded = {} -- by path: what the file returned, as { serve =, start =, migrate =, stop = }
@@ -30,6 +35,15 @@ function M.compile(path)
   return files.compile(text, path)
 end
 
+---What is wrong with a key of the table, which is no hook.
+---@param key any
+---@return string
+local function unknown_hook(key)
+  local guess = nearest.of(key, HOOKS)
+  return ("unknown hook `%s`"):format(tostring(key))
+    .. (guess and (": did you mean `%s`?"):format(guess) or "")
+end
+
 ---What is wrong with what a handler file returned, nil: nothing.
 ---@param value any
 ---@return string|nil
@@ -38,7 +52,13 @@ local function wrong_with(value)
     return nil
   elseif type(value) ~= "table" then
     return EXPECTED:format(values.show(value))
-  elseif type(value.serve) ~= "function" then
+  end
+  for key in pairs(value) do
+    if not is_hook[key] then
+      return unknown_hook(key)
+    end
+  end
+  if type(value.serve) ~= "function" then
     return EXPECTED_FUNCTION:format("serve", values.show(value.serve))
   end
   for _, hook in ipairs(HOOKS) do

@@ -345,13 +345,19 @@ api.zerg_conn_local_addr = constant(c_text("127.0.0.1"))
 api.zerg_conn_listener = constant(c_text("echo"))
 api.zerg_conn_remote_port = constant(40000)
 api.zerg_conn_local_port = constant(7000)
-api.zerg_conn_bytes_in = constant(11)
+function api.zerg_conn_bytes_in(handle)
+  local conn = conn_of(handle)
+  return conn and conn.bytes_in or 0
+end
+
 api.zerg_conn_bytes_out = constant(22)
 api.zerg_conn_held = constant(3)
 
 function api.zerg_conn_set_timeouts(handle, read_s, write_s, idle_s)
   local conn = conn_of(handle)
-  if not conn or conn.closed then
+  if not conn then
+    return END
+  elseif conn.closed then
     return CLOSED
   end
   conn.read_timeout = read_s > 0 and read_s or read_s < 0 and conn.read_timeout or nil
@@ -384,6 +390,7 @@ function M.connect(handler, slot)
     id = next_id,
     pieces = {},
     borrowed = {},
+    bytes_in = 0,
     staged = {},
     staged_bytes = 0,
     write_buffer_max = 1024,
@@ -412,6 +419,7 @@ end
 ---Sends bytes that arrive in pieces of `size` bytes (one piece by default).
 function peer_methods:send(bytes, size)
   size = size or math.max(#bytes, 1)
+  self.bytes_in = self.bytes_in + #bytes
   for from = 1, #bytes, size do
     local part = bytes:sub(from, from + size - 1)
     local data = ffi.new("uint8_t[?]", #part)
@@ -428,7 +436,7 @@ end
 function peer_methods:announce_end()
   if self.watched then
     self.watched = false
-    require("zerg.conn").closed(self.slot, self.generation)
+    tasks.spawn(nil, require("zerg.conn").closed, self.slot, self.generation)
   end
 end
 

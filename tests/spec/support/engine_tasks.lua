@@ -193,8 +193,12 @@ function api.zerg_scope_enter(seconds)
   return #running.scopes
 end
 
-function api.zerg_scope_leave()
-  return table.remove(running.scopes).ends <= M.now and 1 or 0
+function api.zerg_scope_leave(depth)
+  local scope = running.scopes[depth]
+  while #running.scopes >= depth do
+    table.remove(running.scopes)
+  end
+  return scope and scope.ends <= M.now and 1 or 0
 end
 
 function api.zerg_scope_expired()
