@@ -19,6 +19,7 @@ PKG_CONFIG ?= pkg-config
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
 CJSON_LIBS ?= -l:liblua5.1-cjson.a
+FUZZ_SECONDS ?= 20
 SANITIZE ?=
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 \
@@ -58,6 +59,14 @@ FAKE_RING_OBJECT := $(BUILD)/obj/tests/unit/fake_ring.o
 UNIT_FIXTURES := $(filter-out $(UNIT_SOURCES) tests/unit/fake_ring.c,$(wildcard tests/unit/*.c))
 FAKE_RING_OBJECTS := $(FAKE_RING_OBJECT) $(filter-out $(RING_OBJECT),$(OBJECTS))
 
+# Each file of tests/fuzz but the glue is an entry: fuzz_NAME(), run by libFuzzer, and on committed inputs by a unit test.
+FUZZ_GLUE := tests/fuzz/libfuzzer.c
+FUZZ_SOURCES := $(filter-out $(FUZZ_GLUE),$(wildcard tests/fuzz/*.c))
+FUZZ_NAMES := $(FUZZ_SOURCES:tests/fuzz/%.c=%)
+FUZZERS := $(foreach name,$(FUZZ_NAMES),$(BUILD)/fuzzers/$(name) $(BUILD)/fuzzers/$(name)-canary)
+# Parsers need nothing but base.
+FUZZ_OBJECTS := $(filter $(BUILD)/obj/src/base/% $(BUILD)/obj/src/proto/%,$(OBJECTS))
+
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
 BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
@@ -66,13 +75,13 @@ C_FILES := $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help run test unit spec integration check asan tsan bench format install clean FORCE
+.PHONY: all help run test unit spec integration check asan tsan fuzz bench format install clean FORCE
 
 all: $(BUILD)/zerg ## the program, build/zerg (default)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
-	@echo "  Variables: CC, CFLAGS, LDFLAGS, BUILD, PREFIX, DESTDIR"
+	@echo "  Variables: CC, CFLAGS, LDFLAGS, BUILD, PREFIX, DESTDIR, FUZZ_SECONDS"
 
 run: all ## build and run zerg.lua.example
 	$(BUILD)/zerg run -c zerg.lua.example
@@ -137,6 +146,8 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(OBJECTS)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(LINK) -o $@ $^ $(ZERG_LIBS) -lcmocka
 
+$(BUILD)/unit/test_fuzz_replay: $(FUZZ_SOURCES:%.c=$(BUILD)/obj/%.o)
+
 $(BUILD)/tools/%: $(BUILD)/obj/tests/tools/%.o
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(LINK) -o $@ $^ -luring
@@ -157,6 +168,24 @@ tsan: ## build/tsan: the same with the thread sanitizer
 
 .PHONY: sanitized
 sanitized: all $(UNIT_TESTS)
+
+FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+FUZZ_LINK = $(COMPILE) -DFUZZ_ENTRY=fuzz_$* $(LDFLAGS) -pie -fsanitize=fuzzer -o $@ $(FUZZ_GLUE) $(filter %.o,$^)
+
+fuzz: ## each parser for FUZZ_SECONDS (20), after a planted mistake has been found in it; needs clang
+	$(MAKE) BUILD=build/fuzz CC=clang SANITIZE="$(FUZZ_FLAGS)" CFLAGS="-O1 -g" fuzzers
+	tests/fuzz/run --build build/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_NAMES)
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+
+$(BUILD)/fuzzers/%-canary: $(BUILD)/obj/tests/fuzz/%.o $(FUZZ_OBJECTS) $(FUZZ_GLUE)
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(FUZZ_LINK) -DFUZZ_CANARY
+
+$(BUILD)/fuzzers/%: $(BUILD)/obj/tests/fuzz/%.o $(FUZZ_OBJECTS) $(FUZZ_GLUE)
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(FUZZ_LINK)
 
 bench: all $(BENCH_TOOLS) ## measure against the targets (tests/bench)
 	ZERG=$(BUILD)/zerg tests/bench/run

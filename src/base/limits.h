@@ -31,6 +31,9 @@ enum {
     ACCEPT_REPORT_MS = 10000, /* between two log entries about EMFILE */
     ACCEPT_RETRY_MS = 1000,   /* after EMFILE, if no connection of ours ends before */
 
+    /* PROXY protocol: longest header that is read or made. Newer versions of nginx have the same bound. */
+    PROXY_HEADER_BYTES_MAX = 4 * 1024,
+
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */
     START_LOOK_MS = 100,
@@ -41,3 +44,4 @@ enum {
 
 static_assert(RESERVE_BYTES_MAX <= CHUNK_LARGE_BYTES, "a reservation fits one chunk");
 static_assert(WRITE_BUFFER_BYTES >= CHUNK_LARGE_BYTES, "a full chunk can always be staged");
+static_assert(PROXY_HEADER_BYTES_MAX <= CHUNK_SMALL_BYTES, "a PROXY protocol header that we send fits one chunk");

@@ -1,0 +1,8 @@
+/* The fuzz entries: one for each parser, in the file of its name. Each takes any bytes, and aborts when the parser breaks
+ * a promise. `data` has exactly `size` bytes, so that the address sanitizer sees a read past them. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+void fuzz_proxy_protocol(const uint8_t *data, size_t size);
