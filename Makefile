@@ -55,8 +55,9 @@ FAKE_RING_SOURCES := $(if $(UNIT_SOURCES),$(shell grep -l fake_ring $(UNIT_SOURC
 UNIT_TESTS := $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/unit/%)
 FAKE_RING_TESTS := $(FAKE_RING_SOURCES:tests/unit/%.c=$(BUILD)/unit/%)
 FAKE_RING_OBJECT := $(BUILD)/obj/tests/unit/fake_ring.o
-# Other files in tests/unit are fixtures that such tests share.
+# Other files in tests/unit are fixtures that tests share; those that do without the fake ring are linked into all.
 UNIT_FIXTURES := $(filter-out $(UNIT_SOURCES) tests/unit/fake_ring.c,$(wildcard tests/unit/*.c))
+PLAIN_FIXTURES := $(if $(UNIT_FIXTURES),$(shell grep -L fake_ring $(UNIT_FIXTURES)))
 FAKE_RING_OBJECTS := $(FAKE_RING_OBJECT) $(filter-out $(RING_OBJECT),$(OBJECTS))
 
 # Each file of tests/fuzz but the glue is an entry: fuzz_NAME(), run by libFuzzer, and on committed inputs by a unit test.
@@ -142,7 +143,7 @@ $(FAKE_RING_TESTS): $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_FIXTURES
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(LINK) -o $@ $^ $(ZERG_LIBS) -lcmocka
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(OBJECTS)
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(PLAIN_FIXTURES:%.c=$(BUILD)/obj/%.o) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(LINK) -o $@ $^ $(ZERG_LIBS) -lcmocka
 

@@ -34,6 +34,11 @@ enum {
     /* PROXY protocol: longest header that is read or made. Newer versions of nginx have the same bound. */
     PROXY_HEADER_BYTES_MAX = 4 * 1024,
 
+    /* Upstreams. */
+    UPSTREAM_SERVERS_MAX = 512,  /* of one upstream; which of them were tried is one cache line of bits */
+    UPSTREAM_WEIGHT_MAX = 65535, /* what a DNS SRV record can say */
+    UPSTREAM_MAX_FAILS_MAX = 1000,
+
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */
     START_LOOK_MS = 100,
