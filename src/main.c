@@ -47,6 +47,8 @@ static struct config *load(const struct cli *cli)
     struct config_request request = {
         .script = cli->script,
         .port = cli->port,
+        .listen = cli->listen,
+        .target = cli->target,
         .reactors = cli->reactors,
         .log_level = cli->log_level,
         .run_scripts = cli->command == CLI_CHECK,
@@ -54,7 +56,7 @@ static struct config *load(const struct cli *cli)
     };
     struct config *config;
 
-    if (!cli->script) {
+    if (!cli->script && !cli->listen) {
         request.path = find_config(cli);
         if (!request.path)
             return NULL;
@@ -112,7 +114,8 @@ static int run_command(const struct cli *cli)
 {
     switch (cli->command) {
     case CLI_RUN:
-    case CLI_SCRIPT: return serve(cli);
+    case CLI_SCRIPT:
+    case CLI_PROXY: return serve(cli);
     case CLI_CHECK: return check(cli);
     case CLI_INIT: return init(cli);
     case CLI_VERSION: version_print(); return STATUS_OK;

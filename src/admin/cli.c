@@ -16,7 +16,17 @@
 
 #define BIT(n) (1u << (n))
 
-enum flag_id { FLAG_CONFIG, FLAG_PORT, FLAG_REACTORS, FLAG_LOG_LEVEL, FLAG_HELP, FLAG_CHECK, FLAG_VERSION, FLAG_LATER };
+enum flag_id {
+    FLAG_CONFIG,
+    FLAG_PORT,
+    FLAG_REACTORS,
+    FLAG_LOG_LEVEL,
+    FLAG_TCP,
+    FLAG_HELP,
+    FLAG_CHECK,
+    FLAG_VERSION,
+    FLAG_LATER
+};
 
 struct flag {
     const char *name; /* with its dashes */
@@ -27,7 +37,7 @@ struct flag {
 };
 
 enum {
-    SERVING = BIT(CLI_RUN) | BIT(CLI_SCRIPT),
+    SERVING = BIT(CLI_RUN) | BIT(CLI_SCRIPT) | BIT(CLI_PROXY),
     ANY_COMMAND = BIT(CLI_COMMAND_COUNT) - 1,
 };
 
@@ -36,11 +46,11 @@ static const struct flag flags[] = {
     {"--port", "-p", "PORT", FLAG_PORT, BIT(CLI_SCRIPT)},
     {"--reactors", NULL, "N", FLAG_REACTORS, SERVING | BIT(CLI_CHECK)},
     {"--log-level", NULL, "LEVEL", FLAG_LOG_LEVEL, SERVING | BIT(CLI_CHECK)},
+    {"--tcp", NULL, NULL, FLAG_TCP, BIT(CLI_PROXY)},
     {"--help", "-h", NULL, FLAG_HELP, ANY_COMMAND},
     {"--check", "-t", NULL, FLAG_CHECK, ANY_COMMAND},
     {"--version", "-V", NULL, FLAG_VERSION, ANY_COMMAND},
     {"--http", NULL, NULL, FLAG_LATER, 0},
-    {"--tcp", NULL, NULL, FLAG_LATER, 0},
     {"--now", NULL, NULL, FLAG_LATER, 0},
     {"--json", NULL, NULL, FLAG_LATER, 0},
     {"--control", NULL, "PATH", FLAG_LATER, 0},
@@ -48,10 +58,10 @@ static const struct flag flags[] = {
 
 /* CLI_SCRIPT has no name of its own. */
 static const char *const command_names[CLI_COMMAND_COUNT] = {
-    [CLI_RUN] = "run",   [CLI_SCRIPT] = "SCRIPT.lua", [CLI_CHECK] = "check",
+    [CLI_RUN] = "run",   [CLI_SCRIPT] = "SCRIPT.lua", [CLI_PROXY] = "proxy", [CLI_CHECK] = "check",
     [CLI_INIT] = "init", [CLI_VERSION] = "version",   [CLI_HELP] = "help",
 };
-static const char *const later_commands[] = {"reload", "stop", "status", "proxy", "repl", NULL};
+static const char *const later_commands[] = {"reload", "stop", "status", "repl", NULL};
 static const char *const all_commands[] = {"run",  "check",  "init",  "version", "help", "reload",
                                            "stop", "status", "proxy", "repl",    NULL};
 
@@ -63,6 +73,7 @@ struct parsing {
     int at; /* argument being read */
     bool has_command;
     bool wants_help;
+    bool wants_tcp;
     const struct flag *given[COUNT_OF(flags)]; /* flags seen, to check them against the command */
     size_t given_count;
 };
@@ -164,6 +175,7 @@ static int set_flag(struct parsing *parsing, const struct flag *flag, const char
         if (log_level_parse(value) < 0)
             return wrong("--log-level: expected debug, info, warn or error, got \"%s\"", value);
         return 0;
+    case FLAG_TCP: parsing->wants_tcp = true; return 0;
     case FLAG_HELP: parsing->wants_help = true; return 0;
     case FLAG_CHECK: return set_command(parsing, CLI_CHECK);
     case FLAG_VERSION: return set_command(parsing, CLI_VERSION);
@@ -236,6 +248,18 @@ static int parse_command(struct parsing *parsing, const char *word)
     return set_command(parsing, CLI_SCRIPT);
 }
 
+/* LISTEN, then TARGET. */
+static int parse_proxy_argument(struct cli *cli, const char *word)
+{
+    if (cli->target)
+        return wrong("`proxy` takes one TARGET in this version (" ZERG_VERSION "), not also `%s`", word);
+    if (cli->listen)
+        cli->target = word;
+    else
+        cli->listen = word;
+    return 0;
+}
+
 /* A word that follows the command. */
 static int parse_argument(struct parsing *parsing, const char *word)
 {
@@ -246,6 +270,8 @@ static int parse_argument(struct parsing *parsing, const char *word)
         cli->directory = word;
         return 0;
     }
+    if (cli->command == CLI_PROXY)
+        return parse_proxy_argument(cli, word);
     if (cli->command == CLI_HELP && cli->topic == CLI_HELP && command >= 0) {
         cli->topic = (enum cli_command)command;
         return 0;
@@ -265,6 +291,19 @@ static int check_flags(const struct parsing *parsing)
         if (!(flag->commands & BIT(command)))
             return wrong("`%s` does not go with `%s`", flag->name, command_names[command]);
     }
+    return 0;
+}
+
+/* What `proxy` cannot do without. */
+static int check_proxy(const struct parsing *parsing)
+{
+    if (parsing->cli->command != CLI_PROXY)
+        return 0;
+    if (!parsing->wants_tcp)
+        return wrong("`proxy` relays TCP in this version (" ZERG_VERSION "), HTTP is not available: "
+                     "`zerg proxy --tcp LISTEN TARGET`");
+    if (!parsing->cli->target)
+        return wrong("`proxy` wants where to listen and where to relay to: `zerg proxy --tcp LISTEN TARGET`");
     return 0;
 }
 
@@ -297,6 +336,8 @@ int cli_parse(struct cli *cli, int argc, char **argv)
     status = parse_words(&parsing);
     if (status == 0 && !parsing.wants_help)
         status = check_flags(&parsing);
+    if (status == 0 && !parsing.wants_help)
+        status = check_proxy(&parsing);
     if (parsing.wants_help) {
         cli->topic = parsing.has_command ? cli->command : CLI_HELP;
         cli->command = CLI_HELP;

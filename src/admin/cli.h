@@ -6,7 +6,7 @@
 
 #include "base/macros.h"
 
-enum cli_command { CLI_RUN, CLI_SCRIPT, CLI_CHECK, CLI_INIT, CLI_VERSION, CLI_HELP, CLI_COMMAND_COUNT };
+enum cli_command { CLI_RUN, CLI_SCRIPT, CLI_PROXY, CLI_CHECK, CLI_INIT, CLI_VERSION, CLI_HELP, CLI_COMMAND_COUNT };
 
 /* Strings are borrowed from argv. */
 struct cli {
@@ -14,6 +14,8 @@ struct cli {
     enum cli_command topic; /* of CLI_HELP: the command that is asked about, CLI_HELP: all of them */
     const char *config;     /* -c, NULL: not given */
     const char *script;     /* of CLI_SCRIPT */
+    const char *listen;     /* of CLI_PROXY */
+    const char *target;     /* of CLI_PROXY */
     const char *directory;  /* of CLI_INIT */
     const char *log_level;  /* NULL: not given */
     int reactors;           /* -1: not given, 0: one per CPU */

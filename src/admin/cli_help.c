@@ -9,6 +9,7 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                  "\n"
                  "  zerg [run] [-c FILE]         serve a configuration in the foreground\n"
                  "  zerg SCRIPT.lua [-p PORT]    serve one handler script, without a configuration\n"
+                 "  zerg proxy --tcp LISTEN TARGET   relay TCP connections, without a configuration\n"
                  "  zerg check [-c FILE]         say what is wrong with a configuration and its scripts\n"
                  "  zerg init [DIR]              write a first configuration and handler\n"
                  "  zerg version                 version, libraries, and the kernel features in use\n"
@@ -36,6 +37,16 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
         "the connection, or a table with that function as `serve`.\n"
         "\n"
         "  -p, --port PORT       8080 by default\n"
+        "      --reactors N      reactor threads; one per CPU by default\n"
+        "      --log-level L     debug, info, warn or error\n",
+    [CLI_PROXY] =
+        "zerg proxy --tcp LISTEN TARGET [--reactors N] [--log-level L]\n"
+        "\n"
+        "Relays every connection to LISTEN to TARGET, both ways, until both sides have ended. LISTEN is\n"
+        "\":8080\", \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"; TARGET an address with its port, or\n"
+        "\"unix:/path\".\n"
+        "\n"
+        "      --tcp             relay bytes as they are\n"
         "      --reactors N      reactor threads; one per CPU by default\n"
         "      --log-level L     debug, info, warn or error\n",
     [CLI_CHECK] = "zerg check [-c FILE]\n"

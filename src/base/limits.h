@@ -13,18 +13,28 @@ enum {
     INPUT_WANT_BYTES_MAX = 1024 * 1024 * 1024, /* largest peek(n): the mark rises to n */
     HELD_SHARE_OF_ALL = 2,                     /* scripts may retain one in so many buffers of a ring in all, */
     HELD_SHARE_OF_CONN = 4,                    /* and of one connection; past that retaining copies */
-    INPUT_LEASES_MAX = 16,                     /* unread pieces of one connection before they are copied together */
+    INPUT_LEASES_MAX = 16,                     /* unread pieces of one connection before they are copied together, */
+    INPUT_CRUMB_BYTES = 4 * 1024,              /* unless they are larger than this, on average */
 
     /* Output. */
     CHUNK_SMALL_BYTES = 4 * 1024,
     CHUNK_LARGE_BYTES = 64 * 1024,
     RESERVE_BYTES_MAX = 64 * 1024,   /* conn:reserve(n) */
     WRITE_BUFFER_BYTES = 256 * 1024, /* staged bytes above which a writer parks */
-    SEND_PIECES_MAX = 64,            /* pieces gathered into one sendmsg */
+    SEND_PIECES_MAX = 64,            /* pieces gathered into one sendmsg, */
+    /* and their bytes: a send that has to wait for a slow peer more than 128 times (APOLL_MAX_RETRY, Linux 6.x) would go to
+     * a kernel worker thread. */
+    SEND_BYTES_MAX = 512 * 1024,
 
     /* After close(): how long we wait for the peer to take the rest, and then for its end of stream. */
     CLOSE_FLUSH_MS = 60 * 1000,
     LINGER_MS = 2 * 1000,
+
+    /* Relays. Bytes go on in the buffer they were received in, but small pieces, those past a full send, and all while buffers
+     * are scarce are copied: a peer that does not read must not keep buffers from the others. */
+    RELAY_COPY_BYTES = 512,
+    RELAY_SHARE_OF_ALL = 4, /* copied, once more than one in so many buffers is held */
+    RELAY_GONE_MS = 1000,   /* connecting may take this long when the client has ended its stream without a byte */
 
     /* Accept. */
     ACCEPT_BATCH_MAX = 64,    /* sockets in one message to a reactor */

@@ -99,12 +99,11 @@ static bool take_accepted(struct accept_group *group, struct listener *listener,
         struct reactor *reactor = &engine->reactors[index];
 
         acceptor->next_reactor = (index + 1) % engine->reactor_count;
-        if (atomic_load_explicit(&reactor->open, memory_order_relaxed) >= engine->config->reactor.max_connections)
-            continue;
-        if (!add_to_batch(acceptor, index, listener, fd))
-            return false;
-        atomic_fetch_add(&reactor->open, 1);
-        return true;
+        /* Counted first: the reactor takes slots too, for connections of its own making. */
+        if (atomic_fetch_add(&reactor->open, 1) < engine->config->reactor.max_connections &&
+            add_to_batch(acceptor, index, listener, fd))
+            return true;
+        atomic_fetch_sub(&reactor->open, 1);
     }
     return false;
 }

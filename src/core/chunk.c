@@ -1,4 +1,4 @@
-/* Chunks of two classes on two slabs; see chunk.h. */
+/* Chunks of two classes, and views, on a slab each; see chunk.h. */
 #include "core/chunk.h"
 
 #include "base/assert.h"
@@ -12,6 +12,7 @@ enum {
     /* Mapped at a time: some 260 KiB of either class. */
     SMALL_BLOCK_OBJECTS = 64,
     LARGE_BLOCK_OBJECTS = 4,
+    VIEW_BLOCK_OBJECTS = 512,
 };
 
 static_assert(sizeof(struct chunk) <= LINE_BYTES, "the header fits into what is added to the payload");
@@ -27,12 +28,14 @@ void chunk_pool_init(struct chunk_pool *pool)
 {
     slab_init(&pool->small, SMALL_OBJECT_BYTES, SMALL_BLOCK_OBJECTS, 0);
     slab_init(&pool->large, LARGE_OBJECT_BYTES, LARGE_BLOCK_OBJECTS, 0);
+    slab_init(&pool->views, sizeof(struct chunk), VIEW_BLOCK_OBJECTS, 0);
 }
 
 void chunk_pool_deinit(struct chunk_pool *pool)
 {
     slab_deinit(&pool->small);
     slab_deinit(&pool->large);
+    slab_deinit(&pool->views);
 }
 
 struct chunk *chunk_new(struct chunk_pool *pool, uint32_t min_bytes)
@@ -44,6 +47,8 @@ struct chunk *chunk_new(struct chunk_pool *pool, uint32_t min_bytes)
     if (!chunk)
         return NULL;
     chunk->next = NULL;
+    chunk->bytes = chunk->data;
+    chunk->lease = NULL;
     chunk->start = 0;
     chunk->end = 0;
     chunk->capacity = is_small ? SMALL_CAPACITY : LARGE_CAPACITY;
@@ -59,16 +64,35 @@ void chunk_retain(struct chunk *chunk)
 
 void chunk_release(struct chunk_pool *pool, struct chunk *chunk)
 {
-    assert(chunk->refs > 0);
+    assert(chunk->refs > 0 && !chunk->lease);
     assert(chunk->start <= chunk->end && chunk->end <= chunk->capacity);
     if (--chunk->refs > 0)
         return;
     slab_free(chunk->capacity == SMALL_CAPACITY ? &pool->small : &pool->large, chunk);
 }
 
+struct chunk *chunk_new_view(struct chunk_pool *pool, struct lease *lease, const uint8_t *bytes, uint32_t len)
+{
+    struct chunk *view = slab_new(&pool->views);
+
+    assert(lease && len > 0);
+    if (view)
+        *view = (struct chunk){.bytes = bytes, .lease = lease, .end = len, .capacity = len, .refs = 1};
+    return view;
+}
+
+struct lease *chunk_free_view(struct chunk_pool *pool, struct chunk *view)
+{
+    struct lease *lease = view->lease;
+
+    assert(lease && view->refs == 1);
+    slab_free(&pool->views, view);
+    return lease;
+}
+
 uint32_t chunk_pool_out(const struct chunk_pool *pool)
 {
-    return pool->small.taken + pool->large.taken;
+    return pool->small.taken + pool->large.taken + pool->views.taken;
 }
 
 uint64_t chunk_pool_bytes_out(const struct chunk_pool *pool)

@@ -38,6 +38,9 @@ struct listener_config {
     struct timeouts timeouts;
     struct tcp_options tcp;
     char *handler; /* where the handler stands, for messages: "handlers/echo.lua", "zerg.lua:12 (function)" */
+    char *forward; /* where to relay connections instead: "127.0.0.1:3000", "unix:/path"; NULL: they have a handler */
+    struct addr forward_addr;
+    uint32_t connect_ms; /* how long connecting there may take, 0: as long as the kernel tries */
 };
 
 struct reactor_config {
@@ -62,8 +65,10 @@ struct log_config {
 struct config {
     /* Paths are as the operator gave them, or joined to `directory`: relative to the working directory, which never
      * changes. */
-    char *path;        /* of zerg.lua; NULL when there is none (zerg SCRIPT.lua) */
-    char *script;      /* of the script of `zerg SCRIPT.lua`, else NULL */
+    char *path;         /* of zerg.lua; NULL when there is none (zerg SCRIPT.lua, zerg proxy) */
+    char *script;       /* of the script of `zerg SCRIPT.lua`, else NULL */
+    char *proxy_listen; /* of `zerg proxy LISTEN TARGET`, else NULL */
+    char *proxy_target;
     char *directory;   /* of zerg.lua or the script; relative paths in it and require() start here */
     char *lua_path;    /* extra package.path entries, joined; "" when there are none */
     uint32_t reactors; /* at least 1: `reactors = 0` is resolved already */

@@ -12,17 +12,13 @@
 #include "core/reactor.h"
 #include "uring/op.h"
 
-void conn_open(struct conn *conn, int fd, struct listener *listener, const struct conn_handler *handler)
+void conn_init(struct conn *conn, int fd, const struct conn_handler *handler, enum conn_state state)
 {
     struct reactor *reactor = conn->reactor;
-    socklen_t len = sizeof(conn->peer);
 
     conn->fd = fd;
     conn->id = reactor_next_conn_id(reactor);
-    conn->listener = listener;
     conn->handler = handler;
-    conn->timeouts = listener->config->timeouts;
-    conn->write_buffer_max = listener->config->write_buffer_max;
     conn->active_ms = reactor->now_ms;
     list_init(&conn->dirty_link);
     list_init(&conn->starved_link);
@@ -30,12 +26,22 @@ void conn_open(struct conn *conn, int fd, struct listener *listener, const struc
     input_init(&conn->in, conn->generation);
     output_init(&conn->out);
     timer_init(&conn->timer, conn_on_timer);
+    conn_set_state(conn, state);
+    list_add_tail(&reactor->live, &conn->link);
+    conn_mark_dirty(conn);
+}
+
+void conn_open(struct conn *conn, int fd, struct listener *listener, const struct conn_handler *handler)
+{
+    socklen_t len = sizeof(conn->peer);
+
+    conn_init(conn, fd, handler, CONN_OPEN);
+    conn->listener = listener;
+    conn->timeouts = listener->config->timeouts;
+    conn->write_buffer_max = listener->config->write_buffer_max;
     /* Asked now, because a peer that resets takes its address with it. An unnamed unix peer has none. */
     if (addr_is_unix(&listener->config->addr) || getpeername(fd, (struct sockaddr *)&conn->peer, &len) < 0)
         conn->peer.family = AF_UNSPEC;
-    conn_set_state(conn, CONN_OPEN);
-    list_add_tail(&reactor->live, &conn->link);
-    conn_mark_dirty(conn);
     conn_update_timer(conn); /* the idle time-out counts from the start */
     handler->on_open(conn);
 }
@@ -50,7 +56,7 @@ void conn_mark_dirty(struct conn *conn)
 
 bool conn_ended(const struct conn *conn)
 {
-    return conn->input_ended || conn->state != CONN_OPEN;
+    return conn->input_ended || conn->state > CONN_OPEN;
 }
 
 bool conn_is_writable(const struct conn *conn)
@@ -165,12 +171,26 @@ void conn_on_consumed(struct conn *conn)
     }
 }
 
+void conn_pause_input(struct conn *conn)
+{
+    if (conn->is_paused)
+        return;
+    conn->is_paused = true;
+    conn_mark_dirty(conn);
+}
+
+/* Small pieces, each of which may hold a whole buffer. */
+static bool has_crumbs(const struct input *in)
+{
+    return in->loose > INPUT_LEASES_MAX && input_loose_bytes(in) / in->loose < INPUT_CRUMB_BYTES;
+}
+
 /* Keeps the reactor's list of connections from which buffers can be had back, and copies together what came in crumbs. */
 static void settle_holding(struct conn *conn)
 {
     struct reactor *reactor = conn->reactor;
 
-    if (conn->in.loose > INPUT_LEASES_MAX && input_compact(&conn->in, &reactor->leases) < 0)
+    if (UNLIKELY(has_crumbs(&conn->in)) && input_compact(&conn->in, &reactor->leases) < 0)
         log_debug("conn %llu: no memory to compact its input", (unsigned long long)conn->id);
     if (conn->in.loose == 0)
         list_del(&conn->holding_link);
@@ -202,6 +222,16 @@ int conn_write(struct conn *conn, const void *data, uint32_t len)
         return -ENOMEM;
     conn_mark_dirty(conn);
     return 0;
+}
+
+int conn_write_lease(struct conn *conn, struct lease *lease)
+{
+    if (!conn_is_writable(conn)) {
+        lease_free(lease);
+        return -EPIPE;
+    }
+    conn_mark_dirty(conn);
+    return output_append_lease(&conn->out, &conn->reactor->chunks, lease);
 }
 
 void conn_shutdown(struct conn *conn)
@@ -269,8 +299,12 @@ static void settle_output(struct conn *conn)
 
 void conn_settle(struct conn *conn)
 {
-    assert(conn->state != CONN_FREE);
     conn->is_dirty = false;
+    if (UNLIKELY(conn->state <= CONN_CONNECTING)) {
+        assert(conn->state == CONN_CONNECTING);
+        conn_settle_connect(conn);
+        return;
+    }
     settle_output(conn);
     conn_settle_state(conn);
     settle_holding(conn);

@@ -1,9 +1,10 @@
 /* A connection: one socket, its received and its staged bytes, and the state machine between the ring and a handler.
  *
+ *     accepted ─▶ OPEN, or of our own making (connect.h): CONNECTING ─▶ OPEN
  *     OPEN ──close──▶ FLUSHING ──all sent──▶ LINGERING ──peer's end, or time──▶ DYING ──no operation left──▶ DEAD ──no pin──▶ free
  *       └───────────── reset, time-out, abort, stop: from any of them straight to ────▶ DYING
  *
- * FLUSHING sends what is staged; LINGERING has sent our FIN and discards what still comes, because closing a socket with
+ * CONNECTING waits for the peer's answer; nothing can be staged yet, and closing it cancels that. FLUSHING sends what is staged; LINGERING has sent our FIN and discards what still comes, because closing a socket with
  * unread bytes would reset it and could cost the peer the end of our answer; DYING waits for the kernel to let go of every
  * operation and then closes the descriptor; DEAD waits for whoever still points at the slot. A slot is reused only after
  * that, under a new generation.
@@ -28,7 +29,16 @@ struct conn;
 struct listener;
 struct reactor;
 
-enum conn_state { CONN_FREE, CONN_OPEN, CONN_FLUSHING, CONN_LINGERING, CONN_DYING, CONN_DEAD, CONN_STATE_COUNT };
+enum conn_state {
+    CONN_FREE,
+    CONN_CONNECTING,
+    CONN_OPEN,
+    CONN_FLUSHING,
+    CONN_LINGERING,
+    CONN_DYING,
+    CONN_DEAD,
+    CONN_STATE_COUNT
+};
 
 /* Why a connection ended; the first reason stays. close_reason_text() gives the word that scripts and logs see. */
 enum close_reason {
@@ -37,31 +47,36 @@ enum close_reason {
     CLOSE_LOCAL,   /* closed by our side */
     CLOSE_ABORTED, /* reset by our side */
     CLOSE_RESET,   /* reset by the peer */
-    CLOSE_TIMEOUT, /* idle or write time-out, or TCP gave up */
+    CLOSE_TIMEOUT, /* connect, idle or write time-out, or TCP gave up */
     CLOSE_NO_MEMORY,
-    CLOSE_SHUTDOWN, /* the server stops */
-    CLOSE_ERROR,    /* any other error of the socket */
+    CLOSE_SHUTDOWN,    /* the server stops */
+    CLOSE_REFUSED,     /* nobody listens at the address we connect to, or it takes no more */
+    CLOSE_UNREACHABLE, /* no way to that address */
+    CLOSE_ERROR,       /* any other error of the socket */
     CLOSE_REASON_COUNT,
 };
 
 enum prefetch_step { PREFETCH_NEAR, PREFETCH_FAR };
 
-/* What stands above a connection: a script (later a relay, an HTTP exchange). All calls come from the reactor thread, none from
+/* What stands above a connection: a script, a relay (later an HTTP exchange). All calls come from the reactor thread, none from
  * inside a call that the handler itself made, but for on_end. */
 struct conn_handler {
-    /* The connection is open; the handler may set conn->owner, and pins it if it keeps pointers to it. */
+    /* An accepted connection is open; the handler may set conn->owner, and pins it if it keeps pointers to it past on_end. */
     void (*on_open)(struct conn *conn);
     /* Bytes for conn will soon be delivered: asks the cache for what on_input() will need of conn->owner's, in two steps some
-     * completions apart, as the second is found through the first. Only while conn->owner is set. */
+     * completions apart, as the second is found through the first. Only while conn->owner is set. NULL for handlers
+     * that need nothing. */
     void (*prefetch)(const struct conn *conn, enum prefetch_step step);
+    /* A connection of our own making is open: conn_connect() succeeded. NULL for handlers that make none. */
+    void (*on_connected)(struct conn *conn);
     /* Bytes were added to conn->in, or no more will come (conn_ended()). */
     void (*on_input)(struct conn *conn);
     /* The kernel took staged bytes: conn->out.staged is smaller now. */
     void (*on_output)(struct conn *conn);
     /* conn_await_input()'s time passed. */
     void (*on_read_timeout)(struct conn *conn);
-    /* The peer has gone or the connection was closed: conn->reason is set. At most once, and before the slot is freed. May come from
-     * within a call of the handler (conn_close(), conn_abort()). */
+    /* The peer has gone or the connection was closed, or it could not be made: conn->reason is set. Once, before the slot is
+     * freed, and the last call for this connection. May come from within a call of the handler (conn_close(), conn_kill()). */
     void (*on_end)(struct conn *conn);
 };
 
@@ -89,6 +104,8 @@ struct conn {
     bool fin_sent : 1;
     bool is_aborted : 1;   /* close with RST */
     bool end_reported : 1; /* on_end was called */
+    bool connect_armed : 1;
+    bool connect_cancelled : 1;
     struct list dirty_link;
 
     struct input in;
@@ -111,13 +128,15 @@ struct conn {
     struct list holding_link; /* reactor->holding: has unread bytes in provided buffers */
     struct list starved_link;
     struct list link;          /* reactor->live, in the order of arrival; the free list when free */
-    struct listener *listener; /* borrowed, shared */
+    struct listener *listener; /* borrowed, shared; NULL: a connection of our own making */
     uint64_t id;               /* unique in the process */
     union {
         sa_family_t family; /* AF_UNSPEC: not known */
         struct sockaddr_in in4;
         struct sockaddr_in6 in6;
     } peer;
+    const struct addr *target;    /* borrowed while CONNECTING: where to */
+    uint64_t connect_deadline_ms; /* 0: none */
 } __attribute__((aligned(CACHE_LINE_BYTES)));
 
 /* Starts a connection on a slot that conn_table_take() gave; takes over fd. Calls handler->on_open(). */
@@ -142,12 +161,18 @@ void conn_await_input(struct conn *conn, uint32_t bytes);
 void conn_stop_awaiting(struct conn *conn);
 /* Unread bytes were consumed: receiving may go on. */
 void conn_on_consumed(struct conn *conn);
+/* Receives nothing more until conn_on_consumed() finds little enough unread. What is on its way still comes. */
+void conn_pause_input(struct conn *conn);
 
 /* Stages bytes. 0, -EPIPE (not writable), -ENOMEM. */
 MUST_CHECK int conn_write(struct conn *conn, const void *data, uint32_t len);
+/* Stages received bytes of any connection of this reactor without a copy; takes over the lease, which ends when they are
+ * sent. 0, -EPIPE (not writable), -ENOMEM; the lease is freed then. */
+MUST_CHECK int conn_write_lease(struct conn *conn, struct lease *lease);
 /* Half-close after what is staged. */
 void conn_shutdown(struct conn *conn);
-/* Close after what is staged. Idempotent, keeps the first reason. */
+/* Close after what is staged, with CLOSE_ABORTED by a RST behind it. Idempotent, keeps the first reason. One that is
+ * CONNECTING is closed at once. */
 void conn_close(struct conn *conn, enum close_reason reason);
 /* Close at once, dropping what is staged; CLOSE_ABORTED sends a RST. Idempotent. */
 void conn_kill(struct conn *conn, enum close_reason reason);
@@ -159,7 +184,7 @@ void conn_set_timeouts(struct conn *conn, const struct timeouts *timeouts);
 void conn_pin(struct conn *conn);
 void conn_unpin(struct conn *conn);
 
-/* The peer's address as accepted, or NULL family; the local one asks the kernel. */
+/* The peer's address as accepted or connected to, or NULL family; the local one asks the kernel. */
 void conn_remote(const struct conn *conn, struct addr *out);
 void conn_local(const struct conn *conn, struct addr *out);
 /* "closed", "reset", "timeout", ...; NULL for CLOSE_NONE. Static. */

@@ -17,7 +17,8 @@ enum { PROGRESS_SAMPLES = 4 }; /* looks at a slow send within one time-out */
 
 /* Which states may follow a state. */
 static const uint8_t next_states[CONN_STATE_COUNT] = {
-    [CONN_FREE] = BIT(CONN_OPEN),
+    [CONN_FREE] = BIT(CONN_CONNECTING) | BIT(CONN_OPEN),
+    [CONN_CONNECTING] = BIT(CONN_OPEN) | BIT(CONN_DYING),
     [CONN_OPEN] = BIT(CONN_FLUSHING) | BIT(CONN_DYING),
     [CONN_FLUSHING] = BIT(CONN_LINGERING) | BIT(CONN_DYING),
     [CONN_LINGERING] = BIT(CONN_DYING),
@@ -28,7 +29,8 @@ static const uint8_t next_states[CONN_STATE_COUNT] = {
 static const char *const reason_texts[CLOSE_REASON_COUNT] = {
     [CLOSE_PEER] = "closed",       [CLOSE_LOCAL] = "closed",    [CLOSE_ABORTED] = "aborted",
     [CLOSE_RESET] = "reset",       [CLOSE_TIMEOUT] = "timeout", [CLOSE_NO_MEMORY] = "limit: out of memory",
-    [CLOSE_SHUTDOWN] = "shutdown", [CLOSE_ERROR] = "error",
+    [CLOSE_SHUTDOWN] = "shutdown", [CLOSE_REFUSED] = "refused", [CLOSE_UNREACHABLE] = "unreachable",
+    [CLOSE_ERROR] = "error",
 };
 
 const char *close_reason_text(enum close_reason reason)
@@ -60,9 +62,13 @@ static void report_end(struct conn *conn)
 
 void conn_close(struct conn *conn, enum close_reason reason)
 {
+    if (conn->state == CONN_CONNECTING)
+        conn_kill(conn, reason);
     if (conn->state != CONN_OPEN)
         return;
     conn_set_reason(conn, reason);
+    if (reason == CLOSE_ABORTED)
+        conn->is_aborted = true;
     conn_set_state(conn, CONN_FLUSHING);
     conn->send_progress_ms = conn->reactor->now_ms;
     conn_mark_dirty(conn);
@@ -78,7 +84,8 @@ void conn_kill(struct conn *conn, enum close_reason reason)
     if (conn->reason == CLOSE_PEER)
         conn->reason = CLOSE_NONE;
     conn_set_reason(conn, reason);
-    conn->is_aborted = reason == CLOSE_ABORTED || reason == CLOSE_TIMEOUT;
+    if (reason == CLOSE_ABORTED || reason == CLOSE_TIMEOUT)
+        conn->is_aborted = true;
     conn_set_state(conn, CONN_DYING);
     output_drop(&conn->out, &conn->reactor->chunks);
     conn_mark_dirty(conn);
@@ -98,10 +105,11 @@ void conn_on_cancel(struct conn *conn, const struct completion *completion)
 {
     conn->operations--;
     /* Not found, or just then at work: either its last completion is there already or it goes on, and then wants another
-     * cancel. Which of the two operations was meant does not matter: one cancel too many finds nothing. */
+     * cancel. Which of the operations was meant does not matter: one cancel too many finds nothing. */
     if (completion->result < 0) {
         conn->recv_cancelled = false;
         conn->send_cancelled = false;
+        conn->connect_cancelled = false;
     }
     conn_mark_dirty(conn);
 }
@@ -118,6 +126,8 @@ void conn_send_fin(struct conn *conn)
 
 void conn_settle_state(struct conn *conn)
 {
+    if (conn->state == CONN_FLUSHING && conn->out.staged == 0 && conn->is_aborted)
+        conn_set_state(conn, CONN_DYING);
     if (conn->state == CONN_FLUSHING && conn->out.staged == 0) {
         if (!conn->input_ended)
             conn_send_fin(conn);
@@ -152,6 +162,8 @@ void conn_settle_end(struct conn *conn)
             conn->send_cancelled = true;
             conn->operations++;
         }
+        if (conn->connect_armed)
+            conn_cancel_connect(conn);
         if (conn->operations == 0 && conn->fd >= 0) {
             close_socket(conn);
         } else if (conn->operations == 0) {
@@ -206,6 +218,8 @@ static uint64_t end_deadline(const struct conn *conn)
 {
     uint64_t at = TIMER_NEVER;
 
+    if (conn->state == CONN_CONNECTING)
+        return conn->connect_deadline_ms ? conn->connect_deadline_ms : at;
     if (conn->state == CONN_LINGERING)
         return conn->state_since_ms + LINGER_MS;
     if (conn->state == CONN_FLUSHING)

@@ -1,4 +1,4 @@
-/* What conn.c and conn_end.c share; nobody else includes this. */
+/* What conn.c, conn_end.c and connect.c share; nobody else includes this. */
 #pragma once
 
 #include "core/conn.h"
@@ -9,6 +9,8 @@ static inline uint64_t conn_op(const struct conn *conn, enum op_kind kind)
     return op_pack(kind, conn->slot, conn->generation);
 }
 
+/* Puts a connection that conn_table_take() gave on its feet, in state CONN_OPEN or CONN_CONNECTING. */
+void conn_init(struct conn *conn, int fd, const struct conn_handler *handler, enum conn_state state);
 /* A state change: asserts that it is one of the machine's. */
 void conn_set_state(struct conn *conn, enum conn_state next);
 /* Keeps the first reason. */
@@ -17,6 +19,10 @@ void conn_set_reason(struct conn *conn, enum close_reason reason);
 void conn_cancel_recv(struct conn *conn);
 /* Sends our FIN, once. */
 void conn_send_fin(struct conn *conn);
+/* CONNECTING: starts the operation. */
+void conn_settle_connect(struct conn *conn);
+/* Cancels it, once. */
+void conn_cancel_connect(struct conn *conn);
 /* FLUSHING → LINGERING → DYING, as far as it goes now. */
 void conn_settle_state(struct conn *conn);
 /* DYING: cancels, closes; DEAD: frees. */

@@ -73,6 +73,15 @@ struct lease *input_next(struct input *in)
     return lease;
 }
 
+struct lease *input_shift(struct input *in)
+{
+    struct lease *lease = in->first ? pop(in) : NULL;
+
+    if (lease)
+        lease->next = NULL;
+    return lease;
+}
+
 /* Shortens the first piece by its first len bytes. */
 static void trim_front(struct input *in, uint32_t len)
 {
@@ -169,6 +178,16 @@ void input_copy(const struct input *in, uint32_t from, uint32_t len, uint8_t *ou
         }
         lease = lease->next;
     }
+}
+
+uint64_t input_loose_bytes(const struct input *in)
+{
+    const struct lease *lease = in->compacted_last ? in->compacted_last->next : in->first;
+    uint64_t bytes = 0;
+
+    for (; lease; lease = lease->next)
+        bytes += lease->len;
+    return bytes;
 }
 
 /* The chunk lease at the end of the compacted part, with room in its chunk; a new one when there is none. */

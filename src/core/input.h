@@ -34,6 +34,8 @@ void input_append(struct input *in, struct lease *lease);
 void input_end_borrow(struct input *in);
 /* Moves the first unread lease to the borrowed list. NULL when nothing is unread. */
 struct lease *input_next(struct input *in);
+/* Takes the first unread lease off the queue: it is the caller's now. NULL when nothing is unread. */
+struct lease *input_shift(struct input *in);
 /* Moves exactly `bytes` (1 to in->bytes) to the borrowed list, splitting the last piece. Returns the first, NULL without memory
  * (nothing moved). */
 MUST_CHECK struct lease *input_take(struct input *in, uint32_t bytes);
@@ -43,6 +45,8 @@ MUST_CHECK struct lease *input_peek(struct input *in);
 void input_skip(struct input *in, uint32_t bytes);
 /* Copies len bytes from position from of the queue; the range is there. */
 void input_copy(const struct input *in, uint32_t from, uint32_t len, uint8_t *out);
+/* The bytes of the loose pieces. */
+uint64_t input_loose_bytes(const struct input *in);
 /* Copies loose bytes into chunks, so that their provided buffers go back to the kernel. Each byte is copied once,
  * however often this is called. 0 or -ENOMEM (what was not copied stays loose). */
 MUST_CHECK int input_compact(struct input *in, struct lease_pool *pool);

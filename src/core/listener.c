@@ -11,30 +11,20 @@
 
 #include "base/addr.h"
 #include "base/assert.h"
-
-static int set_option(int fd, int level, int name, int value)
-{
-    return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
-}
+#include "core/socket.h"
 
 static int set_tcp_options(int fd, const struct listener_config *config, bool is_shared_port)
 {
     const struct tcp_options *tcp = &config->tcp;
-    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    int rc = socket_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 
     if (rc == 0 && is_shared_port)
-        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        rc = socket_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0 && config->addr.sa.sa_family == AF_INET6)
-        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, config->ip_version == IP_V6);
-    if (rc == 0 && tcp->nodelay)
-        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (rc == 0 && tcp->keepalive)
-        rc = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+        rc = socket_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, config->ip_version == IP_V6);
     if (rc == 0 && tcp->fastopen)
-        rc = set_option(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)tcp->fastopen);
-    if (rc == 0 && tcp->user_timeout_ms)
-        rc = set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)tcp->user_timeout_ms);
-    return rc;
+        rc = socket_set(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)tcp->fastopen);
+    return rc < 0 ? rc : socket_set_tcp(fd, tcp);
 }
 
 /* A socket file that no process listens on any more is left from a server that was killed: it may go. */

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
+#include "core/lease.h"
 
 void output_init(struct output *out)
 {
@@ -18,20 +19,35 @@ void output_deinit(struct output *out, struct chunk_pool *pool)
     output_drop(out, pool);
 }
 
-/* Links a new chunk with room for at least len bytes (what fits one chunk) at the end. */
-static struct chunk *add_chunk(struct output *out, struct chunk_pool *pool, uint32_t len)
+static void link_last(struct output *out, struct chunk *chunk)
 {
-    struct chunk *chunk = chunk_new(pool, len < CHUNK_LARGE_BYTES ? len : CHUNK_LARGE_BYTES);
-
-    if (!chunk)
-        return NULL;
     chunk->next = NULL;
     if (out->last)
         out->last->next = chunk;
     else
         out->first = chunk;
     out->last = chunk;
+}
+
+/* Links a new chunk with room for at least len bytes (what fits one chunk) at the end. */
+static struct chunk *add_chunk(struct output *out, struct chunk_pool *pool, uint32_t len)
+{
+    struct chunk *chunk = chunk_new(pool, len < CHUNK_LARGE_BYTES ? len : CHUNK_LARGE_BYTES);
+
+    if (chunk)
+        link_last(out, chunk);
     return chunk;
+}
+
+/* Gives back a chunk that was taken off the queue, and with a view its lease. */
+static void free_chunk(struct output *out, struct chunk_pool *pool, struct chunk *chunk)
+{
+    if (LIKELY(!chunk->lease)) {
+        chunk_release(pool, chunk);
+        return;
+    }
+    out->views--;
+    lease_free(chunk_free_view(pool, chunk));
 }
 
 /* Takes back the chunks and bytes that an append added before memory ran out. */
@@ -92,6 +108,24 @@ fail:
     return -ENOMEM;
 }
 
+int output_append_lease(struct output *out, struct chunk_pool *pool, struct lease *lease)
+{
+    struct chunk *view = NULL;
+
+    assert(lease->data && lease->len > 0);
+    if (LIKELY(lease->len <= UINT32_MAX - out->staged))
+        view = chunk_new_view(pool, lease, lease->data, lease->len);
+    if (UNLIKELY(!view)) {
+        lease_free(lease);
+        return -ENOMEM;
+    }
+    out->reserved = 0;
+    link_last(out, view);
+    out->staged += lease->len;
+    out->views++;
+    return 0;
+}
+
 uint8_t *output_reserve(struct output *out, struct chunk_pool *pool, uint32_t len)
 {
     struct chunk *chunk = out->last;
@@ -117,15 +151,19 @@ int output_commit(struct output *out, uint32_t len)
 
 uint32_t output_gather(struct output *out, struct iovec *pieces, uint32_t max)
 {
+    uint32_t room = SEND_BYTES_MAX;
     uint32_t count = 0;
 
     assert(out->in_flight == 0);
-    for (struct chunk *chunk = out->first; chunk && count < max; chunk = chunk->next) {
-        if (chunk_bytes(chunk) == 0)
+    for (struct chunk *chunk = out->first; chunk && count < max && room > 0; chunk = chunk->next) {
+        uint32_t len = chunk_bytes(chunk) < room ? chunk_bytes(chunk) : room;
+
+        if (len == 0)
             continue;
-        pieces[count++] = (struct iovec){.iov_base = chunk->data + chunk->start, .iov_len = chunk_bytes(chunk)};
-        out->in_flight += chunk_bytes(chunk);
+        pieces[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->start), .iov_len = len};
+        room -= len;
     }
+    out->in_flight = SEND_BYTES_MAX - room;
     return count;
 }
 
@@ -148,7 +186,7 @@ void output_on_sent(struct output *out, struct chunk_pool *pool, uint32_t sent)
         out->first = chunk->next;
         if (!out->first)
             out->last = NULL;
-        chunk_release(pool, chunk);
+        free_chunk(out, pool, chunk);
     }
 }
 
@@ -163,8 +201,9 @@ void output_drop(struct output *out, struct chunk_pool *pool)
     while (chunk) {
         struct chunk *next = chunk->next;
 
-        chunk_release(pool, chunk);
+        free_chunk(out, pool, chunk);
         chunk = next;
     }
+    assert(out->views == 0);
     output_init(out);
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "core/acceptor.h"
 #include "core/conn.h"
+#include "core/connect.h"
 #include "core/engine.h"
 #include "core/listener.h"
 #include "core/reactor_options.h"
@@ -123,9 +124,10 @@ static void log_balance(const struct reactor *reactor)
     const struct reactor_stats *stats = &reactor->stats;
     const struct lease_pool *leases = &reactor->leases;
 
-    log_info("reactor %u stopped: accepted=%llu closed=%llu starved=%llu compacted=%llu overflows=%llu leases=%u "
-             "buffers_leased=%u operations=%u connections=%u chunks=%u",
+    log_info("reactor %u stopped: accepted=%llu closed=%llu connects=%llu connects_closed=%llu starved=%llu "
+             "compacted=%llu overflows=%llu leases=%u buffers_leased=%u operations=%u connections=%u chunks=%u",
              reactor->index, (unsigned long long)stats->accepted, (unsigned long long)stats->closed,
+             (unsigned long long)stats->connects, (unsigned long long)stats->connects_closed,
              (unsigned long long)stats->starved, (unsigned long long)stats->compacted,
              (unsigned long long)stats->overflows, leases->slab.taken, bufring_leases(reactor->bufs),
              reactor->accept.operations, reactor->conns.taken, chunk_pool_out(&reactor->chunks));
@@ -232,6 +234,7 @@ static void dispatch_conn(struct reactor *reactor, const struct completion *comp
     case OP_RECV: conn_on_recv(conn, completion); break;
     case OP_SEND: conn_on_send(conn, completion); break;
     case OP_CANCEL: conn_on_cancel(conn, completion); break;
+    case OP_CONNECT: conn_on_connect(conn, completion); break;
     default: on_close_done(conn);
     }
 }
@@ -242,7 +245,8 @@ static void dispatch(struct reactor *reactor, const struct completion *completio
     case OP_RECV:
     case OP_SEND:
     case OP_CANCEL:
-    case OP_CLOSE: dispatch_conn(reactor, completion); break;
+    case OP_CLOSE:
+    case OP_CONNECT: dispatch_conn(reactor, completion); break;
     case OP_ACCEPT: accept_on_completion(&reactor->accept, completion); break;
     case OP_CANCEL_ACCEPT: accept_on_cancel(&reactor->accept, completion); break;
     case OP_EVENTFD: inbox_arm_eventfd(&reactor->inbox, reactor->ring); break;
@@ -262,7 +266,7 @@ static void prefetch_handler(const struct reactor *reactor, const struct complet
     if (op_kind(completion->user_data) != OP_RECV)
         return;
     conn = conn_table_find(&reactor->conns, completion->user_data);
-    if (conn && conn->owner)
+    if (conn && conn->owner && conn->handler->prefetch)
         conn->handler->prefetch(conn, step);
 }
 
@@ -467,15 +471,32 @@ void reactor_join(struct reactor *reactor)
 
 /* ---- for connections ---- */
 
+struct conn *reactor_take_slot(struct reactor *reactor)
+{
+    struct conn *conn = NULL;
+
+    /* Counted first: the acceptor must not promise the same slot. */
+    if (atomic_fetch_add(&reactor->open, 1) < reactor->conns.max)
+        conn = conn_table_take(&reactor->conns);
+    if (!conn) {
+        reactor_on_slot_free(reactor);
+        return NULL;
+    }
+    conn->reactor = reactor;
+    reactor->stats.connects++;
+    return conn;
+}
+
 bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd)
 {
+    bool is_forwarded = listener->config->forward;
     struct conn *conn = conn_table_take(&reactor->conns);
 
     if (!conn)
         return false;
     conn->reactor = reactor;
     reactor->stats.accepted++;
-    conn_open(conn, fd, listener, reactor->app->conn_handler);
+    conn_open(conn, fd, listener, is_forwarded ? reactor->app->forward_handler : reactor->app->conn_handler);
     return true;
 }
 
@@ -513,6 +534,10 @@ void reactor_on_conn_closed(struct conn *conn)
 {
     struct reactor *reactor = conn->reactor;
 
+    if (!conn->listener) {
+        reactor->stats.connects_closed++;
+        return;
+    }
     reactor->stats.closed++;
     atomic_fetch_sub(&conn->listener->open, 1);
     engine_on_room(reactor->engine, reactor->ring);

@@ -26,6 +26,7 @@
 struct conn;
 struct conn_handler;
 struct engine;
+struct proxy;
 struct reactor;
 
 enum {
@@ -33,9 +34,10 @@ enum {
     SEND_MESSAGES_MAX = 64, /* gathered sends of one submission */
 };
 
-/* What runs on a reactor: implemented by script/. All are called on the reactor's thread. */
+/* What runs on a reactor: implemented by script/, which brings proxy/ along. All are called on the reactor's thread. */
 struct reactor_app {
-    const struct conn_handler *conn_handler; /* of every accepted connection */
+    const struct conn_handler *conn_handler;    /* of every accepted connection, */
+    const struct conn_handler *forward_handler; /* but for those of listeners that forward */
     /* Before the first turn; reactor->app_data is the app's. 0, or a negative errno after logging why. */
     int (*open)(struct reactor *reactor);
     /* After open() and between the turns that follow: 1 while it is not ready for connections yet, 0 when it is, a negative errno
@@ -79,6 +81,8 @@ struct reactor_pulse {
 struct reactor_stats {
     uint64_t accepted;
     uint64_t closed;
+    uint64_t connects; /* connections of our own making, failed ones too */
+    uint64_t connects_closed;
     uint64_t starved;   /* receives that met an empty buffer ring */
     uint64_t overflows; /* of the completion queue */
     uint64_t compacted; /* connections whose input was copied out because buffers ran out */
@@ -87,7 +91,8 @@ struct reactor_stats {
 struct reactor {
     struct engine *engine; /* borrowed, shared */
     const struct reactor_app *app;
-    void *app_data; /* owned by the app */
+    void *app_data;      /* owned by the app */
+    struct proxy *proxy; /* owned by the app: what src/proxy keeps for this reactor */
     uint32_t index;
     enum reactor_state state;
     pthread_t thread;
@@ -140,6 +145,8 @@ MUST_CHECK int reactor_turn(struct reactor *reactor, uint64_t wait_ns);
 /* The parts of start and end around the loop, for tests: on the thread that turns. */
 MUST_CHECK int reactor_open(struct reactor *reactor);
 void reactor_close(struct reactor *reactor);
+/* A slot for a connection of our own making; NULL when all are taken or promised. */
+MUST_CHECK struct conn *reactor_take_slot(struct reactor *reactor);
 /* Takes over an accepted socket. False when there is no slot. */
 MUST_CHECK bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd);
 

@@ -62,19 +62,35 @@ static void push_config_function(lua_State *L, const char *name)
     lua_remove(L, -2);
 }
 
-/* Calls zerg.config for path or script with the options at the top of the stack, which it replaces by the normalised
- * table (or nil) and the list of problems. */
-static void call_config(lua_State *L, const char *path, const char *script, uint16_t port)
+/* Pushes the function of zerg.config for what was requested, and its arguments but for the options. Returns how many. */
+static int push_call(lua_State *L, const struct config_request *request)
 {
-    push_config_function(L, path ? "load" : "from_script");
-    lua_pushstring(L, path ? path : script);
-    if (!path && port != 0)
-        lua_pushinteger(L, port);
-    else if (!path)
+    if (request->path) {
+        push_config_function(L, "load");
+        lua_pushstring(L, request->path);
+        return 1;
+    }
+    push_config_function(L, request->script ? "from_script" : "from_proxy");
+    lua_pushstring(L, request->script ? request->script : request->listen);
+    if (!request->script)
+        lua_pushstring(L, request->target);
+    else if (request->port != 0)
+        lua_pushinteger(L, request->port);
+    else
         lua_pushnil(L);
-    lua_pushvalue(L, path ? -3 : -4);
-    lua_call(L, path ? 2 : 3, 2);
-    lua_remove(L, -3);
+    return 2;
+}
+
+/* Calls zerg.config for what was requested with the options at the top of the stack, which it replaces by the normalised
+ * table (or nil) and the list of problems. */
+static void call_config(lua_State *L, const struct config_request *request)
+{
+    int options = lua_gettop(L);
+    int arguments = push_call(L, request);
+
+    lua_pushvalue(L, options);
+    lua_call(L, arguments + 1, 2);
+    lua_remove(L, options);
 }
 
 /* Reads the problem at the top of the stack; its strings live as long as it stays there. */
@@ -131,7 +147,7 @@ static int load_protected(lua_State *L)
     lua_setfield(L, -2, "run_scripts");
     lua_pushcfunction(L, account_exists);
     lua_setfield(L, -2, "account_exists");
-    call_config(L, request->path, request->script, request->port);
+    call_config(L, request);
     report_all(L, loading);
     lua_pop(L, 1);
     if (loading->problems == 0)
@@ -144,7 +160,7 @@ static int report_error(lua_State *L, const struct loading *loading, int lua_sta
 {
     const struct config_request *request = loading->request;
     const char *message = lua_tostring(L, -1);
-    struct config_problem problem = {.file = request->path ? request->path : request->script};
+    struct config_problem problem = {.file = request->path ? request->path : request->script}; /* NULL: zerg */
 
     if (lua_status == LUA_ERRMEM)
         return -ENOMEM;
@@ -160,7 +176,8 @@ int config_load(const struct config_request *request, struct config **out)
     int lua_status;
     int status = 0;
 
-    assert((request->path == NULL) != (request->script == NULL));
+    assert((request->path != NULL) + (request->script != NULL) + (request->listen != NULL) == 1);
+    assert((request->listen == NULL) == (request->target == NULL));
     *out = NULL;
     loading.config = calloc(1, sizeof(*loading.config));
     if (!L || !loading.config) {
@@ -190,10 +207,13 @@ void config_free(struct config *config)
     for (uint32_t i = 0; i < config->listener_count; i++) {
         free(config->listeners[i].name);
         free(config->listeners[i].handler);
+        free(config->listeners[i].forward);
     }
     free(config->listeners);
     free(config->path);
     free(config->script);
+    free(config->proxy_listen);
+    free(config->proxy_target);
     free(config->directory);
     free(config->lua_path);
     free(config->log.file);
@@ -228,10 +248,16 @@ static void push_first_problem(lua_State *L)
 static int push_protected(lua_State *L)
 {
     const struct config *config = lua_touserdata(L, 1);
-    uint16_t port = config->script ? addr_port(&config->listeners[0].addr) : 0;
+    struct config_request request = {
+        .path = config->path,
+        .script = config->script,
+        .port = config->script ? addr_port(&config->listeners[0].addr) : 0,
+        .listen = config->proxy_listen,
+        .target = config->proxy_target,
+    };
 
     push_options(L, (int)config->reactors, level_names[config->log.level]);
-    call_config(L, config->path, config->script, port);
+    call_config(L, &request);
     if (lua_isnil(L, -2)) {
         push_first_problem(L);
         return lua_error(L);

@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
+#include "proxy/proxy.h"
+#include "proxy/relay.h"
 #include "script/config.h"
 #include "script/modules.h"
 #include "script/native.h"
@@ -229,7 +231,7 @@ static int open_runtime(struct reactor *reactor)
     reactor->app_data = runtime;
     current = runtime;
     runtime->pool = calloc(COROUTINE_POOL_MAX, sizeof(*runtime->pool));
-    if (!runtime->pool)
+    if (!runtime->pool || proxy_open(reactor) < 0)
         return -ENOMEM;
     /* Nothing that scripts set going while they load may be resumed before they are loaded. */
     runtime->is_resuming = true;
@@ -280,6 +282,7 @@ static void close_runtime(struct reactor *reactor)
         lua_close(runtime->L);
         stall_deinit(&runtime->stall);
     }
+    proxy_close(reactor);
     slab_deinit(&runtime->conn_slab);
     slab_deinit(&runtime->scope_slab);
     slab_deinit(&runtime->task_slab);
@@ -291,6 +294,7 @@ static void close_runtime(struct reactor *reactor)
 
 const struct reactor_app runtime_app = {
     .conn_handler = &script_conn_handler,
+    .forward_handler = &relay_handler,
     .open = open_runtime,
     .starting = starting,
     .turn = turn,

@@ -198,6 +198,11 @@ uint32_t bufring_free(const struct bufring *bufs)
     return bufs->free_count;
 }
 
+uint32_t bufring_held(const struct bufring *bufs)
+{
+    return bufs->entries - bufs->free_count - bufs->published;
+}
+
 uint32_t bufring_published(const struct bufring *bufs)
 {
     return bufs->published;

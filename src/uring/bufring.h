@@ -56,5 +56,6 @@ uint32_t bufring_entries(const struct bufring *bufs);
 uint32_t bufring_buffer_bytes(const struct bufring *bufs);
 bool bufring_is_incremental(const struct bufring *bufs);
 uint32_t bufring_free(const struct bufring *bufs);      /* buffers with neither kernel nor lease */
+uint32_t bufring_held(const struct bufring *bufs);      /* buffers that only leases keep from being free */
 uint32_t bufring_published(const struct bufring *bufs); /* buffers the kernel has, those partly filled included */
 uint32_t bufring_leases(const struct bufring *bufs);    /* leases out */

@@ -68,7 +68,7 @@ struct ring {
     const struct setup *setup; /* which flags the kernel took */
     bool is_registered;
     bool is_sqpoll;
-    bool has_borrowed;           /* SQPOLL: an SQE points at a msghdr that is still the caller's */
+    bool has_borrowed;           /* SQPOLL: an SQE points at a msghdr or an address that is still the caller's */
     bool overflowed;             /* seen since the last ring_take_overflow() */
     int error;                   /* the ring is broken: what ring_submit_and_wait() will say */
     struct io_uring_sqe nowhere; /* what a broken ring gives out instead of a place in its queue */
@@ -151,6 +151,16 @@ void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struc
     struct io_uring_sqe *sqe = take_sqe(ring);
 
     io_uring_prep_sendmsg(sqe, fd, msg, MSG_WAITALL | MSG_NOSIGNAL);
+    sqe->user_data = user_data;
+    ring->has_borrowed = ring->is_sqpoll;
+}
+
+/* The kernel copies the address when it starts the operation (io_connect_prep(), io_connect() before 6.8). */
+void ring_add_connect(struct ring *ring, uint64_t user_data, int fd, const struct sockaddr *addr, socklen_t addr_len)
+{
+    struct io_uring_sqe *sqe = take_sqe(ring);
+
+    io_uring_prep_connect(sqe, fd, addr, addr_len);
     sqe->user_data = user_data;
     ring->has_borrowed = ring->is_sqpoll;
 }
@@ -413,8 +423,8 @@ static int call_enter(struct ring *ring, unsigned to_submit, unsigned min_comple
     return rc;
 }
 
-/* With SQPOLL the kernel thread reads a msghdr some time after the SQE was published; our callers reuse
- * theirs as soon as we return. */
+/* With SQPOLL the kernel thread reads a msghdr or an address some time after the SQE was published; our callers
+ * reuse theirs as soon as we return. */
 static void wait_until_read(struct ring *ring)
 {
     int rc = 0;

@@ -52,6 +52,8 @@ void ring_add_recv(struct ring *ring, uint64_t user_data, int fd, uint16_t buffe
 void ring_add_send(struct ring *ring, uint64_t user_data, int fd, const void *data, uint32_t len);
 /* The same, gathered. msg and its iovec must live until the next ring_submit*(); the bytes until the completion. */
 void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struct msghdr *msg);
+/* addr must live until the next ring_submit*(). */
+void ring_add_connect(struct ring *ring, uint64_t user_data, int fd, const struct sockaddr *addr, socklen_t addr_len);
 void ring_add_close(struct ring *ring, uint64_t user_data, int fd);
 /* Cancels the operation that was queued with target_user_data. Two completions follow, in any order: this one's (0,
  * -ENOENT or -EALREADY) and the target's. */

@@ -176,6 +176,42 @@ def dial(target, *, receive_buffer=None, max_segment=None):
     return Peer(sock)
 
 
+class Backend:
+    """A server behind the one under test: a listening socket whose connections the test takes as Peers."""
+
+    def __init__(self, target=("127.0.0.1", 0), backlog=128):
+        unix = isinstance(target, str)
+        self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in target[0] else socket.AF_INET)
+        self.sock.settimeout(PATIENCE)
+        if not unix:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(target)
+        self.sock.listen(backlog)
+        self.peers = []
+
+    @property
+    def port(self):
+        return self.sock.getsockname()[1]
+
+    @property
+    def target(self):
+        """As `forward` wants it."""
+        name = self.sock.getsockname()
+        if isinstance(name, str):
+            return "unix:" + name
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+    def accept(self):
+        self.peers.append(Peer(self.sock.accept()[0]))
+        return self.peers[-1]
+
+    def close(self):
+        """Refuses from now on, and leaves."""
+        self.sock.close()
+        for peer in self.peers:
+            peer.close()
+
+
 def pattern(count, seed=1):
     """count bytes that repeat nowhere near each other, the same for the same seed."""
     digest = hashlib.shake_128(str(seed).encode())

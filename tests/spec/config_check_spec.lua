@@ -57,7 +57,8 @@ describe("zerg.config.check", function()
     assert.same({
       name = "*:7000", port = 7000, handler = handler, protocol = "tcp", backlog = 65535,
         ip_version = "dual",
-      max_connections = 0, write_buffer_max = 262144, timeouts = { read = 0, write = 60, idle = 0 },
+      max_connections = 0, write_buffer_max = 262144,
+      timeouts = { read = 0, write = 60, idle = 0, connect = 5 },
       tcp = { nodelay = true, keepalive = false, fastopen = 0, user_timeout = 0 },
     }, listener)
   end)
@@ -77,7 +78,7 @@ describe("zerg.config.check", function()
         reactor = { recv_buffer_size = "16k", sq_idle = "5ms" },
       listeners = { { path = "/tmp/x.sock", mode = "0660", handler = handler,
         write_buffer_max = "1m",
-        timeouts = { read = "500ms", idle = 90 } } },
+        timeouts = { read = "500ms", idle = 90, connect = 0 } } },
     })
     assert.equal(64 * 2 ^ 20, config.script_memory_max)
     assert.equal(120, config.drain_timeout)
@@ -85,7 +86,7 @@ describe("zerg.config.check", function()
     assert.equal(0.005, config.reactor.sq_idle)
     assert.equal(432, config.listeners[1].mode)
     assert.equal(2 ^ 20, config.listeners[1].write_buffer_max)
-    assert.same({ read = 0.5, write = 60, idle = 90 }, config.listeners[1].timeouts)
+    assert.same({ read = 0.5, write = 60, idle = 90, connect = 0 }, config.listeners[1].timeouts)
   end)
 
   it("takes both ends of a range and nothing past them", function()
@@ -162,9 +163,9 @@ describe("zerg.config.check", function()
   end)
 
   it("refuses what a later version will have, and says what to use", function()
-    assert.same({ "listeners[1].forward: "
-      .. "`forward` is not available in this version (0.1.0): use `handler`" },
-      problems_of({ listeners = { { port = 1, forward = "db" } } }, { version = "0.1.0" }))
+    assert.same({ "listeners[1].limits: `limits` is not available in this version (0.1.0)" },
+      problems_of({ listeners = { { port = 1, handler = handler, limits = { headers = 1 } } } },
+        { version = "0.1.0" }))
     assert.same({ "access_log: `access_log` is not available in this version",
       "admin: `admin` is not available in this version",
       "control: `control` is not available in this version",
@@ -295,7 +296,8 @@ describe("zerg.config.check", function()
   end)
 
   it("wants a handler that is there and compiles", function()
-    assert.same({ "listeners[1]: `handler` is missing: a function, or the path of a Lua file" },
+    assert.same({ "listeners[1]: "
+      .. "`handler` is missing: a function or the path of a Lua file; or `forward`" },
       problems_of { listeners = { { port = 1 } } })
     assert.same({ "listeners[1].handler: expected a function or the path of a Lua file, got 5" },
       listener_problems { port = 1, handler = 5 })
@@ -303,6 +305,37 @@ describe("zerg.config.check", function()
       listener_problems { port = 1, handler = "no/such.lua" })
     assert.same({ "listeners[1].handler: /tmp: Is a directory" },
       listener_problems { port = 1, handler = "/tmp" })
+  end)
+
+  it("takes an address to forward to in place of a handler", function()
+    local function forwarded(target)
+      local context = { directory = "/etc/zerg" }
+      local listener = assert(run({ listeners = { { port = 1, forward = target } } }, context))
+        .listeners[1]
+      assert.equal("forward to " .. listener.forward, listener.handler_label)
+      assert.is_nil(listener.handler)
+      return { listener.forward, listener.forward_address, listener.forward_port,
+        path = listener.forward_path }
+    end
+    assert.same({ "127.0.0.1:3000", "127.0.0.1", 3000 }, forwarded("127.0.0.1:3000"))
+    assert.same({ "[::1]:80", "::1", 80 }, forwarded("[::1]:80"))
+    assert.same({ "unix:/run/x", path = "/run/x" }, forwarded("unix:/run/x"))
+    assert.same({ "unix:/etc/zerg/x", path = "/etc/zerg/x" }, forwarded("unix:x"))
+    assert.same({ "unix:@x", path = "@x" }, forwarded("unix:@x"))
+  end)
+
+  it("refuses what is no address to forward to", function()
+    local wrong = { "", "db", "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:0", "127.0.0.1:65536",
+      "::1:80", "[127.0.0.1]:80", "db.internal:80", "unix:", "unix:@", "1.2.3.4:80\0", 80, true }
+    for _, target in ipairs(wrong) do
+      local problems = problems_of { listeners = { { port = 1, forward = target } } }
+      assert.equal(1, #problems, tostring(target))
+      assert.matches("^listeners%[1%]%.forward: expected an address and port such as", problems[1])
+    end
+    assert.same({ "listeners[1].forward: give `handler` or `forward`, not both" },
+      listener_problems { port = 1, forward = "127.0.0.1:80" })
+    assert.matches("at most 107", problems_of {
+      listeners = { { port = 1, forward = "unix:/" .. ("x"):rep(107) } } }[1])
   end)
 
   it("prints the address of a listener without a name", function()

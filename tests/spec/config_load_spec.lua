@@ -85,7 +85,8 @@ return {
       "zerg.lua:4: reactor.batch_cqes: expected a number from 1 to 65536, got 0",
       "zerg.lua:7: listeners[1].hanlder: unknown key: did you mean `handler`?",
       'zerg.lua:9: listeners[2].port: expected a number from 1 to 65535, got "80a"',
-      "zerg.lua:12: listeners[3]: `handler` is missing: a function, or the path of a Lua file",
+      "zerg.lua:12: listeners[3]: "
+        .. "`handler` is missing: a function or the path of a Lua file; or `forward`",
       "zerg.lua:14: reactor_count: unknown key",
     }, problems_of [[
 local function f() end
@@ -234,6 +235,34 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
       assert.equal(script, normalised.listeners[1].handler_path)
       assert.equal(8080, config.from_script(script).listeners[1].port)
       assert.equal(1, package.path:find(directory .. "/?.lua;", 1, true))
+    end)
+
+    it("relays from one place to another", function()
+      local function proxy(listen)
+        local normalised = assert(config.from_proxy(listen, "127.0.0.1:3000", { reactors = 1 }))
+        assert.equal(listen, normalised.proxy_listen)
+        assert.equal("127.0.0.1:3000", normalised.proxy_target)
+        assert.equal("127.0.0.1:3000", normalised.listeners[1].forward)
+        assert.is_nil(normalised.path)
+        return normalised.listeners[1].name
+      end
+      assert.equal("*:8080", proxy(":8080"))
+      assert.equal("127.0.0.1:8080", proxy("127.0.0.1:8080"))
+      assert.equal("[::1]:8080", proxy("[::1]:8080"))
+      assert.equal("unix:/run/x", proxy("unix:/run/x"))
+    end)
+
+    it("says which word of the command line is wrong", function()
+      local function problem_of(listen, target)
+        local normalised, problems = config.from_proxy(listen, target)
+        assert.is_nil(normalised)
+        assert.equal(1, #problems)
+        return ("%s: %s: %s"):format(problems[1].file, problems[1].key, problems[1].message)
+      end
+      assert.matches("^zerg proxy: TARGET: expected an address", problem_of(":1", "db"))
+      assert.matches("^zerg proxy: LISTEN: expected an IPv4", problem_of("db:1", "127.0.0.1:1"))
+      assert.matches("^zerg proxy: LISTEN: expected a number", problem_of(":0", "127.0.0.1:1"))
+      assert.matches("LISTEN: expected a port", problem_of("80", "127.0.0.1:1"))
     end)
 
     it("reports the script's own problems", function()

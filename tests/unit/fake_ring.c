@@ -107,6 +107,12 @@ void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struc
     set_pieces(add(ring, FAKE_SEND, user_data, fd), msg->msg_iov, msg->msg_iovlen);
 }
 
+void ring_add_connect(struct ring *ring, uint64_t user_data, int fd, const struct sockaddr *addr, socklen_t addr_len)
+{
+    assert(addr_len > 0);
+    add(ring, FAKE_CONNECT, user_data, fd)->addr = addr;
+}
+
 void ring_add_close(struct ring *ring, uint64_t user_data, int fd)
 {
     add(ring, FAKE_CLOSE, user_data, fd);

@@ -24,6 +24,7 @@ enum fake_kind {
     FAKE_ACCEPT,
     FAKE_RECV,
     FAKE_SEND, /* ring_add_send() and ring_add_sendmsg(), see piece_count */
+    FAKE_CONNECT,
     FAKE_CLOSE,
     FAKE_CANCEL,
     FAKE_EVENTFD_READ,
@@ -36,13 +37,14 @@ enum { FAKE_PIECES_MAX = 1024 }; /* IOV_MAX: what the kernel takes in one sendms
 struct fake_sqe {
     enum fake_kind kind;
     uint64_t user_data;
-    int fd;                    /* FAKE_DOORBELL: the target ring's; FAKE_CANCEL: -1 */
-    uint64_t target_user_data; /* FAKE_CANCEL, FAKE_DOORBELL */
-    uint16_t buffer_group;     /* FAKE_RECV */
-    uint64_t *value;           /* FAKE_EVENTFD_READ: where the value goes */
-    struct iovec *pieces;      /* FAKE_SEND: a copy of the iovec; the bytes are still the sender's */
-    uint32_t piece_count;      /* FAKE_SEND: 1 for ring_add_send() */
-    size_t bytes;              /* FAKE_SEND: of all pieces */
+    int fd;                      /* FAKE_DOORBELL: the target ring's; FAKE_CANCEL: -1 */
+    uint64_t target_user_data;   /* FAKE_CANCEL, FAKE_DOORBELL */
+    uint16_t buffer_group;       /* FAKE_RECV */
+    uint64_t *value;             /* FAKE_EVENTFD_READ: where the value goes */
+    struct iovec *pieces;        /* FAKE_SEND: a copy of the iovec; the bytes are still the sender's */
+    uint32_t piece_count;        /* FAKE_SEND: 1 for ring_add_send() */
+    size_t bytes;                /* FAKE_SEND: of all pieces */
+    const struct sockaddr *addr; /* FAKE_CONNECT: borrowed */
 };
 
 /* Whether a multishot operation goes on after a completion. */

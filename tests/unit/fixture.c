@@ -15,6 +15,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/conn_table.h"
+#include "core/connect.h"
+#include "proxy/proxy.h"
+#include "proxy/relay.h"
 #include "script/runtime.h"
 #include "uring/bufring.h"
 #include "uring/op.h"
@@ -80,7 +83,7 @@ static const struct conn_handler recording_handler = {
 static int open_app(struct reactor *reactor)
 {
     reactor->app_data = reactor;
-    return 0;
+    return proxy_open(reactor);
 }
 
 static bool turn_app(struct reactor *reactor)
@@ -104,11 +107,13 @@ static void abandon_app(struct reactor *reactor)
 
 static void close_app(struct reactor *reactor)
 {
+    proxy_close(reactor);
     reactor->app_data = NULL;
 }
 
 static const struct reactor_app recorder = {
     .conn_handler = &recording_handler,
+    .forward_handler = &relay_handler,
     .open = open_app,
     .starting = starting_app,
     .turn = turn_app,
@@ -144,6 +149,10 @@ static void configure(struct fixture *f, const struct fixture_options *options)
         .handler = (char *)"handler.lua",
     };
     assert_int_equal(addr_parse_unix(&f->listener_config.addr, "@zerg-unit-test"), 0);
+    if (options->forward) {
+        f->listener_config.forward = (char *)(uintptr_t)options->forward;
+        assert_int_equal(addr_parse_unix(&f->listener_config.forward_addr, options->forward), 0);
+    }
     f->listener_fd = 900;
     f->listener = (struct listener){.config = &f->listener_config, .fds = &f->listener_fd, .fd_count = 1};
     f->config = (struct config){
@@ -277,9 +286,32 @@ struct conn *fixture_open(struct fixture *f)
     atomic_fetch_add(&f->listener.open, 1);
     assert_true(reactor_adopt(&f->reactor, &f->listener, pair[0]));
     struct conn *conn = CONTAINER_OF(f->reactor.live.prev, struct conn, link);
+    if (!conn->listener) /* the relay of that one */
+        conn = CONTAINER_OF(conn->link.prev, struct conn, link);
     conn->bytes_in = 0;
     fixture_pump(f);
     return conn;
+}
+
+struct conn *fixture_outgoing(struct fixture *f)
+{
+    struct conn *found = NULL;
+
+    for (struct list *node = f->reactor.live.next; node != &f->reactor.live; node = node->next) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, link);
+
+        if (!conn->listener && found)
+            return NULL;
+        if (!conn->listener)
+            found = conn;
+    }
+    return found;
+}
+
+void fixture_connect_result(struct fixture *f, const struct conn *conn, int32_t result)
+{
+    fake_ring_complete(f->ring, fixture_op(conn, OP_CONNECT), result, 0);
+    fixture_pump(f);
 }
 
 int fixture_peer(const struct fixture *f, const struct conn *conn)
@@ -315,6 +347,7 @@ static void dispatch(struct fixture *f, const struct completion *completion)
     case OP_RECV: conn_on_recv(conn, completion); break;
     case OP_SEND: conn_on_send(conn, completion); break;
     case OP_CANCEL: conn_on_cancel(conn, completion); break;
+    case OP_CONNECT: conn_on_connect(conn, completion); break;
     case OP_CLOSE:
         conn->operations--;
         conn_mark_dirty(conn);
@@ -349,8 +382,12 @@ void fixture_advance(struct fixture *f, uint64_t ms)
 static void answer_cancel(struct fixture *f, uint64_t user_data, uint64_t target)
 {
     const struct conn *conn = conn_table_find(&f->reactor.conns, target);
-    bool is_there = conn && (op_kind(target) == OP_RECV ? conn->recv_armed : conn->out.in_flight > 0);
+    bool is_there = false;
 
+    if (conn && op_kind(target) == OP_RECV)
+        is_there = conn->recv_armed;
+    else if (conn)
+        is_there = op_kind(target) == OP_CONNECT ? conn->connect_armed : conn->out.in_flight > 0;
     if (is_there)
         fake_ring_complete(f->ring, target, -ECANCELED, 0);
     fake_ring_complete(f->ring, user_data, is_there ? 0 : -ENOENT, 0);

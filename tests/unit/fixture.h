@@ -56,6 +56,7 @@ struct fixture_options {
     struct timeouts timeouts;
     const char *script;         /* text of a handler script: the app is the real runtime; NULL: the recorder */
     uint64_t script_memory_max; /* 0: 64 MiB */
+    const char *forward;        /* the listener relays to this unix socket ("@name"): the handler is the relay */
 };
 
 /* The usual setup and teardown: the recorder, all options 0. */
@@ -72,6 +73,10 @@ void fixture_free(struct fixture *f);
 struct conn *fixture_open(struct fixture *f);
 /* The other end of a connection's socket. */
 int fixture_peer(const struct fixture *f, const struct conn *conn);
+/* The one connection of our own making, NULL: there is none (or more). */
+struct conn *fixture_outgoing(struct fixture *f);
+/* The kernel answers its connect. */
+void fixture_connect_result(struct fixture *f, const struct conn *conn, int32_t result);
 /* True when the peer sees our end of stream (or a reset). */
 bool fixture_peer_sees_end(const struct fixture *f, const struct conn *conn);
 

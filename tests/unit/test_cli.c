@@ -109,6 +109,23 @@ static void values_are_taken_in_every_spelling(void **state)
     assert_string_equal(cli.directory, "site");
 }
 
+static void proxy_takes_where_to_listen_and_one_target(void **state)
+{
+    struct cli cli;
+
+    (void)state;
+    assert_int_equal(parse(&cli, "proxy --tcp :8080 127.0.0.1:3000 --reactors 1"), 0);
+    assert_int_equal(cli.command, CLI_PROXY);
+    assert_string_equal(cli.listen, ":8080");
+    assert_string_equal(cli.target, "127.0.0.1:3000");
+    assert_int_equal(cli.reactors, 1);
+    assert_int_equal(parse(&cli, "--tcp proxy :1 unix:/x"), 0);
+    assert_string_equal(cli.target, "unix:/x");
+    assert_refused("proxy --tcp :8080", "`proxy` wants where to listen and where to relay to");
+    assert_refused("proxy --tcp :8080 a:1 b:1", "takes one TARGET in this version");
+    assert_refused("run --tcp", "`--tcp` does not go with `run`");
+}
+
 static void help_is_for_all_or_for_one_command(void **state)
 {
     struct cli cli;
@@ -141,7 +158,7 @@ static void what_comes_later_is_known_and_refused(void **state)
     (void)state;
     assert_refused("reload", "`reload` is not available in this version (" ZERG_VERSION ")");
     assert_refused("stop --now", "`stop` is not available");
-    assert_refused("proxy :8080 127.0.0.1:3000", "`proxy` is not available");
+    assert_refused("proxy :8080 127.0.0.1:3000", "HTTP is not available");
     assert_refused("x.lua --http", "`--http` is not available");
     assert_refused("--control=/x run", "`--control` is not available");
 }
@@ -178,6 +195,7 @@ int main(void)
         cmocka_unit_test(run_is_the_default),
         cmocka_unit_test(commands_are_found),
         cmocka_unit_test(values_are_taken_in_every_spelling),
+        cmocka_unit_test(proxy_takes_where_to_listen_and_one_target),
         cmocka_unit_test(help_is_for_all_or_for_one_command),
         cmocka_unit_test(unknown_words_bring_the_nearest_known),
         cmocka_unit_test(what_comes_later_is_known_and_refused),

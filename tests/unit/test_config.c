@@ -140,8 +140,9 @@ static void every_key_reaches_its_field(void **state)
         "log = { level = 'error', file = 'x.log', format = 'json' },\n"
         "listeners = { { path = 's.sock', mode = '0660', handler = print, name = 'u' },\n"
         "  { port = 1, handler = print, backlog = 5, max_connections = 6, write_buffer_max = '8k',\n"
-        "    timeouts = { read = 1, write = 2, idle = '3ms' },\n"
-        "    tcp = { nodelay = false, keepalive = true, fastopen = 7, user_timeout = 4 } } } }");
+        "    timeouts = { read = 1, write = 2, idle = '3ms', connect = '4ms' },\n"
+        "    tcp = { nodelay = false, keepalive = true, fastopen = 7, user_timeout = 4 } },\n"
+        "  { port = 2, forward = '[::1]:9' }, { port = 3, forward = 'unix:b.sock' } } }");
     const struct listener_config *unix_listener = &config->listeners[0];
     const struct listener_config *tcp_listener = &config->listeners[1];
     char text[ADDR_TEXT_MAX];
@@ -170,6 +171,12 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(config->log.format, LOG_JSON);
     assert_string_equal(config->log.file, "x.log");
     assert_string_equal(unix_listener->name, "u");
+    assert_null(tcp_listener->forward);
+    assert_int_equal(tcp_listener->connect_ms, 4);
+    assert_string_equal(tcp_listener[1].forward, "[::1]:9");
+    assert_string_equal(addr_format(&tcp_listener[1].forward_addr, text), "[::1]:9");
+    assert_string_equal(addr_format(&tcp_listener[2].forward_addr, text), "unix:b.sock");
+    assert_string_equal(tcp_listener[2].handler, "forward to unix:b.sock");
     assert_int_equal(unix_listener->mode, 0660);
     assert_string_equal(addr_format(&unix_listener->addr, text), "unix:s.sock");
     assert_int_equal(unix_listener->backlog, 10);
@@ -235,6 +242,29 @@ static void script_takes_the_place_of_a_configuration(void **state)
     assert_int_equal(addr_port(&config->listeners[0].addr), 9000);
     assert_string_equal(config->listeners[0].handler, "echo.lua");
     config_free(config);
+}
+
+static void a_proxy_takes_the_place_of_a_configuration(void **state)
+{
+    struct fixture *f = *state;
+    struct config_request request = request_for(f, NULL);
+    struct config *config;
+    lua_State *L = luaL_newstate();
+
+    request.listen = "127.0.0.1:7000";
+    request.target = "127.0.0.1:9";
+    assert_int_equal(config_load(&request, &config), 0);
+    assert_null(config->path);
+    assert_string_equal(config->directory, ".");
+    assert_string_equal(config->listeners[0].forward, "127.0.0.1:9");
+    luaL_openlibs(L);
+    modules_install(L);
+    assert_int_equal(config_push(L, config), 0); /* a reactor gets the same again */
+    lua_close(L);
+    config_free(config);
+    request.target = "db";
+    assert_int_equal(config_load(&request, &config), -EINVAL);
+    assert_non_null(strstr(f->problems[0], "zerg proxy: TARGET: expected an address and port"));
 }
 
 static void scripts_run_only_when_asked_to(void **state)
@@ -326,6 +356,7 @@ int main(void)
         TEST(problems_come_one_by_one_with_file_line_and_key),
         TEST(file_that_is_not_there_is_a_problem_without_a_line),
         TEST(script_takes_the_place_of_a_configuration),
+        TEST(a_proxy_takes_the_place_of_a_configuration),
         TEST(scripts_run_only_when_asked_to),
         TEST(reactor_gets_the_same_table_again),
         TEST(linked_in_modules_come_before_files),

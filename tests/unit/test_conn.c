@@ -264,6 +264,18 @@ static void a_reader_that_is_satisfied_does_not_resume_receiving(void **state)
     conn_stop_awaiting(conn);
 }
 
+static void large_pieces_stay_where_they_are_however_many(void **state)
+{
+    struct fixture *f = fixture_new(&(struct fixture_options){.buffers = 64, .buffer_bytes = INPUT_CRUMB_BYTES});
+    struct conn *conn = fixture_open(f);
+    static uint8_t bytes[INPUT_CRUMB_BYTES];
+
+    *state = f;
+    for (uint32_t i = 0; i < 2 * INPUT_LEASES_MAX; i++)
+        fixture_feed(f, conn, bytes, sizeof(bytes));
+    assert_int_equal(conn->in.loose, 2 * INPUT_LEASES_MAX);
+}
+
 static void crumbs_are_copied_together_and_their_buffers_freed(void **state)
 {
     struct fixture *f = fixture_new(&(struct fixture_options){.buffers = 64});
@@ -454,6 +466,7 @@ int main(void)
         BIG_TEST(a_cancel_that_missed_the_receive_is_sent_again),
         BIG_TEST(a_reader_that_wants_more_raises_the_mark),
         BIG_TEST(a_reader_that_is_satisfied_does_not_resume_receiving),
+        OWN_TEST(large_pieces_stay_where_they_are_however_many),
         OWN_TEST(crumbs_are_copied_together_and_their_buffers_freed),
         TEST(without_memory_for_a_lease_the_connection_ends),
         TEST(written_bytes_are_sent_at_the_end_of_the_turn),

@@ -109,6 +109,32 @@ static void bytes_wait_in_the_order_they_came(void **state)
     assert_string_equal(unread(f), "abcde");
 }
 
+static void shift_gives_a_piece_away(void **state)
+{
+    struct in_fixture *f = *state;
+    struct lease *lease;
+
+    assert_null(input_shift(&f->in));
+    feed(f, "ab");
+    feed(f, "cde");
+    lease = input_shift(&f->in);
+    assert_string_equal(chain_text(lease), "ab");
+    assert_null(lease->count); /* no script holds it */
+    assert_int_equal(f->in.bytes, 3);
+    assert_int_equal(f->in.loose, 1);
+    lease_free(lease);
+    assert_int_equal(input_loose_bytes(&f->in), 3);
+    assert_int_equal(input_compact(&f->in, &f->leases), 0);
+    assert_int_equal(input_loose_bytes(&f->in), 0);
+    lease = input_shift(&f->in);
+    assert_string_equal(chain_text(lease), "cde");
+    assert_null(f->in.first);
+    assert_null(f->in.compacted_last);
+    feed(f, "f");
+    assert_string_equal(unread(f), "f");
+    lease_free(lease);
+}
+
 static void next_borrows_one_piece(void **state)
 {
     struct in_fixture *f = *state;
@@ -379,6 +405,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(bytes_wait_in_the_order_they_came),
+        TEST(shift_gives_a_piece_away),
         TEST(next_borrows_one_piece),
         TEST(take_splits_the_last_piece),
         TEST(take_of_part_of_the_first_piece_leaves_the_rest),

@@ -11,11 +11,13 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
+#include "core/lease.h"
 
 enum { PIECES = 64 };
 
 struct out_fixture {
     struct chunk_pool pool;
+    struct lease_pool leases;
     struct output out;
     struct iovec pieces[PIECES];
 };
@@ -26,6 +28,7 @@ static int setup(void **state)
 
     assert_non_null(f);
     chunk_pool_init(&f->pool);
+    lease_pool_init(&f->leases, NULL, &f->pool);
     output_init(&f->out);
     *state = f;
     return 0;
@@ -36,7 +39,8 @@ static int teardown(void **state)
     struct out_fixture *f = *state;
 
     output_deinit(&f->out, &f->pool);
-    chunk_pool_deinit(&f->pool); /* asserts that every chunk came back */
+    lease_pool_deinit(&f->leases); /* asserts that every lease came back */
+    chunk_pool_deinit(&f->pool);   /* asserts that every chunk came back */
     free(f);
     return 0;
 }
@@ -282,6 +286,139 @@ static void more_than_can_be_counted_is_refused(void **state)
     assert_int_equal(f->out.staged, 3);
 }
 
+/* ---- leased bytes ---- */
+
+/* A lease on bytes that are held by a chunk: it ends as one on a receive buffer does. */
+static struct lease *lease_of(struct out_fixture *f, const char *text)
+{
+    uint32_t len = (uint32_t)strlen(text);
+    struct chunk *chunk = chunk_new(&f->pool, len);
+    struct lease *lease;
+
+    assert_non_null(chunk);
+    memcpy(chunk->data, text, len);
+    chunk->end = len;
+    lease = lease_new_chunk(&f->leases, chunk, chunk->data, len);
+    assert_non_null(lease);
+    chunk_release(&f->pool, chunk);
+    return lease;
+}
+
+static void append_lease(struct out_fixture *f, const char *text)
+{
+    assert_int_equal(output_append_lease(&f->out, &f->pool, lease_of(f, text)), 0);
+}
+
+static void leased_bytes_are_sent_from_where_they_are(void **state)
+{
+    struct out_fixture *f = *state;
+    struct lease *lease = lease_of(f, "leased");
+    const uint8_t *data = lease->data;
+
+    assert_int_equal(output_append_lease(&f->out, &f->pool, lease), 0);
+    assert_int_equal(f->out.staged, 6);
+    assert_int_equal(f->out.views, 1);
+    assert_int_equal(output_gather(&f->out, f->pieces, PIECES), 1);
+    assert_ptr_equal(f->pieces[0].iov_base, data);
+    assert_int_equal(f->leases.slab.taken, 1);
+    output_on_sent(&f->out, &f->pool, 6);
+    assert_int_equal(f->leases.slab.taken, 0);
+    assert_int_equal(f->out.views, 0);
+    assert_int_equal(chunk_pool_out(&f->pool), 0);
+}
+
+static void leased_and_copied_bytes_keep_their_order_in_one_send(void **state)
+{
+    struct out_fixture *f = *state;
+
+    append(f, "one ");
+    append_lease(f, "two ");
+    append(f, "three ");
+    append(f, "four ");
+    append_lease(f, "five ");
+    append_lease(f, "six");
+    assert_string_equal(gathered(f), "one two three four five six");
+    assert_int_equal(f->out.in_flight, f->out.staged);
+    output_on_sent(&f->out, &f->pool, f->out.in_flight);
+}
+
+static void a_short_send_can_end_inside_leased_bytes(void **state)
+{
+    struct out_fixture *f = *state;
+
+    append(f, "ab");
+    append_lease(f, "cdef");
+    append_lease(f, "gh");
+    (void)gathered(f);
+    output_on_sent(&f->out, &f->pool, 3);
+    assert_int_equal(f->leases.slab.taken, 2);
+    assert_string_equal(gathered(f), "defgh");
+    output_on_sent(&f->out, &f->pool, 3);
+    assert_int_equal(f->leases.slab.taken, 1);
+    assert_string_equal(gathered(f), "gh");
+    output_on_sent(&f->out, &f->pool, 2);
+}
+
+static void a_reservation_behind_leased_bytes_has_a_chunk_of_its_own(void **state)
+{
+    struct out_fixture *f = *state;
+    uint8_t *room;
+
+    append_lease(f, "leased ");
+    room = output_reserve(&f->out, &f->pool, 8);
+    assert_non_null(room);
+    memcpy(room, "reserved", 8);
+    assert_int_equal(output_commit(&f->out, 8), 0);
+    assert_string_equal(gathered(f), "leased reserved");
+    output_on_sent(&f->out, &f->pool, f->out.in_flight);
+}
+
+static void dropping_ends_the_leases_but_for_those_in_flight(void **state)
+{
+    struct out_fixture *f = *state;
+
+    append_lease(f, "queued");
+    append(f, "copied");
+    output_drop(&f->out, &f->pool);
+    assert_int_equal(f->leases.slab.taken, 0);
+    append_lease(f, "lent");
+    (void)gathered(f);
+    output_drop(&f->out, &f->pool);
+    assert_int_equal(f->leases.slab.taken, 1);
+    assert_memory_equal(f->pieces[0].iov_base, "lent", 4);
+    output_on_sent(&f->out, &f->pool, 0);
+    output_drop(&f->out, &f->pool);
+    assert_int_equal(f->leases.slab.taken, 0);
+}
+
+static void a_lease_that_finds_no_memory_is_freed(void **state)
+{
+    struct out_fixture *f = *state;
+
+    append_lease(f, "abc");
+    f->pool.views.taken_max = 1;
+    assert_int_equal(output_append_lease(&f->out, &f->pool, lease_of(f, "def")), -ENOMEM);
+    assert_int_equal(f->leases.slab.taken, 1);
+    assert_int_equal(f->out.staged, 3);
+    assert_string_equal(gathered(f), "abc");
+    output_on_sent(&f->out, &f->pool, 3);
+}
+
+static void an_append_without_memory_leaves_the_leased_bytes_before_it(void **state)
+{
+    struct out_fixture *f = *state;
+    const uint32_t len = 4 * CHUNK_LARGE_BYTES;
+    uint8_t *bytes = calloc(1, len);
+
+    assert_non_null(bytes);
+    append_lease(f, "abc");
+    f->pool.large.taken_max = 1;
+    assert_int_equal(output_append(&f->out, &f->pool, bytes, len), -ENOMEM);
+    assert_string_equal(gathered(f), "abc");
+    output_on_sent(&f->out, &f->pool, 3);
+    free(bytes);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -302,6 +439,13 @@ int main(void)
         TEST(an_append_that_finds_no_memory_appends_nothing),
         TEST(a_reservation_that_finds_no_memory_changes_nothing),
         TEST(more_than_can_be_counted_is_refused),
+        TEST(leased_bytes_are_sent_from_where_they_are),
+        TEST(leased_and_copied_bytes_keep_their_order_in_one_send),
+        TEST(a_short_send_can_end_inside_leased_bytes),
+        TEST(a_reservation_behind_leased_bytes_has_a_chunk_of_its_own),
+        TEST(dropping_ends_the_leases_but_for_those_in_flight),
+        TEST(a_lease_that_finds_no_memory_is_freed),
+        TEST(an_append_without_memory_leaves_the_leased_bytes_before_it),
     };
 
     return cmocka_run_group_tests_name("output", tests, NULL, NULL);

@@ -226,6 +226,44 @@ static void an_overflowed_completion_queue_loses_nothing(void **state)
     assert_false(ring_take_overflow(f->ring));
 }
 
+/* A listening unix socket in the abstract namespace, and its address. */
+static int listen_somewhere(struct sockaddr_un *addr, socklen_t *len)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+    assert_int_equal(bind(fd, (struct sockaddr *)addr, sizeof(sa_family_t)), 0); /* the kernel chooses a name */
+    *len = sizeof(*addr);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)addr, len), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    return fd;
+}
+
+/* The address may be reused after the submission, also with a kernel thread that reads it in its own time. */
+static void connect_connects_or_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_un addr;
+    socklen_t len;
+    int listen_fd = listen_somewhere(&addr, &len);
+    int fds[2];
+
+    for (int i = 0; i < 2; i++) {
+        struct sockaddr_un copy = addr;
+
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ring_add_connect(f->ring, (uint64_t)i, fds[i], (struct sockaddr *)&copy, len);
+        assert_int_equal(ring_submit(f->ring), 0);
+        memset(&copy, 0xff, sizeof(copy));
+        turn_until(f, 1);
+        assert_int_equal(completion_of(f, (uint64_t)i)->result, i == 0 ? 0 : -ECONNREFUSED);
+        if (i == 0)
+            close(listen_fd);
+    }
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void close_closes(void **state)
 {
     struct fixture *f = *state;
@@ -340,6 +378,7 @@ int main(void)
         TEST(cancel_ends_the_receive),
         TEST(more_than_the_queue_holds_is_submitted_on_the_way),
         TEST(an_overflowed_completion_queue_loses_nothing),
+        TEST(connect_connects_or_is_refused),
         TEST(close_closes),
         TEST(eventfd_read_waits_for_the_write),
         TEST(a_doorbell_rings_there_and_is_silent_here),
@@ -348,6 +387,7 @@ int main(void)
         TEST_SQPOLL(a_wait_ends_at_its_time_out),
         TEST_SQPOLL(send_and_multishot_receive),
         TEST_SQPOLL(the_msghdr_may_be_reused_after_submit),
+        TEST_SQPOLL(connect_connects_or_is_refused),
         TEST_SQPOLL(more_than_the_queue_holds_is_submitted_on_the_way),
         TEST_SQPOLL(cancel_ends_the_receive),
     };

@@ -228,6 +228,7 @@ readers.address = listeners.read_address
 readers.path = listeners.read_path
 readers.mode = listeners.read_mode
 readers.handler = listeners.read_handler
+readers.target = listeners.read_target
 
 ---Notes that something known is not built yet.
 function checker:later(path, what, hint)

@@ -74,6 +74,49 @@ function M.load(path, options)
   return normalised, problems
 end
 
+---LISTEN of `zerg proxy` as keys of a listener: ":8080", "127.0.0.1:8080", "[::1]:8080",
+---"unix:/path".
+---@param text string
+---@return table|nil
+local function listener_at(text)
+  local path = text:match("^unix:(.+)$")
+  if path then
+    return { path = path }
+  end
+  local host, digits = text:match("^(.*):(%d+)$")
+  if not host then
+    return nil
+  end
+  return { address = host ~= "" and (host:match("^%[(.*)%]$") or host) or nil,
+    port = tonumber(digits) }
+end
+
+---The configuration of `zerg proxy --tcp LISTEN TARGET`: one listener that forwards, everything
+---else by default.
+---@param listen string ":8080", "127.0.0.1:8080", "[::1]:8080" or "unix:/path"
+---@param target string as listeners[].forward
+---@param options? zerg.config.options
+---@return table|nil normalised as load() gives it, with proxy_listen and proxy_target, no path
+---@return zerg.config.problem[] problems
+function M.from_proxy(listen, target, options)
+  local listener = listener_at(listen)
+  if not listener then
+    local message = 'LISTEN: expected a port such as ":8080", an address and port, or "unix:/path",'
+      .. " got %q"
+    return nil, { { file = "zerg proxy", message = message:format(listen) } }
+  end
+  listener.forward = target
+  local context = { file = "zerg proxy", directory = "." }
+  local normalised, problems = finish({ listeners = { listener } }, context, options or {})
+  for _, problem in ipairs(problems) do
+    problem.key = problem.key == "listeners[1].forward" and "TARGET" or "LISTEN"
+  end
+  if normalised then
+    normalised.proxy_listen, normalised.proxy_target = listen, target
+  end
+  return normalised, problems
+end
+
 ---The configuration of `zerg SCRIPT.lua`: one listener on all addresses, everything else by
 ---default.
 ---@param script string

@@ -1,6 +1,6 @@
--- What the schema cannot say of listeners: addresses, unix paths, handler scripts, keys that need
--- or exclude each other, and two listeners in one place. Methods take the checker of check.lua to
--- note problems on.
+-- What the schema cannot say of listeners: addresses, unix paths, handler scripts, where to
+-- forward, keys that need or exclude each other, and two listeners in one place. Methods take the
+-- checker of check.lua to note problems on.
 
 local bit = require "bit"
 local ffi = require "ffi"
@@ -84,6 +84,44 @@ function M.read_handler(checker, _, value, path)
   return value
 end
 
+local EXPECTED_TARGET = 'an address and port such as "127.0.0.1:3000" or "[::1]:3000", '
+  .. 'or "unix:/path" (names are not available in this version)'
+
+---@class zerg.config.target
+---@field address string|nil numeric, without brackets
+---@field port integer|nil
+---@field path string|nil of a unix socket; "@name": abstract
+
+---@param text string
+---@return zerg.config.target|nil
+local function parse_target(text)
+  local path = text:match("^unix:(.+)$")
+  if path then
+    return path ~= "@" and { path = path } or nil
+  end
+  local host, digits = text:match("^%[([^%[%]]*:[^%[%]]*)%]:(%d+)$")
+  if not host then
+    host, digits = text:match("^([^:%[%]]+):(%d+)$")
+  end
+  local port = tonumber(digits)
+  if not host or #digits > 5 or port < 1 or port > 65535 or not address_key(host) then
+    return nil
+  end
+  return { address = host, port = port }
+end
+
+---Where to forward, as text; the path of a unix socket joined to the configuration's directory.
+function M.read_target(checker, _, value, path)
+  local target = type(value) == "string" and not value:find("%z") and parse_target(value)
+  if not target then
+    return checker:expected(path, EXPECTED_TARGET, value)
+  elseif target.path then
+    local joined = M.read_path(checker, _, target.path, path)
+    return joined and "unix:" .. joined
+  end
+  return value
+end
+
 ---The endpoints that a listener binds, each as a text that is equal for equal ones.
 ---@return string[]
 local function endpoints(listener, ip_version)
@@ -132,6 +170,16 @@ local function check_place(checker, given, path)
   end
 end
 
+---A handler, or where to forward.
+local function check_purpose(checker, given, path)
+  if given.handler == nil and given.forward == nil then
+    checker:problem(path,
+      "`handler` is missing: a function or the path of a Lua file; or `forward`")
+  elseif given.handler ~= nil and given.forward ~= nil then
+    checker:problem(checker.below(path, "forward"), "give `handler` or `forward`, not both")
+  end
+end
+
 ---Notes every claim of a key that an earlier listener made already.
 local function check_claim(checker, claims, key, index, path, what)
   if claims[key] then
@@ -167,7 +215,12 @@ local function complete(listener, normalised, directory)
   if listener.address then
     listener.ip_version = listener.address:find(":", 1, true) and "v6" or "v4"
   end
-  if type(listener.handler) == "function" then
+  if listener.forward then
+    local target = parse_target(listener.forward)
+    listener.forward_address, listener.forward_port = target.address, target.port
+    listener.forward_path = target.path
+    listener.handler_label = "forward to " .. listener.forward
+  elseif type(listener.handler) == "function" then
     local info = debug.getinfo(listener.handler, "S")
     listener.handler_label = ("%s:%d (function)"):format(info.short_src, info.linedefined)
   else
@@ -189,7 +242,8 @@ local function run_scripts(checker, normalised)
 end
 
 ---Checks all listeners together and, when nothing at all was wrong, completes each with name,
----backlog, ip_version, handler_path (of a script) and handler_label.
+---backlog, ip_version, handler_path (of a script) and handler_label, and with `forward` its parts:
+---forward_address and forward_port, or forward_path.
 ---@param checker zerg.config.checker
 ---@param given table listeners as zerg.lua has them
 ---@param normalised table the whole configuration
@@ -198,9 +252,7 @@ function M.check(checker, given, normalised)
     local path, listener = { "listeners", index }, given[index]
     if type(listener) == "table" then
       check_place(checker, listener, path)
-      if listener.handler == nil and not listener.forward then
-        checker:problem(path, "`handler` is missing: a function, or the path of a Lua file")
-      end
+      check_purpose(checker, listener, path)
     end
   end
   check_conflicts(checker, given, normalised)

@@ -8,7 +8,7 @@
 --   boolean               auto
 --   enum                  values
 --   string                what (the words of "expected ..."), account ("user" | "group")
---   address, path, mode, handler, lua_path: see check.lua
+--   address, path, mode, handler, target, lua_path: see check.lua
 --   table                 fields
 --   list                  fields of each item, max
 -- `later` marks a key that a coming version will have; its text says what to use instead ("" when
@@ -63,6 +63,8 @@ local timeouts = {
     doc = "Longest time in which the peer takes nothing of what is staged; 0: none." },
   { name = "idle", type = "time", min = 0, max = WEEK, default = 0,
     doc = "Longest time without a byte either way; 0: none." },
+  { name = "connect", type = "time", min = 0, max = WEEK, default = 5,
+    doc = "Longest time to connect to `forward`; 0: as long as the kernel tries." },
   { name = "handshake", later = "" },
   { name = "header", later = "" },
   { name = "body", later = "" },
@@ -89,6 +91,8 @@ local listener = {
   { name = "name", type = "string", what = "a name", doc = "Name in logs, and conn.listener." },
   { name = "handler", type = "handler",
     doc = "Function, or path of a Lua file that returns the handler." },
+  { name = "forward", type = "target",
+    doc = "Relay connections to this address, in place of a handler." },
   { name = "protocol", type = "enum", values = { "tcp" }, default = "tcp",
     later_values = { http = "the handler gets the raw connection" },
     doc = "What the handler is given: the connection itself." },
@@ -100,7 +104,6 @@ local listener = {
     doc = "Staged bytes above which a writer parks." },
   { name = "timeouts", type = "table", fields = timeouts, doc = "Defaults of conn:timeout()." },
   { name = "tcp", type = "table", fields = tcp, doc = "Socket options of its connections." },
-  { name = "forward", later = "use `handler`" },
   { name = "proxy_protocol", later = "" },
   { name = "limits", later = "" },
 }
