@@ -268,10 +268,13 @@ static void start_send(struct conn *conn)
 {
     struct reactor *reactor = conn->reactor;
     struct iovec *pieces = reactor_send_pieces(reactor);
-    uint32_t count = output_gather(&conn->out, pieces, SEND_PIECES_MAX);
+    struct iovec one;
+    uint32_t count = output_gather(&conn->out, pieces ? pieces : &one, pieces ? SEND_PIECES_MAX : 1);
 
     if (count == 1) {
-        ring_add_send(reactor->ring, conn_op(conn, OP_SEND), conn->fd, pieces[0].iov_base, (uint32_t)pieces[0].iov_len);
+        const struct iovec *piece = pieces ? pieces : &one;
+
+        ring_add_send(reactor->ring, conn_op(conn, OP_SEND), conn->fd, piece->iov_base, (uint32_t)piece->iov_len);
     } else {
         struct msghdr *message = reactor_send_message(reactor, count);
 

@@ -508,14 +508,14 @@ uint64_t reactor_next_conn_id(struct reactor *reactor)
 struct iovec *reactor_send_pieces(struct reactor *reactor)
 {
     if (reactor->messages_used == SEND_MESSAGES_MAX) {
-        /* The kernel reads descriptions at submission: only after it are they ours again. When it has no memory to take
-         * them, there is nothing better to do than to ask again. */
-        do {
-            int rc = ring_submit(reactor->ring);
+        int rc = ring_submit(reactor->ring);
 
-            if (rc < 0)
-                fatal("reactor %u: its io_uring failed: %s", reactor->index, strerror(-rc));
-        } while (ring_has_unsubmitted(reactor->ring));
+        if (rc < 0)
+            fatal("reactor %u: its io_uring failed: %s", reactor->index, strerror(-rc));
+        /* The kernel reads descriptions at submission: only after it are they ours again. It may take none just now, for want
+         * of memory or because completions must be reaped first, which happens in the next turn. */
+        if (ring_has_unsubmitted(reactor->ring))
+            return NULL;
         reactor->messages_used = 0;
     }
     return reactor->pieces[reactor->messages_used];

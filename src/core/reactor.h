@@ -152,6 +152,8 @@ MUST_CHECK bool reactor_adopt(struct reactor *reactor, struct listener *listener
 
 /* For conn.c. */
 uint64_t reactor_next_conn_id(struct reactor *reactor);
+/* Room to describe SEND_PIECES_MAX pieces of one send, NULL when all of it is lent to the kernel: send one piece then, which
+ * needs no description. */
 struct iovec *reactor_send_pieces(struct reactor *reactor);
 struct msghdr *reactor_send_message(struct reactor *reactor, uint32_t pieces);
 /* Accounts for the buffer of a completion that nobody wants. */
