@@ -161,3 +161,64 @@ bool addr_is_unix(const struct addr *addr)
 {
     return addr->sa.sa_family == AF_UNIX;
 }
+
+int addr_range_parse(struct addr_range *range, const char *text)
+{
+    const char *slash = strchrnul(text, '/');
+    size_t len = (size_t)(slash - text);
+    char host[ADDR_TEXT_MAX];
+    unsigned long bits_max, bits;
+    char *end;
+
+    *range = (struct addr_range){.addr.sa.sa_family = AF_UNIX};
+    if (strcmp(text, "unix") == 0)
+        return 0;
+    if (len >= sizeof(host))
+        return -EINVAL;
+    memcpy(host, text, len);
+    host[len] = '\0';
+    if (addr_parse_ip(&range->addr, host, 0) < 0)
+        return -EINVAL;
+    bits_max = range->addr.sa.sa_family == AF_INET ? 32 : 128;
+    range->prefix_bits = (uint8_t)bits_max;
+    if (*slash == '\0')
+        return 0;
+    bits = strtoul(slash + 1, &end, 10);
+    if (slash[1] < '0' || slash[1] > '9' || *end != '\0' || bits > bits_max)
+        return -EINVAL;
+    range->prefix_bits = (uint8_t)bits;
+    return 0;
+}
+
+/* The bytes that a prefix is a prefix of; *family is AF_INET or AF_INET6 then, else AF_UNIX and NULL. */
+static const uint8_t *range_bytes(const struct addr *addr, sa_family_t *family)
+{
+    *family = addr->sa.sa_family;
+    if (*family == AF_INET)
+        return (const uint8_t *)&addr->in4.sin_addr;
+    if (*family != AF_INET6) {
+        *family = AF_UNIX; /* an unnamed peer has no family at all */
+        return NULL;
+    }
+    if (!IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr))
+        return addr->in6.sin6_addr.s6_addr;
+    *family = AF_INET;
+    return &addr->in6.sin6_addr.s6_addr[12];
+}
+
+bool addr_range_has(const struct addr_range *range, const struct addr *addr)
+{
+    uint8_t whole = range->prefix_bits / 8;
+    uint8_t rest = range->prefix_bits % 8;
+    sa_family_t range_family, family;
+    const uint8_t *prefix = range_bytes(&range->addr, &range_family);
+    const uint8_t *bytes = range_bytes(addr, &family);
+
+    if (family != range_family)
+        return false;
+    if (!bytes)
+        return true;
+    if (memcmp(prefix, bytes, whole) != 0)
+        return false;
+    return rest == 0 || (prefix[whole] ^ bytes[whole]) >> (8 - rest) == 0;
+}

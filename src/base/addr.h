@@ -20,6 +20,12 @@ struct addr {
     };
 };
 
+/* All addresses that begin with the first prefix_bits of `addr`; AF_UNIX: every peer on a unix socket. */
+struct addr_range {
+    struct addr addr;
+    uint8_t prefix_bits;
+};
+
 enum { ADDR_TEXT_MAX = 128 }; /* "[ipv6%zone]:port" or "unix:" and a path, with the NUL */
 
 /* A numeric address ("127.0.0.1", "::1", "fe80::1%eth0", no brackets) and a port. 0 or -EINVAL. */
@@ -34,3 +40,8 @@ const char *addr_format_host(const struct addr *addr, char *out);
 /* Port in host byte order, 0 for unix sockets. */
 uint16_t addr_port(const struct addr *addr);
 bool addr_is_unix(const struct addr *addr);
+
+/* "10.0.0.0/8", "::1", "fd00::/8", or "unix". Bits behind the prefix are ignored. 0 or -EINVAL. */
+MUST_CHECK int addr_range_parse(struct addr_range *range, const char *text);
+/* IPv4 addresses that are mapped into IPv6 are taken as IPv4. */
+bool addr_range_has(const struct addr_range *range, const struct addr *addr);

@@ -175,6 +175,57 @@ static void unset_address_prints_as_nothing(void **state)
     assert_string_equal(addr_format_host(&addr, text), "");
 }
 
+static bool has(const char *range_text, const char *host)
+{
+    struct addr_range range;
+    struct addr addr;
+
+    assert_int_equal(addr_range_parse(&range, range_text), 0);
+    assert_int_equal(addr_parse_ip(&addr, host, 80), 0);
+    return addr_range_has(&range, &addr);
+}
+
+static void range_has_what_begins_with_its_prefix(void **state)
+{
+    (void)state;
+    assert_true(has("10.0.0.0/8", "10.255.1.2"));
+    assert_false(has("10.0.0.0/8", "11.0.0.0"));
+    assert_true(has("192.168.4.0/22", "192.168.7.255"));
+    assert_false(has("192.168.4.0/22", "192.168.8.0"));
+    assert_true(has("127.0.0.1", "127.0.0.1"));
+    assert_false(has("127.0.0.1", "127.0.0.2"));
+    assert_true(has("0.0.0.0/0", "203.0.113.9"));
+    assert_false(has("0.0.0.0/0", "2001:db8::1"));
+    assert_true(has("2001:db8::/33", "2001:db8:7fff::1"));
+    assert_false(has("2001:db8::/33", "2001:db8:8000::1"));
+    assert_true(has("10.0.0.0/8", "::ffff:10.1.1.1"));
+    assert_false(has("::/0", "10.1.1.1"));
+}
+
+static void range_unix_has_peers_on_unix_sockets_only(void **state)
+{
+    struct addr unnamed = {.sa.sa_family = AF_UNSPEC};
+    struct addr_range range;
+
+    (void)state;
+    assert_int_equal(addr_range_parse(&range, "unix"), 0);
+    assert_true(addr_range_has(&range, &unnamed));
+    assert_false(has("unix", "127.0.0.1"));
+    assert_int_equal(addr_range_parse(&range, "0.0.0.0/0"), 0);
+    assert_false(addr_range_has(&range, &unnamed));
+}
+
+static void range_refuses_what_is_none(void **state)
+{
+    static const char *const wrong[] = {"", "10.0.0.0/33", "::1/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x",
+                                        "10.0.0/8", "example.org", "10.0.0.0/ 8"};
+    struct addr_range range;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(wrong); i++)
+        assert_int_equal(addr_range_parse(&range, wrong[i]), -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +242,9 @@ int main(void)
         cmocka_unit_test(bytes_that_could_garble_a_log_print_as_question_marks),
         cmocka_unit_test(path_that_fills_its_field_needs_no_nul),
         cmocka_unit_test(unset_address_prints_as_nothing),
+        cmocka_unit_test(range_has_what_begins_with_its_prefix),
+        cmocka_unit_test(range_unix_has_peers_on_unix_sockets_only),
+        cmocka_unit_test(range_refuses_what_is_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
