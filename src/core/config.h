@@ -14,6 +14,17 @@ enum accept_mode { ACCEPT_ACCEPTOR, ACCEPT_REUSEPORT };
 enum feature_choice { FEATURE_AUTO, FEATURE_ON, FEATURE_OFF };
 enum ip_version { IP_DUAL, IP_V4, IP_V6 };
 
+/* How an upstream shares connections out among its servers. */
+enum balance_method {
+    BALANCE_ROUND_ROBIN,       /* smooth weighted */
+    BALANCE_LEAST_CONNECTIONS, /* fewest for its weight */
+    BALANCE_RANDOM_TWO,        /* the less loaded of two at random */
+    BALANCE_HASH,              /* consistent, by key */
+};
+
+/* The PROXY protocol header that a connection to a server begins with. */
+enum proxy_send { PROXY_SEND_NONE, PROXY_SEND_V1, PROXY_SEND_V2 };
+
 struct timeouts {
     uint32_t read_ms;  /* a parked read */
     uint32_t write_ms; /* staged bytes without progress */
@@ -25,6 +36,50 @@ struct tcp_options {
     bool keepalive;           /* default false */
     uint32_t fastopen;        /* queue length, 0: off */
     uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT, 0: kernel default */
+};
+
+struct server_config {
+    char *target; /* "127.0.0.1:3000", "[::1]:3000", "db.internal:5432", "unix:/path", "srv:_pg._tcp.db.internal" */
+    uint32_t weight;
+    uint32_t max_connections; /* 0: no limit */
+    bool is_backup;
+};
+
+/* Active checks of every server of an upstream. */
+struct check_config {
+    uint32_t interval_ms; /* 0: there are none */
+    uint32_t timeout_ms;
+    uint32_t rise; /* checks in a row that must pass before a server is up */
+    uint32_t fall; /* and fail before it is down */
+    char *path;    /* of an HTTP request; NULL: that the server accepts a connection is enough */
+    char *host;    /* Host of that request; NULL: the server's target */
+    uint16_t status_min; /* the answer's status must be in this range */
+    uint16_t status_max;
+};
+
+struct upstream_config {
+    char *name;
+    struct server_config *servers;
+    uint32_t server_count;
+    enum balance_method balance;
+    enum proxy_send proxy_send;
+    uint32_t keepalive;       /* idle connections kept for each reactor */
+    uint32_t connect_ms;      /* for one attempt; 0: as long as the kernel tries */
+    uint32_t read_ms;         /* longest wait for an answer, where there are answers: HTTP */
+    uint32_t retries;         /* further servers that are tried when connecting fails */
+    uint32_t max_fails;       /* failures within fail_timeout that eject a server, 0: never */
+    uint32_t fail_timeout_ms; /* and how long it is ejected */
+    uint32_t slow_start_ms;   /* from a server's recovery to its full weight */
+    uint32_t queue;           /* connections that may wait for a server that has max_connections */
+    uint32_t queue_ms;        /* and how long each may */
+    struct check_config check;
+};
+
+/* How host names are looked up. */
+struct resolver_config {
+    char *servers;       /* "127.0.0.1:53,[::1]:53"; NULL: those of /etc/resolv.conf */
+    uint32_t timeout_ms; /* of one question to one server, 0: as /etc/resolv.conf says */
+    uint32_t attempts;   /* 0: as /etc/resolv.conf says */
 };
 
 struct listener_config {
@@ -41,6 +96,11 @@ struct listener_config {
     char *forward; /* where to relay connections instead: "127.0.0.1:3000", "unix:/path"; NULL: they have a handler */
     struct addr forward_addr;
     uint32_t connect_ms; /* how long connecting there may take, 0: as long as the kernel tries */
+    uint32_t total_ms;   /* how long a relay may last, 0: for ever */
+    bool accepts_proxy;  /* a PROXY protocol header comes first */
+    uint32_t handshake_ms;      /* and must be there within this time, 0: some time */
+    struct addr_range *trusted; /* owned: whose headers are believed; who is not among them is served as it is */
+    uint32_t trusted_count;     /* 0: everybody is */
 };
 
 struct reactor_config {
@@ -78,6 +138,9 @@ struct config {
     struct reactor_config reactor;
     struct listener_config *listeners;
     uint32_t listener_count;
+    struct upstream_config *upstreams; /* in the order of their names */
+    uint32_t upstream_count;
+    struct resolver_config resolver;
     struct log_config log;
     uint64_t script_memory_max; /* per reactor */
     uint32_t script_stall_ms;   /* report a handler that runs this long, 0: never */

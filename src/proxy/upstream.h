@@ -11,15 +11,9 @@
 
 #include "base/addr.h"
 #include "base/macros.h"
+#include "core/config.h"
 
 struct server;
-
-enum balance_method {
-    BALANCE_ROUND_ROBIN,       /* smooth weighted */
-    BALANCE_LEAST_CONNECTIONS, /* fewest for its weight */
-    BALANCE_RANDOM_TWO,        /* the less loaded of two at random */
-    BALANCE_HASH,              /* consistent, by key */
-};
 
 struct server_options {
     const char *name; /* unique in the upstream: "127.0.0.1:3000" */
