@@ -1,67 +1,12 @@
--- What the schema cannot say of listeners: addresses, unix paths, handler scripts, where to
--- forward, keys that need or exclude each other, and two listeners in one place. Methods take the
--- checker of check.lua to note problems on.
+-- What the schema cannot say of listeners: handler scripts, keys that need or exclude each other,
+-- and two listeners in one place. Functions take the checker of check.lua to note problems on.
 
-local bit = require "bit"
-local ffi = require "ffi"
-
+local addresses = require "zerg.config.addresses"
 local files = require "zerg.config.files"
 local handler = require "zerg.config.handler"
-local schema = require "zerg.config.schema"
-local values = require "zerg.config.values"
-
--- libc, thread-safe both: every reactor checks its own copy of the configuration.
-ffi.cdef [[
-int inet_pton(int family, const char *text, void *out);
-unsigned int if_nametoindex(const char *name);
-]]
+local targets = require "zerg.config.targets"
 
 local M = {}
-
-local AF_INET, AF_INET6 = 2, 10
-
----The bytes of an address, hexadecimal with its family in front ("4:7f000001"): equal for equal
----addresses.
----@param text string "127.0.0.1", "::1", "fe80::1%eth0"
----@return string|nil
-local function address_key(text)
-  local host, zone = text:match("^([^%%]*)%%?(.*)$")
-  local family = host:find(":", 1, true) and AF_INET6 or AF_INET
-  local out = ffi.new("uint8_t[16]")
-  if text:find("%z") or ffi.C.inet_pton(family, host, out) ~= 1 then
-    return nil
-  end
-  local zone_is_wrong = zone ~= "" and (family == AF_INET or ffi.C.if_nametoindex(zone) == 0)
-  if zone_is_wrong or (zone == "" and text:find("%%")) then
-    return nil
-  end
-  local bytes = {}
-  for index = 0, family == AF_INET and 3 or 15 do
-    bytes[#bytes + 1] = bit.tohex(out[index], 2)
-  end
-  return (family == AF_INET and "4:" or "6:") .. table.concat(bytes) .. zone
-end
-
-function M.read_address(checker, _, value, path)
-  if type(value) ~= "string" or not address_key(value) then
-    local brackets = type(value) == "string" and value:find("^%[") and " (no brackets here)" or ""
-    local what = 'an IPv4 or IPv6 address such as "127.0.0.1" or "::1"' .. brackets
-    return checker:expected(path, what, value)
-  end
-  return value
-end
-
-function M.read_path(checker, _, value, path)
-  if type(value) ~= "string" or value == "" or value == "@" or value:find("%z") then
-    return checker:expected(path, "the path of a unix socket", value)
-  end
-  local joined = value:sub(1, 1) == "@" and value or files.join(checker.context.directory, value)
-  if #joined > schema.PATH_BYTES_MAX then
-    return checker:problem(path, ("%s has %d bytes, a unix socket's path at most %d"):format(
-      values.show(joined), #joined, schema.PATH_BYTES_MAX))
-  end
-  return joined
-end
 
 ---Octal digits to the number that chmod(2) takes.
 function M.read_mode(checker, _, value, path)
@@ -84,44 +29,6 @@ function M.read_handler(checker, _, value, path)
   return value
 end
 
-local EXPECTED_TARGET = 'an address and port such as "127.0.0.1:3000" or "[::1]:3000", '
-  .. 'or "unix:/path" (names are not available in this version)'
-
----@class zerg.config.target
----@field address string|nil numeric, without brackets
----@field port integer|nil
----@field path string|nil of a unix socket; "@name": abstract
-
----@param text string
----@return zerg.config.target|nil
-local function parse_target(text)
-  local path = text:match("^unix:(.+)$")
-  if path then
-    return path ~= "@" and { path = path } or nil
-  end
-  local host, digits = text:match("^%[([^%[%]]*:[^%[%]]*)%]:(%d+)$")
-  if not host then
-    host, digits = text:match("^([^:%[%]]+):(%d+)$")
-  end
-  local port = tonumber(digits)
-  if not host or #digits > 5 or port < 1 or port > 65535 or not address_key(host) then
-    return nil
-  end
-  return { address = host, port = port }
-end
-
----Where to forward, as text; the path of a unix socket joined to the configuration's directory.
-function M.read_target(checker, _, value, path)
-  local target = type(value) == "string" and not value:find("%z") and parse_target(value)
-  if not target then
-    return checker:expected(path, EXPECTED_TARGET, value)
-  elseif target.path then
-    local joined = M.read_path(checker, _, target.path, path)
-    return joined and "unix:" .. joined
-  end
-  return value
-end
-
 ---The endpoints that a listener binds, each as a text that is equal for equal ones.
 ---@return string[]
 local function endpoints(listener, ip_version)
@@ -130,12 +37,12 @@ local function endpoints(listener, ip_version)
   elseif not listener.port then
     return {}
   elseif listener.address then
-    return { ("%s:%d"):format(address_key(listener.address), listener.port) }
+    return { ("%s:%d"):format(addresses.key(listener.address), listener.port) }
   end
   local any = { v4 = { "0.0.0.0" }, v6 = { "::" }, dual = { "0.0.0.0", "::" } }
   local keys = {}
   for index, address in ipairs(any[ip_version] or any.dual) do
-    keys[index] = ("%s:%d"):format(address_key(address), listener.port)
+    keys[index] = ("%s:%d"):format(addresses.key(address), listener.port)
   end
   return keys
 end
@@ -216,7 +123,7 @@ local function complete(listener, normalised, directory)
     listener.ip_version = listener.address:find(":", 1, true) and "v6" or "v4"
   end
   if listener.forward then
-    local target = parse_target(listener.forward)
+    local target = targets.parse(listener.forward)
     listener.forward_address, listener.forward_port = target.address, target.port
     listener.forward_path = target.path
     listener.handler_label = "forward to " .. listener.forward

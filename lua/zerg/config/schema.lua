@@ -8,7 +8,7 @@
 --   boolean               auto
 --   enum                  values
 --   string                what (the words of "expected ..."), account ("user" | "group")
---   address, path, mode, handler, target, lua_path: see check.lua
+--   address, path, mode, handler, target, lua_path: see the readers that check.lua names
 --   table                 fields
 --   list                  fields of each item, max
 -- `later` marks a key that a coming version will have; its text says what to use instead ("" when

@@ -1,0 +1,66 @@
+-- Addresses and unix paths as operators write them. Functions called read_x read the value of a
+-- key, with the checker of check.lua to note problems on.
+
+local bit = require "bit"
+local ffi = require "ffi"
+
+local files = require "zerg.config.files"
+local schema = require "zerg.config.schema"
+local values = require "zerg.config.values"
+
+-- libc, thread-safe both: every reactor checks its own copy of the configuration.
+ffi.cdef [[
+int inet_pton(int family, const char *text, void *out);
+unsigned int if_nametoindex(const char *name);
+]]
+
+local M = {}
+
+local AF_INET, AF_INET6 = 2, 10
+
+---The bytes of an address, hexadecimal with its family in front ("4:7f000001"): equal for equal
+---addresses.
+---@param text string "127.0.0.1", "::1", "fe80::1%eth0"
+---@return string|nil
+function M.key(text)
+  local host, zone = text:match("^([^%%]*)%%?(.*)$")
+  local family = host:find(":", 1, true) and AF_INET6 or AF_INET
+  local out = ffi.new("uint8_t[16]")
+  if text:find("%z") or ffi.C.inet_pton(family, host, out) ~= 1 then
+    return nil
+  end
+  local zone_is_wrong = zone ~= "" and (family == AF_INET or ffi.C.if_nametoindex(zone) == 0)
+  if zone_is_wrong or (zone == "" and text:find("%%")) then
+    return nil
+  end
+  local bytes = {}
+  for index = 0, family == AF_INET and 3 or 15 do
+    bytes[#bytes + 1] = bit.tohex(out[index], 2)
+  end
+  return (family == AF_INET and "4:" or "6:") .. table.concat(bytes) .. zone
+end
+
+---As written.
+function M.read_address(checker, _, value, path)
+  if type(value) ~= "string" or not M.key(value) then
+    local brackets = type(value) == "string" and value:find("^%[") and " (no brackets here)" or ""
+    local what = 'an IPv4 or IPv6 address such as "127.0.0.1" or "::1"' .. brackets
+    return checker:expected(path, what, value)
+  end
+  return value
+end
+
+---Joined to the configuration's directory.
+function M.read_path(checker, _, value, path)
+  if type(value) ~= "string" or value == "" or value == "@" or value:find("%z") then
+    return checker:expected(path, "the path of a unix socket", value)
+  end
+  local joined = value:sub(1, 1) == "@" and value or files.join(checker.context.directory, value)
+  if #joined > schema.PATH_BYTES_MAX then
+    return checker:problem(path, ("%s has %d bytes, a unix socket's path at most %d"):format(
+      values.show(joined), #joined, schema.PATH_BYTES_MAX))
+  end
+  return joined
+end
+
+return M
