@@ -1,9 +1,8 @@
-/* Reads fields of Lua tables; what the checker guarantees is checked again, but only as a fault of ours. */
+/* What the checker guarantees is checked again, but only as a fault of ours. */
 #include "script/config_read.h"
 
 #include <errno.h>
 #include <lauxlib.h>
-#include <math.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,107 +10,7 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
-
-static NORETURN void out_of_memory(lua_State *L)
-{
-    luaL_error(L, "not enough memory");
-    __builtin_unreachable(); /* luaL_error() does not return, but is not declared so */
-}
-
-/* Each reads field `name` of the table at the top of the stack and leaves the stack as it was. */
-
-static double field_number(lua_State *L, const char *name)
-{
-    double value;
-
-    lua_getfield(L, -1, name);
-    if (lua_type(L, -1) != LUA_TNUMBER)
-        luaL_error(L, "%s: expected a number, got %s", name, luaL_typename(L, -1));
-    value = lua_tonumber(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-static uint32_t field_u32(lua_State *L, const char *name)
-{
-    double value = field_number(L, name);
-
-    if (value < 0 || value > UINT32_MAX)
-        luaL_error(L, "%s: out of range", name);
-    return (uint32_t)value;
-}
-
-/* Seconds to milliseconds; what is not zero does not become zero. */
-static uint32_t field_ms(lua_State *L, const char *name)
-{
-    double ms = ceil(field_number(L, name) * 1000.0);
-
-    if (ms < 0 || ms > UINT32_MAX)
-        luaL_error(L, "%s: out of range", name);
-    return (uint32_t)ms;
-}
-
-static bool field_bool(lua_State *L, const char *name)
-{
-    bool value;
-
-    lua_getfield(L, -1, name);
-    value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-static bool field_is_auto(lua_State *L, const char *name)
-{
-    bool is_auto;
-
-    lua_getfield(L, -1, name);
-    is_auto = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "auto") == 0;
-    lua_pop(L, 1);
-    return is_auto;
-}
-
-static uint32_t field_u32_or_auto(lua_State *L, const char *name)
-{
-    return field_is_auto(L, name) ? 0 : field_u32(L, name);
-}
-
-/* The string is owned by the caller; NULL when the field is nil. */
-static char *field_string(lua_State *L, const char *name)
-{
-    char *copy = NULL;
-
-    lua_getfield(L, -1, name);
-    if (!lua_isnil(L, -1)) {
-        copy = strdup(luaL_checkstring(L, -1));
-        if (!copy)
-            out_of_memory(L);
-    }
-    lua_pop(L, 1);
-    return copy;
-}
-
-/* Position of the field's string in choices. */
-static int field_choice(lua_State *L, const char *name, const char *const choices[])
-{
-    int choice;
-
-    lua_getfield(L, -1, name);
-    choice = luaL_checkoption(L, lua_gettop(L), NULL, choices);
-    lua_pop(L, 1);
-    return choice;
-}
-
-static void enter(lua_State *L, const char *name)
-{
-    lua_getfield(L, -1, name);
-    luaL_checktype(L, -1, LUA_TTABLE);
-}
-
-static void leave(lua_State *L)
-{
-    lua_pop(L, 1);
-}
+#include "script/field.h"
 
 static enum ip_version field_ip_version(lua_State *L, const char *name)
 {
@@ -206,19 +105,19 @@ static void read_listener(lua_State *L, struct listener_config *listener)
     listener->max_connections = field_u32(L, "max_connections");
     listener->write_buffer_max = field_u32(L, "write_buffer_max");
 
-    enter(L, "timeouts");
+    field_enter(L, "timeouts");
     listener->timeouts.read_ms = field_ms(L, "read");
     listener->timeouts.write_ms = field_ms(L, "write");
     listener->timeouts.idle_ms = field_ms(L, "idle");
     listener->connect_ms = field_ms(L, "connect");
-    leave(L);
+    field_leave(L);
 
-    enter(L, "tcp");
+    field_enter(L, "tcp");
     listener->tcp.nodelay = field_bool(L, "nodelay");
     listener->tcp.keepalive = field_bool(L, "keepalive");
     listener->tcp.fastopen = field_u32(L, "fastopen");
     listener->tcp.user_timeout_ms = field_ms(L, "user_timeout");
-    leave(L);
+    field_leave(L);
 }
 
 static void read_listeners(lua_State *L, struct config *config)
@@ -228,7 +127,7 @@ static void read_listeners(lua_State *L, struct config *config)
     assert(count >= 1 && count <= LISTENERS_MAX);
     config->listeners = calloc(count, sizeof(config->listeners[0]));
     if (!config->listeners)
-        out_of_memory(L);
+        field_out_of_memory(L);
     config->listener_count = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, -1, (int)i + 1);
@@ -273,17 +172,17 @@ void config_read(lua_State *L, struct config *config)
     config->script_stall_ms = field_ms(L, "script_stall");
     config->drain_timeout_ms = field_ms(L, "drain_timeout");
 
-    enter(L, "acceptor");
+    field_enter(L, "acceptor");
     config->acceptor_ring_entries = field_u32(L, "ring_entries");
-    leave(L);
-    enter(L, "reactor");
+    field_leave(L);
+    field_enter(L, "reactor");
     read_reactor(L, &config->reactor);
-    leave(L);
-    enter(L, "log");
+    field_leave(L);
+    field_enter(L, "log");
     read_log(L, &config->log);
-    leave(L);
-    enter(L, "listeners");
+    field_leave(L);
+    field_enter(L, "listeners");
     read_listeners(L, config);
-    leave(L);
+    field_leave(L);
     assert(config->directory && config->lua_path && config->log.file);
 }
