@@ -35,7 +35,10 @@ uint32_t field_u32(lua_State *L, const char *name)
 
 uint32_t field_ms(lua_State *L, const char *name)
 {
-    double ms = ceil(field_number(L, name) * 1000.0);
+    double exact = field_number(L, name) * 1000.0;
+    double nearest = round(exact);
+    /* 0.013 s times 1000 is a little more than 13, which must not make it 14. */
+    double ms = nearest > 0 && fabs(exact - nearest) < 1e-6 ? nearest : ceil(exact);
 
     if (ms < 0 || ms > UINT32_MAX)
         luaL_error(L, "%s: out of range", name);
