@@ -48,7 +48,8 @@ static struct config *load(const struct cli *cli)
         .script = cli->script,
         .port = cli->port,
         .listen = cli->listen,
-        .target = cli->target,
+        .targets = cli->targets,
+        .target_count = cli->target_count,
         .reactors = cli->reactors,
         .log_level = cli->log_level,
         .run_scripts = cli->command == CLI_CHECK,
@@ -78,14 +79,22 @@ static int serve(const struct cli *cli)
     return status;
 }
 
+static void print_count(uint32_t count, const char *what, const char *end)
+{
+    printf("%u %s%s%s", count, what, count == 1 ? "" : "s", end);
+}
+
 static int check(const struct cli *cli)
 {
     struct config *config = load(cli);
 
     if (!config)
         return STATUS_FAILED;
-    printf("%s is fine: %u listener%s, %u reactor%s\n", config->path, config->listener_count,
-           config->listener_count == 1 ? "" : "s", config->reactors, config->reactors == 1 ? "" : "s");
+    printf("%s is fine: ", config->path);
+    print_count(config->listener_count, "listener", ", ");
+    if (config->upstream_count > 0)
+        print_count(config->upstream_count, "upstream", ", ");
+    print_count(config->reactors, "reactor", "\n");
     config_free(config);
     return STATUS_OK;
 }

@@ -248,15 +248,16 @@ static int parse_command(struct parsing *parsing, const char *word)
     return set_command(parsing, CLI_SCRIPT);
 }
 
-/* LISTEN, then TARGET. */
+/* LISTEN, then one TARGET after the other. */
 static int parse_proxy_argument(struct cli *cli, const char *word)
 {
-    if (cli->target)
-        return wrong("`proxy` takes one TARGET in this version (" ZERG_VERSION "), not also `%s`", word);
-    if (cli->listen)
-        cli->target = word;
-    else
+    if (!cli->listen) {
         cli->listen = word;
+        return 0;
+    }
+    if (cli->target_count == UPSTREAM_SERVERS_MAX)
+        return wrong("`proxy` takes at most %d TARGETs, not also `%s`", UPSTREAM_SERVERS_MAX, word);
+    cli->targets[cli->target_count++] = word;
     return 0;
 }
 
@@ -294,16 +295,22 @@ static int check_flags(const struct parsing *parsing)
     return 0;
 }
 
-/* What `proxy` cannot do without. */
-static int check_proxy(const struct parsing *parsing)
+/* What `proxy` cannot do without. A word that stands alone is the TARGET. */
+static int finish_proxy(struct parsing *parsing)
 {
-    if (parsing->cli->command != CLI_PROXY)
+    struct cli *cli = parsing->cli;
+
+    if (cli->command != CLI_PROXY)
         return 0;
     if (!parsing->wants_tcp)
-        return wrong("`proxy` relays TCP in this version (" ZERG_VERSION "), HTTP is not available: "
-                     "`zerg proxy --tcp LISTEN TARGET`");
-    if (!parsing->cli->target)
-        return wrong("`proxy` wants where to listen and where to relay to: `zerg proxy --tcp LISTEN TARGET`");
+        return wrong("HTTP proxying is not available in this version (" ZERG_VERSION
+                     "): `zerg proxy --tcp [LISTEN] TARGET...` relays TCP");
+    if (!cli->listen || (cli->target_count == 0 && cli->listen[0] == ':'))
+        return wrong("`proxy` wants where to relay to: `zerg proxy --tcp [LISTEN] TARGET...`");
+    if (cli->target_count == 0) {
+        cli->targets[cli->target_count++] = cli->listen;
+        cli->listen = ":8080";
+    }
     return 0;
 }
 
@@ -337,7 +344,7 @@ int cli_parse(struct cli *cli, int argc, char **argv)
     if (status == 0 && !parsing.wants_help)
         status = check_flags(&parsing);
     if (status == 0 && !parsing.wants_help)
-        status = check_proxy(&parsing);
+        status = finish_proxy(&parsing);
     if (parsing.wants_help) {
         cli->topic = parsing.has_command ? cli->command : CLI_HELP;
         cli->command = CLI_HELP;

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "base/macros.h"
 
 enum cli_command { CLI_RUN, CLI_SCRIPT, CLI_PROXY, CLI_CHECK, CLI_INIT, CLI_VERSION, CLI_HELP, CLI_COMMAND_COUNT };
@@ -11,15 +12,16 @@ enum cli_command { CLI_RUN, CLI_SCRIPT, CLI_PROXY, CLI_CHECK, CLI_INIT, CLI_VERS
 /* Strings are borrowed from argv. */
 struct cli {
     enum cli_command command;
-    enum cli_command topic; /* of CLI_HELP: the command that is asked about, CLI_HELP: all of them */
-    const char *config;     /* -c, NULL: not given */
-    const char *script;     /* of CLI_SCRIPT */
-    const char *listen;     /* of CLI_PROXY */
-    const char *target;     /* of CLI_PROXY */
-    const char *directory;  /* of CLI_INIT */
-    const char *log_level;  /* NULL: not given */
-    int reactors;           /* -1: not given, 0: one per CPU */
-    uint16_t port;          /* 0: not given */
+    enum cli_command topic;                    /* of CLI_HELP: the command that is asked about, CLI_HELP: all of them */
+    const char *config;                        /* -c, NULL: not given */
+    const char *script;                        /* of CLI_SCRIPT */
+    const char *listen;                        /* of CLI_PROXY */
+    const char *targets[UPSTREAM_SERVERS_MAX]; /* of CLI_PROXY, at least one */
+    uint32_t target_count;
+    const char *directory; /* of CLI_INIT */
+    const char *log_level; /* NULL: not given */
+    int reactors;          /* -1: not given, 0: one per CPU */
+    uint16_t port;         /* 0: not given */
 };
 
 /* Fills cli from the arguments. 0; or -EINVAL, after a message on stderr (exit status 2). */

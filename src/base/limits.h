@@ -43,11 +43,16 @@ enum {
 
     /* PROXY protocol: longest header that is read or made. Newer versions of nginx have the same bound. */
     PROXY_HEADER_BYTES_MAX = 4 * 1024,
+    TRUSTED_MAX = 1024, /* address ranges of one listener */
 
     /* Upstreams. */
+    UPSTREAMS_MAX = 1024,
     UPSTREAM_SERVERS_MAX = 512,  /* of one upstream; which of them were tried is one cache line of bits */
     UPSTREAM_WEIGHT_MAX = 65535, /* what a DNS SRV record can say */
     UPSTREAM_MAX_FAILS_MAX = 1000,
+    CHECK_PATH_BYTES_MAX = 1024, /* of an HTTP request that checks a server */
+    CHECK_HOST_BYTES_MAX = 255,
+    RESOLVER_SERVERS_MAX = 16,
 
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */

@@ -49,10 +49,10 @@ struct server_config {
 struct check_config {
     uint32_t interval_ms; /* 0: there are none */
     uint32_t timeout_ms;
-    uint32_t rise; /* checks in a row that must pass before a server is up */
-    uint32_t fall; /* and fail before it is down */
-    char *path;    /* of an HTTP request; NULL: that the server accepts a connection is enough */
-    char *host;    /* Host of that request; NULL: the server's target */
+    uint32_t rise;       /* checks in a row that must pass before a server is up */
+    uint32_t fall;       /* and fail before it is down */
+    char *path;          /* of an HTTP request; NULL: that the server accepts a connection is enough */
+    char *host;          /* Host of that request; NULL: the server's target */
     uint16_t status_min; /* the answer's status must be in this range */
     uint16_t status_max;
 };
@@ -93,11 +93,12 @@ struct listener_config {
     struct timeouts timeouts;
     struct tcp_options tcp;
     char *handler; /* where the handler stands, for messages: "handlers/echo.lua", "zerg.lua:12 (function)" */
-    char *forward; /* where to relay connections instead: "127.0.0.1:3000", "unix:/path"; NULL: they have a handler */
-    struct addr forward_addr;
-    uint32_t connect_ms; /* how long connecting there may take, 0: as long as the kernel tries */
-    uint32_t total_ms;   /* how long a relay may last, 0: for ever */
-    bool accepts_proxy;  /* a PROXY protocol header comes first */
+    char *forward; /* where to relay connections instead: an upstream's name, or a target; NULL: they have a handler */
+    int forward_upstream;       /* its index in the configuration's upstreams, -1: `forward` is a target, or NULL */
+    struct addr forward_addr;   /* of the only target there is; AF_UNSPEC: there are more, or it is a name */
+    uint32_t connect_ms;        /* how long connecting to a target may take, 0: as long as the kernel tries */
+    uint32_t total_ms;          /* how long a relay may last, 0: for ever */
+    bool accepts_proxy;         /* a PROXY protocol header comes first */
     uint32_t handshake_ms;      /* and must be there within this time, 0: some time */
     struct addr_range *trusted; /* owned: whose headers are believed; who is not among them is served as it is */
     uint32_t trusted_count;     /* 0: everybody is */
@@ -127,8 +128,9 @@ struct config {
      * changes. */
     char *path;         /* of zerg.lua; NULL when there is none (zerg SCRIPT.lua, zerg proxy) */
     char *script;       /* of the script of `zerg SCRIPT.lua`, else NULL */
-    char *proxy_listen; /* of `zerg proxy LISTEN TARGET`, else NULL */
-    char *proxy_target;
+    char *proxy_listen; /* of `zerg proxy LISTEN TARGET...`, else NULL */
+    char **proxy_targets;
+    uint32_t proxy_target_count;
     char *directory;   /* of zerg.lua or the script; relative paths in it and require() start here */
     char *lua_path;    /* extra package.path entries, joined; "" when there are none */
     uint32_t reactors; /* at least 1: `reactors = 0` is resolved already */

@@ -62,6 +62,16 @@ static void push_config_function(lua_State *L, const char *name)
     lua_remove(L, -2);
 }
 
+/* Pushes the list of what `zerg proxy` relays to. */
+static void push_targets(lua_State *L, const struct config_request *request)
+{
+    lua_createtable(L, (int)request->target_count, 0);
+    for (uint32_t i = 0; i < request->target_count; i++) {
+        lua_pushstring(L, request->targets[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
 /* Pushes the function of zerg.config for what was requested, and its arguments but for the options. Returns how many. */
 static int push_call(lua_State *L, const struct config_request *request)
 {
@@ -73,7 +83,7 @@ static int push_call(lua_State *L, const struct config_request *request)
     push_config_function(L, request->script ? "from_script" : "from_proxy");
     lua_pushstring(L, request->script ? request->script : request->listen);
     if (!request->script)
-        lua_pushstring(L, request->target);
+        push_targets(L, request);
     else if (request->port != 0)
         lua_pushinteger(L, request->port);
     else
@@ -177,7 +187,7 @@ int config_load(const struct config_request *request, struct config **out)
     int status = 0;
 
     assert((request->path != NULL) + (request->script != NULL) + (request->listen != NULL) == 1);
-    assert((request->listen == NULL) == (request->target == NULL));
+    assert((request->listen == NULL) == (request->target_count == 0));
     *out = NULL;
     loading.config = calloc(1, sizeof(*loading.config));
     if (!L || !loading.config) {
@@ -200,20 +210,41 @@ end:
     return status;
 }
 
+static void free_listener(struct listener_config *listener)
+{
+    free(listener->name);
+    free(listener->handler);
+    free(listener->forward);
+    free(listener->trusted);
+}
+
+static void free_upstream(struct upstream_config *upstream)
+{
+    for (uint32_t i = 0; i < upstream->server_count; i++)
+        free(upstream->servers[i].target);
+    free(upstream->servers);
+    free(upstream->name);
+    free(upstream->check.path);
+    free(upstream->check.host);
+}
+
 void config_free(struct config *config)
 {
     if (!config)
         return;
-    for (uint32_t i = 0; i < config->listener_count; i++) {
-        free(config->listeners[i].name);
-        free(config->listeners[i].handler);
-        free(config->listeners[i].forward);
-    }
+    for (uint32_t i = 0; i < config->listener_count; i++)
+        free_listener(&config->listeners[i]);
+    for (uint32_t i = 0; i < config->upstream_count; i++)
+        free_upstream(&config->upstreams[i]);
+    for (uint32_t i = 0; i < config->proxy_target_count; i++)
+        free(config->proxy_targets[i]);
     free(config->listeners);
+    free(config->upstreams);
+    free(config->resolver.servers);
     free(config->path);
     free(config->script);
     free(config->proxy_listen);
-    free(config->proxy_target);
+    free(config->proxy_targets);
     free(config->directory);
     free(config->lua_path);
     free(config->log.file);
@@ -253,7 +284,8 @@ static int push_protected(lua_State *L)
         .script = config->script,
         .port = config->script ? addr_port(&config->listeners[0].addr) : 0,
         .listen = config->proxy_listen,
-        .target = config->proxy_target,
+        .targets = (const char *const *)config->proxy_targets,
+        .target_count = config->proxy_target_count,
     };
 
     push_options(L, (int)config->reactors, level_names[config->log.level]);

@@ -1,5 +1,6 @@
-/* From zerg.lua (or one script, or the words of `zerg proxy`) to struct config: runs the Lua module zerg.config in a state of its own, hands every
- * problem it finds to the caller, and converts what it accepted. Checking is all in Lua (lua/zerg/config). */
+/* From zerg.lua (or one script, or the words of `zerg proxy`) to struct config: runs the Lua module zerg.config in a
+ * state of its own, hands every problem it finds to the caller, and converts what it accepted. Checking is all in Lua
+ * (lua/zerg/config). */
 #pragma once
 
 #include <stdbool.h>
@@ -22,10 +23,11 @@ enum { CONFIG_REACTORS_AS_GIVEN = -1 };
 
 /* What to load, and what the command line says in place of it. */
 struct config_request {
-    const char *path;      /* zerg.lua; or */
-    const char *script;    /* one handler on `port`, everything else by default; or */
-    const char *listen;    /* one listener there that */
-    const char *target;    /* relays to this address, everything else by default */
+    const char *path;           /* zerg.lua; or */
+    const char *script;         /* one handler on `port`, everything else by default; or */
+    const char *listen;         /* one listener there that relays to */
+    const char *const *targets; /* these servers, everything else by default */
+    uint32_t target_count;
     uint16_t port;         /* 0: 8080 */
     int reactors;          /* CONFIG_REACTORS_AS_GIVEN, 0: one per CPU, or their number */
     const char *log_level; /* NULL: as given */

@@ -69,35 +69,15 @@ static void read_address(lua_State *L, struct listener_config *listener)
         luaL_error(L, "cannot listen on %s: %s", listener->name, strerror(-status));
 }
 
-/* Where a listener forwards to, if it does. */
-static void read_forward(lua_State *L, struct listener_config *listener)
-{
-    const char *path;
-    int status;
-
-    listener->forward = field_string(L, "forward");
-    if (!listener->forward)
-        return;
-    lua_getfield(L, -1, "forward_address");
-    lua_getfield(L, -2, "forward_path");
-    lua_getfield(L, -3, "forward_port");
-    path = lua_tostring(L, -2);
-    if (path)
-        status = addr_parse_unix(&listener->forward_addr, path);
-    else
-        status = addr_parse_ip(&listener->forward_addr, luaL_checkstring(L, -3), (uint16_t)lua_tointeger(L, -1));
-    lua_pop(L, 3);
-    if (status < 0)
-        luaL_error(L, "cannot forward to %s: %s", listener->forward, strerror(-status));
-}
-
-static void read_listener(lua_State *L, struct listener_config *listener)
+static void read_listener(lua_State *L, const struct config *config, struct listener_config *listener)
 {
     listener->name = field_string(L, "name");
     listener->handler = field_string(L, "handler_label");
     listener->ip_version = field_ip_version(L, "ip_version");
     read_address(L, listener);
-    read_forward(L, listener);
+    config_read_forward(L, config, listener);
+    listener->accepts_proxy = field_bool(L, "proxy_protocol");
+    config_read_trusted(L, listener);
     lua_getfield(L, -1, "mode");
     listener->mode = (mode_t)lua_tointeger(L, -1);
     lua_pop(L, 1);
@@ -110,6 +90,8 @@ static void read_listener(lua_State *L, struct listener_config *listener)
     listener->timeouts.write_ms = field_ms(L, "write");
     listener->timeouts.idle_ms = field_ms(L, "idle");
     listener->connect_ms = field_ms(L, "connect");
+    listener->handshake_ms = field_ms(L, "handshake");
+    listener->total_ms = field_ms(L, "total");
     field_leave(L);
 
     field_enter(L, "tcp");
@@ -131,7 +113,7 @@ static void read_listeners(lua_State *L, struct config *config)
     config->listener_count = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, -1, (int)i + 1);
-        read_listener(L, &config->listeners[i]);
+        read_listener(L, config, &config->listeners[i]);
         lua_pop(L, 1);
     }
 }
@@ -157,8 +139,7 @@ void config_read(lua_State *L, struct config *config)
 
     config->path = field_string(L, "path");
     config->script = field_string(L, "script");
-    config->proxy_listen = field_string(L, "proxy_listen");
-    config->proxy_target = field_string(L, "proxy_target");
+    config_read_proxy(L, config);
     config->directory = field_string(L, "directory");
     config->lua_path = field_string(L, "lua_path");
     config->user = field_string(L, "user");
@@ -181,6 +162,8 @@ void config_read(lua_State *L, struct config *config)
     field_enter(L, "log");
     read_log(L, &config->log);
     field_leave(L);
+    config_read_resolver(L, &config->resolver);
+    config_read_upstreams(L, config);
     field_enter(L, "listeners");
     read_listeners(L, config);
     field_leave(L);

@@ -1,4 +1,4 @@
-/* The normalised table of zerg.config as a struct config. Private to src/script/config.c. */
+/* The normalised table of zerg.config as a struct config. Private to src/script/config*.c. */
 #pragma once
 
 #include <lua.h>
@@ -8,3 +8,11 @@
 /* Fills config from the table at the top of the stack. Raises a Lua error (call it protected) on what the checker
  * should not have let through, or without memory; config then holds what was read so far and wants config_free(). */
 void config_read(lua_State *L, struct config *config);
+/* The parts of that which are about forwarding, from the same table; the first is what `zerg proxy` was asked for. */
+void config_read_proxy(lua_State *L, struct config *config);
+void config_read_upstreams(lua_State *L, struct config *config);
+void config_read_resolver(lua_State *L, struct resolver_config *resolver);
+/* What the listener of the table at the top of the stack forwards to, if it does, among config's upstreams. */
+void config_read_forward(lua_State *L, const struct config *config, struct listener_config *listener);
+/* Whose PROXY protocol headers that listener believes. */
+void config_read_trusted(lua_State *L, struct listener_config *listener);

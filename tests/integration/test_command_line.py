@@ -106,6 +106,20 @@ def test_missing_and_wrong_arguments(zerg, args):
     assert done.returncode == 2 and done.stderr.strip()
 
 
+@pytest.mark.parametrize("args, words", [
+    ([], "wants where to relay to"), ([":8080"], "wants where to relay to"), (["--http", "a:1"], "not available")])
+def test_proxy_without_what_it_needs(zerg, args, words):
+    done = zerg.command("proxy", "--tcp", *args)
+    assert done.returncode == 2 and words in done.stderr
+
+
+def test_proxy_names_the_targets_that_are_wrong(zerg):
+    done = zerg.command("proxy", "--tcp", ":8080", "127.0.0.1:1", "127.0.0.1", "[::1]:0", "127.0.0.1:1")
+    assert done.returncode == 1
+    for part in ('got "127.0.0.1"', 'got "[::1]:0"', '"127.0.0.1:1" is there already'):
+        assert "zerg proxy: TARGET: " in done.stderr and part in done.stderr
+
+
 # ---- check ----
 
 
@@ -113,6 +127,34 @@ def test_missing_and_wrong_arguments(zerg, args):
 def test_check_accepts_what_is_right(zerg, args):
     done = zerg.command(*args, files=zerg_lua())
     assert done.returncode == 0, done.stderr
+
+
+def test_check_counts_upstreams(zerg):
+    upstreams = 'upstreams = { a = { servers = { "127.0.0.1:1" } }, b = { servers = { "db:1", "unix:x" } } },'
+    done = zerg.command("check", files={"zerg.lua": CONFIG.replace("return {", "return { " + upstreams)
+                                        % (7000, INLINE)})
+    assert done.returncode == 0 and "1 listener, 2 upstreams, " in done.stdout
+    assert "upstream" not in zerg.command("check", files=zerg_lua()).stdout
+
+
+def test_check_knows_upstreams_that_are_not_there(zerg):
+    done = zerg.command("check", files={"zerg.lua": """return {
+  listeners = {
+    { port = 7000, forward = "ap" },
+  },
+  upstreams = {
+    app = {
+      servers = {
+        "127.0.0.1:3000",
+        { address = "127.0.0.1" },
+      },
+    },
+  },
+}
+"""})
+    assert done.returncode == 1
+    assert "zerg.lua:3: listeners[1].forward: there is no upstream `ap`: did you mean `app`?" in done.stderr
+    assert "zerg.lua:9: upstreams.app.servers[2].address: expected an address or host name with a port" in done.stderr
 
 
 def test_check_reports_everything_at_once(zerg):

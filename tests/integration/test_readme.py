@@ -148,7 +148,9 @@ class Reader:
         server.log.allow(NOT_LOG)
 
     def start(self, arguments, config=None, **options):
-        ports = re.findall(r"\bport = (\d+)", config.read_text()) if config else [self.ports[SERVED_BY_DEFAULT]]
+        ports = [self.ports[SERVED_BY_DEFAULT]]
+        if config:
+            ports = re.findall(r"^[^-\n]*\bport = (\d+)", config.read_text(), re.M)  # not in comments
         targets = [("127.0.0.1", int(port)) for port in ports]
         server = Server(self.directory, arguments, targets, **options)
         self.zerg.servers.append(server)

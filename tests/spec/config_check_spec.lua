@@ -42,6 +42,7 @@ describe("zerg.config.check", function()
         batch_cqes = 4096, cq_timeout = 0, max_connections = 65536, sqpoll = false, sq_cpu = -1,
           sq_idle = 0.1,
       },
+      upstreams = {}, resolver = { servers = {}, timeout = 0, attempts = 0 },
       lua_path = "", script_memory_max = 256 * 2 ^ 20, script_stall = 1, drain_timeout = 30,
       log = { level = "info", file = "stderr", format = "text" },
     }, (function()
@@ -57,8 +58,8 @@ describe("zerg.config.check", function()
     assert.same({
       name = "*:7000", port = 7000, handler = handler, protocol = "tcp", backlog = 65535,
         ip_version = "dual",
-      max_connections = 0, write_buffer_max = 262144,
-      timeouts = { read = 0, write = 60, idle = 0, connect = 5 },
+      max_connections = 0, write_buffer_max = 262144, proxy_protocol = false, trusted = {},
+      timeouts = { read = 0, write = 60, idle = 0, connect = 5, handshake = 5, total = 0 },
       tcp = { nodelay = true, keepalive = false, fastopen = 0, user_timeout = 0 },
     }, listener)
   end)
@@ -86,7 +87,8 @@ describe("zerg.config.check", function()
     assert.equal(0.005, config.reactor.sq_idle)
     assert.equal(432, config.listeners[1].mode)
     assert.equal(2 ^ 20, config.listeners[1].write_buffer_max)
-    assert.same({ read = 0.5, write = 60, idle = 90, connect = 0 }, config.listeners[1].timeouts)
+    assert.same({ read = 0.5, write = 60, idle = 90, connect = 0, handshake = 5, total = 0 },
+      config.listeners[1].timeouts)
   end)
 
   it("takes both ends of a range and nothing past them", function()
@@ -170,22 +172,19 @@ describe("zerg.config.check", function()
       "admin: `admin` is not available in this version",
       "control: `control` is not available in this version",
       "shared: `shared` is not available in this version",
-      "upstreams: `upstreams` is not available in this version",
       "watch: `watch` is not available in this version" }, problems_of {
       access_log = { file = "x" }, admin = { port = 1 }, control = "/run/x", shared = { a = "1m" },
-      upstreams = { app = {} }, watch = true })
+      watch = true })
     assert.same({ 'listeners[1].protocol: "http" is not available in this version: '
       .. "the handler gets the raw connection",
-      "listeners[1].proxy_protocol: `proxy_protocol` is not available in this version",
       "listeners[1].timeouts.header: `header` is not available in this version" },
-      listener_problems { port = 1, protocol = "http", proxy_protocol = true,
-        timeouts = { header = 5 } })
+      listener_problems { port = 1, protocol = "http", timeouts = { header = 5 } })
   end)
 
   it("lets later keys stand that ask for nothing", function()
-    assert.same({}, problems_of { watch = false, upstreams = {}, shared = {}, control = false })
+    assert.same({}, problems_of { watch = false, shared = {}, control = false })
     assert.same({},
-      listener_problems { port = 1, protocol = "tcp", proxy_protocol = false, limits = {},
+      listener_problems { port = 1, protocol = "tcp", limits = {},
       timeouts = { keepalive = 0 } })
   end)
 
@@ -324,18 +323,97 @@ describe("zerg.config.check", function()
     assert.same({ "unix:@x", path = "@x" }, forwarded("unix:@x"))
   end)
 
-  it("refuses what is no address to forward to", function()
-    local wrong = { "", "db", "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:0", "127.0.0.1:65536",
-      "::1:80", "[127.0.0.1]:80", "db.internal:80", "unix:", "unix:@", "1.2.3.4:80\0", 80, true }
-    for _, target in ipairs(wrong) do
+  it("refuses what is no target to forward to", function()
+    local function wrong(target, what)
       local problems = problems_of { listeners = { { port = 1, forward = target } } }
       assert.equal(1, #problems, tostring(target))
-      assert.matches("^listeners%[1%]%.forward: expected an address and port such as", problems[1])
+      assert.matches("^listeners%[1%]%.forward: expected ", problems[1])
+      assert.matches(what or "an address or host name with a port such as", problems[1], 1, true)
     end
+    for _, target in ipairs { "", "127.0.0.1", "::1", ":80", "1.2.3.4:80\0", "/run/x", 80, true } do
+      wrong(target, target == "::1" and "an IPv6 address in brackets" or nil)
+    end
+    wrong("db:0", "a port from 1 to 65535")
+    wrong("unix:", 'the path of a socket behind "unix:"')
     assert.same({ "listeners[1].forward: give `handler` or `forward`, not both" },
       listener_problems { port = 1, forward = "127.0.0.1:80" })
     assert.matches("at most 107", problems_of {
       listeners = { { port = 1, forward = "unix:/" .. ("x"):rep(107) } } }[1])
+  end)
+
+  it("forwards to upstreams that are there", function()
+    local function forward(name)
+      return {
+        listeners = { { port = 1, forward = name } },
+        upstreams = {
+          app = { servers = { "127.0.0.1:3000" } },
+          ["two of them"] = { servers = { "127.0.0.1:1", "127.0.0.1:2" } },
+        },
+      }
+    end
+    assert.same({}, problems_of(forward("app")))
+    assert.same({}, problems_of(forward("two of them")))
+    assert.same({}, problems_of(forward("app:80")))
+    assert.same({ "listeners[1].forward: there is no upstream `ap`: did you mean `app`?" },
+      problems_of(forward("ap")))
+    assert.same({ "listeners[1].forward: there is no upstream `db.internal`, "
+      .. 'and a target has a port: "db.internal:3000"' }, problems_of(forward("db.internal")))
+    local listener = run(forward("app")).listeners[1]
+    assert.same({ "app", "127.0.0.1", 3000 },
+      { listener.forward, listener.forward_address, listener.forward_port })
+    assert.is_nil(run(forward("two of them")).listeners[1].forward_address)
+    assert.is_nil(run(forward("app:80")).listeners[1].forward_address)
+  end)
+
+  it("knows an upstream with problems of its own", function()
+    assert.same({ "upstreams.app.retries: expected a number from 0 to 511, got -1" }, problems_of {
+      listeners = { { port = 1, forward = "app" } },
+      upstreams = { app = { servers = { "127.0.0.1:1" }, retries = -1 } } })
+    assert.matches("^upstreams: expected a table of upstreams by name", problems_of {
+      listeners = { { port = 1, forward = "127.0.0.1:1" } }, upstreams = "app" }[1])
+  end)
+
+  it("takes PROXY protocol headers from ranges of addresses", function()
+    local config = assert(run { listeners = { { port = 1, handler = handler, proxy_protocol = true,
+      trusted = { "10.0.0.0/8", "::1", "fd00::/0", "127.0.0.1/32", "unix" },
+      timeouts = { handshake = "1s", total = "1h" } } } })
+    local listener = config.listeners[1]
+    assert.is_true(listener.proxy_protocol)
+    assert.same({ "10.0.0.0/8", "::1", "fd00::/0", "127.0.0.1/32", "unix" }, listener.trusted)
+    assert.same({ 1, 3600 }, { listener.timeouts.handshake, listener.timeouts.total })
+    for _, range in ipairs { "10.0.0.0/33", "::1/129", "10.0.0.0/", "10.0.0.0/8/8", "/8",
+      "localhost", "10.0.0.0/-1", "fe80::1%lo", "", "unix/1", "10/8", 10, false } do
+      assert.same({ 'listeners[1].trusted[1]: expected an address range such as "10.0.0.0/8" or '
+        .. '"::1", or "unix", got ' .. require("zerg.config.values").show(range) },
+        listener_problems { port = 1, trusted = { range } })
+    end
+    local list = 'a list of address ranges such as { "10.0.0.0/8", "::1", "unix" }'
+    assert.same({ "listeners[1].trusted: expected " .. list .. ', got "unix"' },
+      listener_problems { port = 1, trusted = "unix" })
+    assert.same({ "listeners[1].proxy_protocol: expected true or false, got 1" },
+      listener_problems { port = 1, proxy_protocol = 1 })
+  end)
+
+  it("takes name servers with and without a port", function()
+    local function servers(value)
+      local config = run { listeners = { { port = 1, handler = handler } },
+        resolver = { servers = value, timeout = "500ms", attempts = 2 } }
+      return config and config.resolver.servers
+    end
+    assert.same({ "127.0.0.1:53" }, servers("127.0.0.1"))
+    assert.same({ "127.0.0.1:5353", "[::1]:53", "[::1]:53", "[fd00::1]:54" },
+      servers { "127.0.0.1:5353", "::1", "[::1]", "[fd00::1]:54" })
+    for _, server in ipairs { "localhost", "127.0.0.1:0", "127.0.0.1:", "[127.0.0.1]", "[::1]:",
+      "[::1]53x", "fe80::1%lo", ":53", "", 53 } do
+      local problems = problems_of { resolver = { servers = { server } } }
+      assert.equal(1, #problems, server)
+      assert.matches("resolver.servers[1]: expected an address such as "
+        .. '"127.0.0.1:53" or "[::1]:53"', problems[1], 1, true)
+    end
+    assert.matches("^resolver.servers: expected an address", problems_of {
+      resolver = { servers = "localhost" } }[1])
+    assert.matches("^resolver.servers: expected a list of addresses", problems_of {
+      resolver = { servers = 53 } }[1])
   end)
 
   it("prints the address of a listener without a name", function()

@@ -239,10 +239,15 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
 
     it("relays from one place to another", function()
       local function proxy(listen)
-        local normalised = assert(config.from_proxy(listen, "127.0.0.1:3000", { reactors = 1 }))
+        local targets = { "127.0.0.1:3000", "db:3001" }
+        local normalised = assert(config.from_proxy(listen, targets, { reactors = 1 }))
         assert.equal(listen, normalised.proxy_listen)
-        assert.equal("127.0.0.1:3000", normalised.proxy_target)
-        assert.equal("127.0.0.1:3000", normalised.listeners[1].forward)
+        assert.same(targets, normalised.proxy_targets)
+        assert.equal("proxy", normalised.listeners[1].forward)
+        local upstream = normalised.upstreams.proxy
+        assert.equal("db:3001", upstream.servers[2].address)
+        assert.equal(1, upstream.retries) -- every server is tried
+        assert.equal("round_robin", upstream.balance)
         assert.is_nil(normalised.path)
         return normalised.listeners[1].name
       end
@@ -253,8 +258,8 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
     end)
 
     it("says which word of the command line is wrong", function()
-      local function problem_of(listen, target)
-        local normalised, problems = config.from_proxy(listen, target)
+      local function problem_of(listen, ...)
+        local normalised, problems = config.from_proxy(listen, { ... })
         assert.is_nil(normalised)
         assert.equal(1, #problems)
         return ("%s: %s: %s"):format(problems[1].file, problems[1].key, problems[1].message)
@@ -263,6 +268,7 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
       assert.matches("^zerg proxy: LISTEN: expected an IPv4", problem_of("db:1", "127.0.0.1:1"))
       assert.matches("^zerg proxy: LISTEN: expected a number", problem_of(":0", "127.0.0.1:1"))
       assert.matches("LISTEN: expected a port", problem_of("80", "127.0.0.1:1"))
+      assert.matches('TARGET: "a:1" is there already', problem_of(":1", "a:1", "b:1", "a:1"))
     end)
 
     it("reports the script's own problems", function()

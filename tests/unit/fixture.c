@@ -147,6 +147,7 @@ static void configure(struct fixture *f, const struct fixture_options *options)
         .write_buffer_max = WRITE_BUFFER_BYTES,
         .timeouts = options->timeouts,
         .handler = (char *)"handler.lua",
+        .forward_upstream = -1,
     };
     assert_int_equal(addr_parse_unix(&f->listener_config.addr, "@zerg-unit-test"), 0);
     if (options->forward) {

@@ -109,7 +109,7 @@ static void values_are_taken_in_every_spelling(void **state)
     assert_string_equal(cli.directory, "site");
 }
 
-static void proxy_takes_where_to_listen_and_one_target(void **state)
+static void proxy_takes_where_to_listen_and_targets(void **state)
 {
     struct cli cli;
 
@@ -117,13 +117,42 @@ static void proxy_takes_where_to_listen_and_one_target(void **state)
     assert_int_equal(parse(&cli, "proxy --tcp :8080 127.0.0.1:3000 --reactors 1"), 0);
     assert_int_equal(cli.command, CLI_PROXY);
     assert_string_equal(cli.listen, ":8080");
-    assert_string_equal(cli.target, "127.0.0.1:3000");
+    assert_int_equal(cli.target_count, 1);
+    assert_string_equal(cli.targets[0], "127.0.0.1:3000");
     assert_int_equal(cli.reactors, 1);
-    assert_int_equal(parse(&cli, "--tcp proxy :1 unix:/x"), 0);
-    assert_string_equal(cli.target, "unix:/x");
-    assert_refused("proxy --tcp :8080", "`proxy` wants where to listen and where to relay to");
-    assert_refused("proxy --tcp :8080 a:1 b:1", "takes one TARGET in this version");
+    assert_int_equal(parse(&cli, "proxy :8080 a:1 --tcp b:1 -- unix:/x"), 0);
+    assert_int_equal(cli.target_count, 3);
+    assert_string_equal(cli.targets[0], "a:1");
+    assert_string_equal(cli.targets[2], "unix:/x");
     assert_refused("run --tcp", "`--tcp` does not go with `run`");
+}
+
+static void proxy_listens_on_8080_for_a_target_that_stands_alone(void **state)
+{
+    struct cli cli;
+
+    (void)state;
+    assert_int_equal(parse(&cli, "--tcp proxy unix:/x"), 0);
+    assert_string_equal(cli.listen, ":8080");
+    assert_int_equal(cli.target_count, 1);
+    assert_string_equal(cli.targets[0], "unix:/x");
+    assert_refused("proxy --tcp", "`proxy` wants where to relay to: `zerg proxy --tcp [LISTEN] TARGET...`");
+    assert_refused("proxy --tcp :8080", "`proxy` wants where to relay to");
+}
+
+static void proxy_takes_no_more_targets_than_an_upstream_has_servers(void **state)
+{
+    char *argv[UPSTREAM_SERVERS_MAX + 5] = {(char *)"zerg", (char *)"proxy", (char *)"--tcp", (char *)":8080"};
+    int argc = 4;
+    struct cli cli;
+
+    (void)state;
+    while (argc < (int)COUNT_OF(argv) - 1)
+        argv[argc++] = (char *)"a:1";
+    assert_int_equal(cli_parse(&cli, argc, argv), 0);
+    assert_int_equal(cli.target_count, UPSTREAM_SERVERS_MAX);
+    argv[argc++] = (char *)"b:1";
+    assert_int_equal(cli_parse(&cli, argc, argv), -EINVAL);
 }
 
 static void help_is_for_all_or_for_one_command(void **state)
@@ -158,7 +187,7 @@ static void what_comes_later_is_known_and_refused(void **state)
     (void)state;
     assert_refused("reload", "`reload` is not available in this version (" ZERG_VERSION ")");
     assert_refused("stop --now", "`stop` is not available");
-    assert_refused("proxy :8080 127.0.0.1:3000", "HTTP is not available");
+    assert_refused("proxy :8080 127.0.0.1:3000", "HTTP proxying is not available");
     assert_refused("x.lua --http", "`--http` is not available");
     assert_refused("--control=/x run", "`--control` is not available");
 }
@@ -195,7 +224,9 @@ int main(void)
         cmocka_unit_test(run_is_the_default),
         cmocka_unit_test(commands_are_found),
         cmocka_unit_test(values_are_taken_in_every_spelling),
-        cmocka_unit_test(proxy_takes_where_to_listen_and_one_target),
+        cmocka_unit_test(proxy_takes_where_to_listen_and_targets),
+        cmocka_unit_test(proxy_listens_on_8080_for_a_target_that_stands_alone),
+        cmocka_unit_test(proxy_takes_no_more_targets_than_an_upstream_has_servers),
         cmocka_unit_test(help_is_for_all_or_for_one_command),
         cmocka_unit_test(unknown_words_bring_the_nearest_known),
         cmocka_unit_test(what_comes_later_is_known_and_refused),

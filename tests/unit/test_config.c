@@ -125,6 +125,15 @@ static void defaults_are_those_of_the_schema(void **state)
     assert_int_equal(listener->write_buffer_max, 256 * 1024);
     assert_int_equal(listener->timeouts.write_ms, 60000);
     assert_true(listener->tcp.nodelay);
+    assert_int_equal(listener->forward_upstream, -1);
+    assert_false(listener->accepts_proxy);
+    assert_int_equal(listener->handshake_ms, 5000);
+    assert_int_equal(listener->total_ms, 0);
+    assert_int_equal(listener->trusted_count, 0);
+    assert_int_equal(config->upstream_count, 0);
+    assert_null(config->resolver.servers);
+    assert_int_equal(config->resolver.timeout_ms, 0);
+    assert_int_equal(config->resolver.attempts, 0);
     config_free(config);
 }
 
@@ -195,6 +204,101 @@ static void every_key_reaches_its_field(void **state)
     config_free(config);
 }
 
+static void every_key_of_an_upstream_reaches_its_field(void **state)
+{
+    struct config *config =
+        load_text(*state, "return { listeners = { { port = 1, handler = print } }, upstreams = { app = {\n"
+                          "servers = { '127.0.0.1:1', { address = 'unix:a', weight = 2, backup = true },\n"
+                          "  { address = 'db:5432', max_connections = 3 } },\n"
+                          "balance = 'hash', keepalive = 4, connect_timeout = 5, read_timeout = 6, retries = 7,\n"
+                          "max_fails = 8, fail_timeout = 9, slow_start = 10, max_connections = 11, queue = 12,\n"
+                          "queue_timeout = '13ms', proxy_protocol = 2, health = { interval = 14, timeout = 15,\n"
+                          "  rise = 16, fall = 17, path = '/up', host = 'app', status = '200-204' } } } }");
+    const struct upstream_config *upstream = &config->upstreams[0];
+
+    assert_int_equal(config->upstream_count, 1);
+    assert_string_equal(upstream->name, "app");
+    assert_int_equal(upstream->server_count, 3);
+    assert_string_equal(upstream->servers[0].target, "127.0.0.1:1");
+    assert_int_equal(upstream->servers[0].weight, 1);
+    assert_int_equal(upstream->servers[0].max_connections, 11);
+    assert_false(upstream->servers[0].is_backup);
+    assert_string_equal(upstream->servers[1].target, "unix:a");
+    assert_int_equal(upstream->servers[1].weight, 2);
+    assert_true(upstream->servers[1].is_backup);
+    assert_string_equal(upstream->servers[2].target, "db:5432");
+    assert_int_equal(upstream->servers[2].max_connections, 3);
+    assert_int_equal(upstream->balance, BALANCE_HASH);
+    assert_int_equal(upstream->keepalive, 4);
+    assert_int_equal(upstream->connect_ms, 5000);
+    assert_int_equal(upstream->read_ms, 6000);
+    assert_int_equal(upstream->retries, 7);
+    assert_int_equal(upstream->max_fails, 8);
+    assert_int_equal(upstream->fail_timeout_ms, 9000);
+    assert_int_equal(upstream->slow_start_ms, 10000);
+    assert_int_equal(upstream->queue, 12);
+    assert_int_equal(upstream->queue_ms, 13);
+    assert_int_equal(upstream->proxy_send, PROXY_SEND_V2);
+    assert_int_equal(upstream->check.interval_ms, 14000);
+    assert_int_equal(upstream->check.timeout_ms, 15000);
+    assert_int_equal(upstream->check.rise, 16);
+    assert_int_equal(upstream->check.fall, 17);
+    assert_string_equal(upstream->check.path, "/up");
+    assert_string_equal(upstream->check.host, "app");
+    assert_int_equal(upstream->check.status_min, 200);
+    assert_int_equal(upstream->check.status_max, 204);
+    config_free(config);
+}
+
+static void upstreams_stand_in_the_order_of_their_names(void **state)
+{
+    struct config *config =
+        load_text(*state, "local upstreams = {}\n"
+                          "for _, name in ipairs { 'c', 'a', 'd', 'b' } do\n"
+                          "  upstreams[name] = { servers = { name .. ':1' } } end\n"
+                          "return { upstreams = upstreams, listeners = { { port = 1, forward = 'c' },\n"
+                          "  { port = 2, forward = 'a:1' }, { port = 3, forward = 'd' } } }");
+
+    assert_int_equal(config->upstream_count, 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(config->upstreams[i].name[0], 'a' + (int)i);
+        assert_int_equal(config->upstreams[i].servers[0].target[0], 'a' + (int)i);
+        assert_int_equal(config->upstreams[i].check.interval_ms, 0);
+        assert_null(config->upstreams[i].check.path);
+    }
+    assert_int_equal(config->listeners[0].forward_upstream, 2);
+    assert_string_equal(config->listeners[0].forward, "c");
+    assert_int_equal(config->listeners[0].forward_addr.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(config->listeners[1].forward_upstream, -1);
+    assert_string_equal(config->listeners[1].forward, "a:1");
+    assert_int_equal(config->listeners[2].forward_upstream, 3);
+    config_free(config);
+}
+
+static void resolver_and_trusted_ranges_reach_their_fields(void **state)
+{
+    struct config *config =
+        load_text(*state, "return { resolver = { servers = { '127.0.0.1', '[::1]:5353' }, timeout = '250ms',\n"
+                          "  attempts = 3 }, listeners = { { port = 1, handler = print, proxy_protocol = true,\n"
+                          "  trusted = { '10.0.0.0/8', 'unix' }, timeouts = { handshake = 2, total = 3 } } } }");
+    const struct listener_config *listener = &config->listeners[0];
+    struct addr inside, outside;
+
+    assert_string_equal(config->resolver.servers, "127.0.0.1:53,[::1]:5353");
+    assert_int_equal(config->resolver.timeout_ms, 250);
+    assert_int_equal(config->resolver.attempts, 3);
+    assert_true(listener->accepts_proxy);
+    assert_int_equal(listener->handshake_ms, 2000);
+    assert_int_equal(listener->total_ms, 3000);
+    assert_int_equal(listener->trusted_count, 2);
+    assert_int_equal(addr_parse_ip(&inside, "10.1.2.3", 0), 0);
+    assert_int_equal(addr_parse_ip(&outside, "11.1.2.3", 0), 0);
+    assert_true(addr_range_has(&listener->trusted[0], &inside));
+    assert_false(addr_range_has(&listener->trusted[0], &outside));
+    assert_int_equal(listener->trusted[1].addr.sa.sa_family, AF_UNIX);
+    config_free(config);
+}
+
 static void problems_come_one_by_one_with_file_line_and_key(void **state)
 {
     struct fixture *f = *state;
@@ -247,24 +351,33 @@ static void script_takes_the_place_of_a_configuration(void **state)
 static void a_proxy_takes_the_place_of_a_configuration(void **state)
 {
     struct fixture *f = *state;
+    const char *targets[] = {"127.0.0.1:9", "db:9"};
     struct config_request request = request_for(f, NULL);
     struct config *config;
     lua_State *L = luaL_newstate();
 
     request.listen = "127.0.0.1:7000";
-    request.target = "127.0.0.1:9";
+    request.targets = targets;
+    request.target_count = COUNT_OF(targets);
     assert_int_equal(config_load(&request, &config), 0);
     assert_null(config->path);
     assert_string_equal(config->directory, ".");
-    assert_string_equal(config->listeners[0].forward, "127.0.0.1:9");
+    assert_string_equal(config->proxy_listen, "127.0.0.1:7000");
+    assert_int_equal(config->proxy_target_count, 2);
+    assert_string_equal(config->listeners[0].forward, "proxy");
+    assert_int_equal(config->listeners[0].forward_upstream, 0);
+    assert_string_equal(config->upstreams[0].name, "proxy");
+    assert_int_equal(config->upstreams[0].server_count, 2);
+    assert_string_equal(config->upstreams[0].servers[1].target, "db:9");
+    assert_int_equal(config->upstreams[0].retries, 1);
     luaL_openlibs(L);
     modules_install(L);
     assert_int_equal(config_push(L, config), 0); /* a reactor gets the same again */
     lua_close(L);
     config_free(config);
-    request.target = "db";
+    targets[1] = "db";
     assert_int_equal(config_load(&request, &config), -EINVAL);
-    assert_non_null(strstr(f->problems[0], "zerg proxy: TARGET: expected an address and port"));
+    assert_non_null(strstr(f->problems[0], "zerg proxy: TARGET: expected an address or host name with a port"));
 }
 
 static void scripts_run_only_when_asked_to(void **state)
@@ -353,6 +466,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(defaults_are_those_of_the_schema),
         TEST(every_key_reaches_its_field),
+        TEST(every_key_of_an_upstream_reaches_its_field),
+        TEST(upstreams_stand_in_the_order_of_their_names),
+        TEST(resolver_and_trusted_ranges_reach_their_fields),
         TEST(problems_come_one_by_one_with_file_line_and_key),
         TEST(file_that_is_not_there_is_a_problem_without_a_line),
         TEST(script_takes_the_place_of_a_configuration),

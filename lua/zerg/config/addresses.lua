@@ -50,6 +50,47 @@ function M.read_address(checker, _, value, path)
   return value
 end
 
+---Whether `digits` are a number up to `most`.
+local function is_number_up_to(digits, most)
+  return digits:find("^%d%d?%d?%d?%d?$") ~= nil and tonumber(digits) <= most
+end
+
+---Whether `digits` are the number of a port.
+---@param digits string
+---@return boolean
+function M.is_port(digits)
+  return is_number_up_to(digits, 65535) and tonumber(digits) > 0
+end
+
+---"10.0.0.0/8", "::1", or "unix", as written.
+function M.read_range(checker, _, value, path)
+  local host, bits = tostring(value):match("^([^/%%]*)/(.*)$")
+  host = host or tostring(value):match("^[^%%]*$")
+  local key = host and M.key(host)
+  local is_range = key and (not bits or is_number_up_to(bits, key:find("^4") and 32 or 128))
+  if type(value) ~= "string" or not (value == "unix" or is_range) then
+    return checker:expected(path, 'an address range such as "10.0.0.0/8" or "::1", or "unix"',
+      value)
+  end
+  return value
+end
+
+---An address with or without port to one with port, 53 by default.
+function M.read_name_server(checker, _, value, path)
+  local text = tostring(value)
+  local host, digits = text:match("^%[([^%[%]%%]*:[^%[%]%%]*)%]:?(%d*)$")
+  if not host then
+    host, digits = text:match("^([^:%[%]%%]+):?(%d*)$")
+  end
+  host = host or text:find("%%") == nil and text
+  digits = digits and digits ~= "" and digits or "53"
+  if type(value) ~= "string" or text:find(":$") or not host or not M.key(host)
+    or not M.is_port(digits) then
+    return checker:expected(path, 'an address such as "127.0.0.1:53" or "[::1]:53"', value)
+  end
+  return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, tonumber(digits))
+end
+
 ---Joined to the configuration's directory.
 function M.read_path(checker, _, value, path)
   if type(value) ~= "string" or value == "" or value == "@" or value:find("%z") then

@@ -1,6 +1,6 @@
 -- Checks what zerg.lua returned against the schema and gives back a complete, normalised copy:
 -- defaults filled in, sizes in bytes, times in seconds. Finds all problems in one pass. What
--- concerns several keys of a listener, or several listeners, is in listeners.lua.
+-- concerns several keys of a listener or an upstream is in listeners.lua and upstreams.lua.
 
 local addresses = require "zerg.config.addresses"
 local listeners = require "zerg.config.listeners"
@@ -9,6 +9,7 @@ local readers = require "zerg.config.readers"
 local schema = require "zerg.config.schema"
 local search = require "zerg.config.search"
 local targets = require "zerg.config.targets"
+local upstreams = require "zerg.config.upstreams"
 local values = require "zerg.config.values"
 
 local M = {}
@@ -69,10 +70,15 @@ function checker.below(path, key)
 end
 
 readers.address = addresses.read_address
+readers.range = addresses.read_range
+readers.name_server = addresses.read_name_server
 readers.path = addresses.read_path
 readers.mode = listeners.read_mode
 readers.handler = listeners.read_handler
+readers.forward = listeners.read_forward
 readers.target = targets.read
+readers.server = upstreams.read_server
+readers.status = upstreams.read_status
 
 ---Notes that something known is not built yet.
 function checker:later(path, what, hint)
@@ -86,6 +92,20 @@ local function asks_for_nothing(value)
   return value == false or value == 0 or (type(value) == "table" and next(value) == nil)
 end
 
+---@return any value of a key that is not given, nil when it has no default
+function checker:default(field, path)
+  if field.required then
+    return self:problem(path, "missing: " .. field.doc)
+  elseif field.optional or field.default == schema.INHERIT then
+    return nil
+  elseif field.type == "table" then
+    return self:fields(field.fields, {}, path)
+  elseif field.type == "list" or field.type == "map" then
+    return {}
+  end
+  return field.default
+end
+
 ---@return any normalised value, nil after a problem or when the key has neither value nor default
 function checker:field(field, value, path)
   if field.later then
@@ -93,14 +113,9 @@ function checker:field(field, value, path)
       self:later(path, ("`%s`"):format(field.name), field.later)
     end
     return nil
-  end
-  if value == nil and field.required then
-    return self:problem(path, "missing: " .. field.doc)
-  elseif value == nil and field.type == "table" then
-    return self:fields(field.fields, {}, path)
-  elseif value == nil and field.default ~= schema.INHERIT then
-    return field.default
-  elseif value == nil or (field.auto and value == "auto") then
+  elseif value == nil then
+    return self:default(field, path)
+  elseif field.auto and value == "auto" then
     return value
   end
   return readers[field.type](self, field, value, path)
@@ -181,6 +196,7 @@ function M.check(raw, context)
   end
   local normalised = self:fields(schema.fields, raw, {})
   search.set(context.directory, search.join(context.directory, normalised.lua_path or ""))
+  upstreams.check(self, raw.upstreams, normalised)
   if normalised.listeners then
     listeners.check(self, raw.listeners, normalised)
   end

@@ -91,28 +91,35 @@ local function listener_at(text)
     port = tonumber(digits) }
 end
 
----The configuration of `zerg proxy --tcp LISTEN TARGET`: one listener that forwards, everything
----else by default.
+---The word of the command line that a problem of a proxy's configuration is about.
+local function word_of(key)
+  return key and key:find("^upstreams") and "TARGET" or "LISTEN"
+end
+
+---The configuration of `zerg proxy --tcp LISTEN TARGET...`: one listener that forwards to the
+---upstream "proxy", every server of which is tried; everything else by default.
 ---@param listen string ":8080", "127.0.0.1:8080", "[::1]:8080" or "unix:/path"
----@param target string as listeners[].forward
+---@param targets string[] as servers of an upstream
 ---@param options? zerg.config.options
----@return table|nil normalised as load() gives it, with proxy_listen and proxy_target, no path
+---@return table|nil normalised as load() gives it, with proxy_listen and proxy_targets, no path
 ---@return zerg.config.problem[] problems
-function M.from_proxy(listen, target, options)
+function M.from_proxy(listen, targets, options)
   local listener = listener_at(listen)
   if not listener then
     local message = 'LISTEN: expected a port such as ":8080", an address and port, or "unix:/path",'
       .. " got %q"
     return nil, { { file = "zerg proxy", message = message:format(listen) } }
   end
-  listener.forward = target
+  listener.forward = "proxy"
+  local upstream = { servers = targets, retries = #targets - 1 }
   local context = { file = "zerg proxy", directory = "." }
-  local normalised, problems = finish({ listeners = { listener } }, context, options or {})
+  local raw = { listeners = { listener }, upstreams = { proxy = upstream } }
+  local normalised, problems = finish(raw, context, options or {})
   for _, problem in ipairs(problems) do
-    problem.key = problem.key == "listeners[1].forward" and "TARGET" or "LISTEN"
+    problem.key = word_of(problem.key)
   end
   if normalised then
-    normalised.proxy_listen, normalised.proxy_target = listen, target
+    normalised.proxy_listen, normalised.proxy_targets = listen, targets
   end
   return normalised, problems
 end

@@ -1,9 +1,11 @@
--- What the schema cannot say of listeners: handler scripts, keys that need or exclude each other,
--- and two listeners in one place. Functions take the checker of check.lua to note problems on.
+-- What the schema cannot say of listeners: handler scripts, where to forward, keys that need or
+-- exclude each other, and two listeners in one place. Functions take the checker of check.lua to
+-- note problems on.
 
 local addresses = require "zerg.config.addresses"
 local files = require "zerg.config.files"
 local handler = require "zerg.config.handler"
+local nearest = require "zerg.config.nearest"
 local targets = require "zerg.config.targets"
 
 local M = {}
@@ -27,6 +29,20 @@ function M.read_handler(checker, _, value, path)
     return checker:problem(path, problem.message, problem.file and problem)
   end
   return value
+end
+
+---Whether `text` can be the name of an upstream. Targets have a ":", and an address without its
+---port is a target that was not finished.
+local function is_upstream_name(text)
+  return text:find("^[^%c:/]+$") ~= nil and not addresses.key(text)
+end
+
+---The name of an upstream (whether there is one is for check() to see), or a target.
+function M.read_forward(checker, field, value, path)
+  if type(value) == "string" and is_upstream_name(value) then
+    return value
+  end
+  return targets.read(checker, field, value, path)
 end
 
 ---The endpoints that a listener binds, each as a text that is equal for equal ones.
@@ -87,6 +103,29 @@ local function check_purpose(checker, given, path)
   end
 end
 
+---@param map table<string, any>
+---@return string[] names in their order
+local function sorted_names(map)
+  local names = {}
+  for name in pairs(map) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
+---That the upstream is there which `forward` names.
+local function check_forward(checker, forward, upstreams, path)
+  if not forward or not is_upstream_name(forward) or upstreams[forward] then
+    return
+  end
+  local guess = nearest.of(forward, sorted_names(upstreams))
+  local hint = guess and (": did you mean `%s`?"):format(guess)
+    or (', and a target has a port: "%s:3000"'):format(forward)
+  checker:problem(checker.below(path, "forward"),
+    ("there is no upstream `%s`%s"):format(forward, hint))
+end
+
 ---Notes every claim of a key that an earlier listener made already.
 local function check_claim(checker, claims, key, index, path, what)
   if claims[key] then
@@ -114,6 +153,14 @@ local function check_conflicts(checker, given, normalised)
   end
 end
 
+---The target of `forward` where there is only one: of the upstream's only server, if it names one.
+---@return zerg.config.target
+local function fixed_target(forward, upstreams)
+  local upstream = upstreams[forward]
+  local servers = upstream and upstream.servers or { { address = forward } }
+  return #servers == 1 and targets.parse(servers[1].address) or {}
+end
+
 ---What other parts of zerg read of a listener, beside the keys of zerg.lua.
 local function complete(listener, normalised, directory)
   listener.name = listener.name or printed_address(listener)
@@ -123,7 +170,7 @@ local function complete(listener, normalised, directory)
     listener.ip_version = listener.address:find(":", 1, true) and "v6" or "v4"
   end
   if listener.forward then
-    local target = targets.parse(listener.forward)
+    local target = fixed_target(listener.forward, normalised.upstreams)
     listener.forward_address, listener.forward_port = target.address, target.port
     listener.forward_path = target.path
     listener.handler_label = "forward to " .. listener.forward
@@ -149,8 +196,8 @@ local function run_scripts(checker, normalised)
 end
 
 ---Checks all listeners together and, when nothing at all was wrong, completes each with name,
----backlog, ip_version, handler_path (of a script) and handler_label, and with `forward` its parts:
----forward_address and forward_port, or forward_path.
+---backlog, ip_version, handler_path (of a script) and handler_label, and with `forward` to one
+---target that needs no look-up its parts: forward_address and forward_port, or forward_path.
 ---@param checker zerg.config.checker
 ---@param given table listeners as zerg.lua has them
 ---@param normalised table the whole configuration
@@ -160,6 +207,7 @@ function M.check(checker, given, normalised)
     if type(listener) == "table" then
       check_place(checker, listener, path)
       check_purpose(checker, listener, path)
+      check_forward(checker, normalised.listeners[index].forward, normalised.upstreams or {}, path)
     end
   end
   check_conflicts(checker, given, normalised)

@@ -89,8 +89,11 @@ function readers:enum(field, value, path)
 end
 
 function readers:string(field, value, path)
-  if type(value) ~= "string" or value == "" or value:find("%z") then
+  if type(value) ~= "string" or not value:find(field.pattern or "^%Z+$") then
     return self:expected(path, expectation(field), value)
+  elseif field.max and #value > field.max then
+    local message = "%s has %d bytes, expected at most %d"
+    return self:problem(path, message:format(values.show(value), #value, field.max))
   end
   local exists = self.context.account_exists
   if field.account and exists and not exists(field.account, value) then
@@ -122,14 +125,13 @@ end
 ---Whether `value` is a table of positions 1 to n only, n at most the field's maximum; notes what it
 ---has besides.
 local function is_list(self, field, value, path)
-  local what = 'a list of tables such as { { port = 8080, handler = "handlers/hello.lua" } }'
   if type(value) ~= "table" then
-    self:expected(path, what, value)
+    self:expected(path, field.what, value)
     return false
   end
   for key in pairs(value) do
-    if schema.find(field.fields, key) then
-      self:problem(path, ("expected %s, got one table"):format(what))
+    if field.fields and schema.find(field.fields, key) then
+      self:problem(path, ("expected %s, got one table"):format(field.what))
       return false
     elseif type(key) ~= "number" or key < 1 or key % 1 ~= 0 or key > field.max then
       local message = "unknown key: expected positions 1 to %d only"
@@ -151,15 +153,38 @@ local function last_position(list, max)
 end
 
 function readers:list(field, value, path)
-  if not is_list(self, field, value, path) then
+  local read = readers[field.item or "table"]
+  if field.single and type(value) == "string" then
+    return { read(self, field, value, path) }
+  elseif not is_list(self, field, value, path) then
     return nil
   end
   local items, last = {}, last_position(value, field.max)
   for index = 1, last do
-    items[index] = readers.table(self, field, value[index], self.below(path, index)) or {}
+    items[index] = read(self, field, value[index], self.below(path, index)) or {}
   end
-  if last == 0 then
+  if last < field.min then
     self:problem(path, "expected at least one")
+  end
+  return items
+end
+
+function readers:map(field, value, path)
+  if type(value) ~= "table" then
+    return self:expected(path, field.what, value)
+  end
+  local items, count = {}, 0
+  for key, item in pairs(value) do
+    local item_path = self.below(path, key)
+    count = count + 1
+    if type(key) ~= "string" or not key:find(field.key_pattern) then
+      self:problem(item_path, "expected " .. field.key_what)
+    else
+      items[key] = readers.table(self, field, item, item_path) or {}
+    end
+  end
+  if count > field.max then
+    self:problem(path, ("expected at most %d, got %d"):format(field.max, count))
   end
   return items
 end

@@ -7,10 +7,14 @@
 --   integer, size, time   min, max; power_of_two; auto ("auto" is allowed as well)
 --   boolean               auto
 --   enum                  values
---   string                what (the words of "expected ..."), account ("user" | "group")
---   address, path, mode, handler, target, lua_path: see the readers that check.lua names
---   table                 fields
---   list                  fields of each item, max
+--   string                what (the words of "expected ..."), pattern, max (bytes),
+--                         account ("user" | "group")
+--   address, range, name_server, path, mode, handler, forward, target, server, status, lua_path:
+--                         see the readers that check.lua names
+--   table                 fields; optional (without a value it is nil, not a table of defaults)
+--   list                  item (type of each, "table" by default), fields of each item, min, max,
+--                         what; single (one item may stand for a list of it)
+--   map                   fields of each value, key_pattern, key_what, max, what
 -- `later` marks a key that a coming version will have; its text says what to use instead ("" when
 -- there is nothing). A later key passes when it asks for nothing (false, {}, 0) and is refused
 -- otherwise. Times are seconds.
@@ -22,6 +26,10 @@ local HOUR, WEEK = 3600, 7 * 24 * 3600
 
 M.PATH_BYTES_MAX = 107 -- sun_path without its NUL
 M.LISTENERS_MAX = 1024
+M.UPSTREAMS_MAX = 1024
+M.UPSTREAM_SERVERS_MAX = 512
+M.TRUSTED_MAX = 1024
+M.RESOLVER_SERVERS_MAX = 16
 M.INHERIT = {} -- default of a key that takes its value from elsewhere
 
 local acceptor = {
@@ -64,8 +72,11 @@ local timeouts = {
   { name = "idle", type = "time", min = 0, max = WEEK, default = 0,
     doc = "Longest time without a byte either way; 0: none." },
   { name = "connect", type = "time", min = 0, max = WEEK, default = 5,
-    doc = "Longest time to connect to `forward`; 0: as long as the kernel tries." },
-  { name = "handshake", later = "" },
+    doc = "Longest time to connect to the target of `forward`; 0: as long as the kernel tries." },
+  { name = "handshake", type = "time", min = 0, max = WEEK, default = 5,
+    doc = "Longest wait for the PROXY protocol header; 0: none." },
+  { name = "total", type = "time", min = 0, max = WEEK, default = 0,
+    doc = "Longest time that a relay may last; 0: none." },
   { name = "header", later = "" },
   { name = "body", later = "" },
   { name = "keepalive", later = "" },
@@ -91,8 +102,8 @@ local listener = {
   { name = "name", type = "string", what = "a name", doc = "Name in logs, and conn.listener." },
   { name = "handler", type = "handler",
     doc = "Function, or path of a Lua file that returns the handler." },
-  { name = "forward", type = "target",
-    doc = "Relay connections to this address, in place of a handler." },
+  { name = "forward", type = "forward",
+    doc = "Relay connections to this upstream or target, in place of a handler." },
   { name = "protocol", type = "enum", values = { "tcp" }, default = "tcp",
     later_values = { http = "the handler gets the raw connection" },
     doc = "What the handler is given: the connection itself." },
@@ -104,8 +115,84 @@ local listener = {
     doc = "Staged bytes above which a writer parks." },
   { name = "timeouts", type = "table", fields = timeouts, doc = "Defaults of conn:timeout()." },
   { name = "tcp", type = "table", fields = tcp, doc = "Socket options of its connections." },
-  { name = "proxy_protocol", later = "" },
+  { name = "proxy_protocol", type = "boolean", default = false,
+    doc = "Expect a PROXY protocol header, version 1 or 2, from those who are trusted." },
+  { name = "trusted", type = "list", item = "range", min = 0, max = M.TRUSTED_MAX,
+    what = 'a list of address ranges such as { "10.0.0.0/8", "::1", "unix" }',
+    doc = "Whose PROXY protocol headers are believed; empty: everybody's." },
   { name = "limits", later = "" },
+}
+
+local server = {
+  { name = "address", type = "target", required = true, doc = "where to connect to" },
+  { name = "weight", type = "integer", min = 1, max = 65535, default = 1,
+    doc = "Its share of the connections, beside those of the others." },
+  { name = "backup", type = "boolean", default = false,
+    doc = "Used only when no other server can take a connection." },
+  { name = "max_connections", type = "integer", min = 0, max = 2 ^ 31 - 1, default = M.INHERIT,
+    doc = "As the upstream's, for this server." },
+}
+
+local health = {
+  { name = "interval", type = "time", min = 0.1, max = HOUR, default = 2,
+    doc = "Time between two checks of a server." },
+  { name = "timeout", type = "time", min = 0.01, max = HOUR, default = 1,
+    doc = "A check that takes longer has failed." },
+  { name = "rise", type = "integer", min = 1, max = 1000, default = 2,
+    doc = "Checks in a row that must pass before a server is up." },
+  { name = "fall", type = "integer", min = 1, max = 1000, default = 3,
+    doc = "Checks in a row that must fail before a server is down." },
+  { name = "path", type = "string", pattern = "^/[^%c ]*$", max = 1024,
+    what = 'a path such as "/healthz", without spaces',
+    doc = "Path of an HTTP request; without it, a server that accepts a connection is well." },
+  { name = "host", type = "string", pattern = "^[^%c ]+$", max = 255,
+    what = "a host name, without spaces", doc = "Host of that request; the target by default." },
+  { name = "status", type = "status", default = "200-399",
+    doc = "Status, or range of them, that an answer must have." },
+}
+
+local upstream = {
+  { name = "servers", type = "list", item = "server", fields = server, min = 1,
+    max = M.UPSTREAM_SERVERS_MAX, required = true,
+    what = 'a list of servers such as { "127.0.0.1:3000", { address = "[::1]:3000", weight = 2 } }',
+    doc = 'a list of servers such as { "127.0.0.1:3000" }' },
+  { name = "balance", type = "enum", default = "round_robin",
+    values = { "round_robin", "least_connections", "random_two", "hash" },
+    doc = "How connections are shared out among the servers." },
+  { name = "keepalive", type = "integer", min = 0, max = 65536, default = 64,
+    doc = "Idle connections that each reactor keeps." },
+  { name = "connect_timeout", type = "time", min = 0, max = WEEK, default = 1,
+    doc = "Longest time to connect to one server; 0: as long as the kernel tries." },
+  { name = "read_timeout", type = "time", min = 0, max = WEEK, default = 30,
+    doc = "Longest wait for an answer, where there are answers; 0: none." },
+  { name = "retries", type = "integer", min = 0, max = M.UPSTREAM_SERVERS_MAX - 1, default = 1,
+    doc = "Further servers that are tried when one cannot be connected to." },
+  { name = "max_fails", type = "integer", min = 0, max = 1000, default = 3,
+    doc = "Failures within fail_timeout after which a server is left out; 0: never." },
+  { name = "fail_timeout", type = "time", min = 0, max = WEEK, default = 10,
+    doc = "Time in which failures count, and for which a server is left out; 0: never." },
+  { name = "health", type = "table", fields = health, optional = true,
+    doc = "Active checks of every server; without it there are none." },
+  { name = "slow_start", type = "time", min = 0, max = WEEK, default = 0,
+    doc = "Time from a server's recovery to its full share; 0: at once." },
+  { name = "max_connections", type = "integer", min = 0, max = 2 ^ 31 - 1, default = 0,
+    doc = "Connections to each server at once, of all reactors; 0: no limit." },
+  { name = "queue", type = "integer", min = 0, max = 1048576, default = 1024,
+    doc = "Connections that may wait for a server, when all have max_connections." },
+  { name = "queue_timeout", type = "time", min = 0.001, max = HOUR, default = 5,
+    doc = "Longest time that one may wait there." },
+  { name = "proxy_protocol", type = "integer", min = 0, max = 2, default = 0,
+    doc = "Version of the PROXY protocol header that servers get first; 0: none." },
+}
+
+local resolver = {
+  { name = "servers", type = "list", item = "name_server", min = 0, max = M.RESOLVER_SERVERS_MAX,
+    single = true, what = 'a list of addresses such as { "127.0.0.1:53", "[::1]:5353" }',
+    doc = "Name servers to ask; those of /etc/resolv.conf by default." },
+  { name = "timeout", type = "time", min = 0, max = 60, default = 0,
+    doc = "Longest wait for the answer of one server; 0: as /etc/resolv.conf says." },
+  { name = "attempts", type = "integer", min = 0, max = 10, default = 0,
+    doc = "How often each server is asked; 0: as /etc/resolv.conf says." },
 }
 
 local log = {
@@ -126,8 +213,15 @@ M.fields = {
     doc = "Keep each reactor on a CPU of its own." },
   { name = "acceptor", type = "table", fields = acceptor, doc = "The accepting thread." },
   { name = "reactor", type = "table", fields = reactor, doc = "Each reactor." },
-  { name = "listeners", type = "list", fields = listener, max = M.LISTENERS_MAX, required = true,
+  { name = "listeners", type = "list", fields = listener, min = 1, max = M.LISTENERS_MAX,
+    required = true,
+    what = 'a list of tables such as { { port = 8080, handler = "handlers/hello.lua" } }',
     doc = "Where connections come in, and who handles them." },
+  { name = "upstreams", type = "map", fields = upstream, max = M.UPSTREAMS_MAX,
+    what = 'a table of upstreams by name such as { app = { servers = { "127.0.0.1:3000" } } }',
+    key_pattern = "^[^%c:/]+$", key_what = 'a name without ":" and "/", which addresses have',
+    doc = "Named groups of servers that `forward` may name." },
+  { name = "resolver", type = "table", fields = resolver, doc = "How host names are looked up." },
   { name = "lua_path", type = "lua_path", default = "",
     doc = "Where require() looks next, after the directory of zerg.lua; templates joined by ;" },
   { name = "script_memory_max", type = "size", min = MIB, max = 1024 * GIB, default = 256 * MIB,
@@ -141,7 +235,6 @@ M.fields = {
   { name = "group", type = "string", what = "the name of a group", account = "group",
     doc = "Group to become; the user's own by default." },
   { name = "log", type = "table", fields = log, doc = "The process log." },
-  { name = "upstreams", later = "" },
   { name = "shared", later = "" },
   { name = "watch", later = "" },
   { name = "control", later = "" },
@@ -163,7 +256,7 @@ function M.find(fields, name)
 end
 
 ---Calls visit(dotted_name, field) for every field, a table's own before those in it; items of a
----list are "name[]".
+---list or map are "name[]".
 ---@param visit fun(name: string, field: table)
 ---@param fields? table[] all of zerg.lua by default
 ---@param prefix? string
@@ -172,7 +265,7 @@ function M.each(visit, fields, prefix)
     local name = (prefix or "") .. field.name
     visit(name, field)
     if field.fields then
-      M.each(visit, field.fields, name .. (field.type == "list" and "[]." or "."))
+      M.each(visit, field.fields, name .. (field.type == "table" and "." or "[]."))
     end
   end
 end

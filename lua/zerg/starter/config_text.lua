@@ -34,7 +34,14 @@ return {
       -- timeouts = { read = 0, write = 60, idle = 0 },  -- 0: none
       -- max_connections = 0,                            -- 0: as many as the reactors take
     },
+
+    -- In place of a handler, `forward` relays to an upstream, or to an address.
+    -- { port = 8081, forward = "app" },
   },
+
+  -- upstreams = {
+  --   app = { servers = { "127.0.0.1:3000", "127.0.0.1:3001" }, balance = "round_robin" },
+  -- },
 
   -- log = { level = "info", file = "stderr", format = "text" },
 }
