@@ -317,6 +317,25 @@ void conn_settle(struct conn *conn)
 
 void conn_remote(const struct conn *conn, struct addr *out)
 {
+    if (conn->proxied && conn->proxied->source.sa.sa_family != AF_UNSPEC)
+        *out = conn->proxied->source;
+    else
+        conn_peer(conn, out);
+}
+
+void conn_local(const struct conn *conn, struct addr *out)
+{
+    if (conn->proxied && conn->proxied->destination.sa.sa_family != AF_UNSPEC) {
+        *out = conn->proxied->destination;
+        return;
+    }
+    *out = (struct addr){.len = sizeof(out->storage)};
+    if (conn->fd < 0 || getsockname(conn->fd, &out->sa, &out->len) < 0)
+        *out = (struct addr){.sa.sa_family = AF_UNSPEC};
+}
+
+void conn_peer(const struct conn *conn, struct addr *out)
+{
     *out = (struct addr){.sa.sa_family = conn->peer.family};
     if (conn->peer.family == AF_INET) {
         out->in4 = conn->peer.in4;
@@ -325,11 +344,4 @@ void conn_remote(const struct conn *conn, struct addr *out)
         out->in6 = conn->peer.in6;
         out->len = sizeof(out->in6);
     }
-}
-
-void conn_local(const struct conn *conn, struct addr *out)
-{
-    *out = (struct addr){.len = sizeof(out->storage)};
-    if (conn->fd < 0 || getsockname(conn->fd, &out->sa, &out->len) < 0)
-        *out = (struct addr){.sa.sa_family = AF_UNSPEC};
 }

@@ -80,6 +80,15 @@ struct conn_handler {
     void (*on_end)(struct conn *conn);
 };
 
+/* What a proxy before us said of a connection in front of its first byte. The header stays as it came, for those who can
+ * read it. */
+struct proxied {
+    struct addr source;      /* family AF_UNSPEC: it did not say */
+    struct addr destination; /* the same */
+    uint32_t header_bytes;
+    uint8_t header[];
+};
+
 /* In the order of use: what every receive and every send touches is in the first three cache lines. */
 struct conn {
     struct reactor *reactor;            /* borrowed: the reactor it belongs to for life */
@@ -134,7 +143,8 @@ struct conn {
         sa_family_t family; /* AF_UNSPEC: not known */
         struct sockaddr_in in4;
         struct sockaddr_in6 in6;
-    } peer;
+    } peer;                       /* who connected to us, or whom we connected to */
+    struct proxied *proxied;      /* owned, of malloc(3), until the slot is free; NULL: no proxy said anything */
     const struct addr *target;    /* borrowed while CONNECTING: where to */
     uint64_t connect_deadline_ms; /* 0: none */
 } __attribute__((aligned(CACHE_LINE_BYTES)));
@@ -184,8 +194,11 @@ void conn_set_timeouts(struct conn *conn, const struct timeouts *timeouts);
 void conn_pin(struct conn *conn);
 void conn_unpin(struct conn *conn);
 
-/* The peer's address as accepted or connected to, or NULL family; the local one asks the kernel. */
+/* Whom the connection is from (or goes to) and the address it came to, as a proxy said, else as the sockets have it.
+ * Family AF_UNSPEC when it is not known. conn_local() may ask the kernel. */
 void conn_remote(const struct conn *conn, struct addr *out);
 void conn_local(const struct conn *conn, struct addr *out);
+/* Who is at the other end of the socket, whatever a proxy said. */
+void conn_peer(const struct conn *conn, struct addr *out);
 /* "closed", "reset", "timeout", ...; NULL for CLOSE_NONE. Static. */
 const char *close_reason_text(enum close_reason reason);

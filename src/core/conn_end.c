@@ -2,6 +2,7 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -178,6 +179,8 @@ void conn_settle_end(struct conn *conn)
         list_del(&conn->holding_link);
         list_del(&conn->link);
         input_deinit(&conn->in);
+        free(conn->proxied);
+        conn->proxied = NULL;
         conn_set_state(conn, CONN_FREE);
         conn_table_return(&reactor->conns, conn);
         reactor_on_slot_free(reactor);

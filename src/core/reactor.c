@@ -487,17 +487,33 @@ struct conn *reactor_take_slot(struct reactor *reactor)
     return conn;
 }
 
+static const struct conn_handler *serving_handler(const struct reactor *reactor, const struct listener *listener)
+{
+    return listener->config->forward ? reactor->app->forward_handler : reactor->app->conn_handler;
+}
+
 bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd)
 {
-    bool is_forwarded = listener->config->forward;
+    bool is_proxied = listener->config->accepts_proxy;
     struct conn *conn = conn_table_take(&reactor->conns);
 
     if (!conn)
         return false;
     conn->reactor = reactor;
     reactor->stats.accepted++;
-    conn_open(conn, fd, listener, is_forwarded ? reactor->app->forward_handler : reactor->app->conn_handler);
+    conn_open(conn, fd, listener, is_proxied ? reactor->app->proxy_accept_handler : serving_handler(reactor, listener));
     return true;
+}
+
+void reactor_begin_serving(struct conn *conn)
+{
+    conn->handler = serving_handler(conn->reactor, conn->listener);
+    conn->owner = NULL;
+    conn_stop_awaiting(conn);
+    conn_set_timeouts(conn, &conn->listener->config->timeouts);
+    conn->handler->on_open(conn);
+    if (conn->state == CONN_OPEN && (conn->in.first || conn->input_ended))
+        conn->handler->on_input(conn);
 }
 
 uint64_t reactor_next_conn_id(struct reactor *reactor)

@@ -37,7 +37,9 @@ enum {
 /* What runs on a reactor: implemented by script/, which brings proxy/ along. All are called on the reactor's thread. */
 struct reactor_app {
     const struct conn_handler *conn_handler;    /* of every accepted connection, */
-    const struct conn_handler *forward_handler; /* but for those of listeners that forward */
+    const struct conn_handler *forward_handler; /* but for those of listeners that forward; */
+    /* before either, where a PROXY protocol header comes first: it ends with reactor_begin_serving(). */
+    const struct conn_handler *proxy_accept_handler;
     /* Before the first turn; reactor->app_data is the app's. 0, or a negative errno after logging why. */
     int (*open)(struct reactor *reactor);
     /* After open() and between the turns that follow: 1 while it is not ready for connections yet, 0 when it is, a negative errno
@@ -149,6 +151,10 @@ void reactor_close(struct reactor *reactor);
 MUST_CHECK struct conn *reactor_take_slot(struct reactor *reactor);
 /* Takes over an accepted socket. False when there is no slot. */
 MUST_CHECK bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd);
+
+/* Gives an accepted connection to the handler that its listener is for, with what it has unread: it may have ended when
+ * this returns. */
+void reactor_begin_serving(struct conn *conn);
 
 /* For conn.c. */
 uint64_t reactor_next_conn_id(struct reactor *reactor);

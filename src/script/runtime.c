@@ -13,6 +13,7 @@
 #include "core/config.h"
 #include "core/engine.h"
 #include "proxy/proxy.h"
+#include "proxy/proxy_accept.h"
 #include "proxy/relay.h"
 #include "script/config.h"
 #include "script/modules.h"
@@ -295,6 +296,7 @@ static void close_runtime(struct reactor *reactor)
 const struct reactor_app runtime_app = {
     .conn_handler = &script_conn_handler,
     .forward_handler = &relay_handler,
+    .proxy_accept_handler = &proxy_accept_handler,
     .open = open_runtime,
     .starting = starting,
     .turn = turn,

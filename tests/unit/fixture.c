@@ -17,6 +17,7 @@
 #include "core/conn_table.h"
 #include "core/connect.h"
 #include "proxy/proxy.h"
+#include "proxy/proxy_accept.h"
 #include "proxy/relay.h"
 #include "script/runtime.h"
 #include "uring/bufring.h"
@@ -114,6 +115,7 @@ static void close_app(struct reactor *reactor)
 static const struct reactor_app recorder = {
     .conn_handler = &recording_handler,
     .forward_handler = &relay_handler,
+    .proxy_accept_handler = &proxy_accept_handler,
     .open = open_app,
     .starting = starting_app,
     .turn = turn_app,
