@@ -3,6 +3,7 @@
 -- found out by C. Reading and writing are in conn_read.lua and conn_write.lua.
 
 local bytes = require("zerg.bytes")
+local conn_proxy = require("zerg.conn_proxy")
 local conn_read = require("zerg.conn_read")
 local conn_write = require("zerg.conn_write")
 local outcome = require("zerg.outcome")
@@ -19,7 +20,7 @@ local OK, END = C.ZERG_OK, C.ZERG_END
 ---from it at a time.
 ---@class zerg.conn
 ---@field id integer unique in this process
----@field remote_addr string the peer's address, "" for an unnamed unix peer
+---@field remote_addr string the client's address, "" for an unnamed unix peer
 ---@field remote_port integer 0 for unix sockets
 ---@field local_addr string
 ---@field local_port integer
@@ -30,12 +31,13 @@ local OK, END = C.ZERG_OK, C.ZERG_END
 ---@field bytes_in integer received
 ---@field bytes_out integer taken by the kernel
 ---@field held integer received pieces that views and sequences of the script hold
+---@field proxy zerg.conn.proxy|nil what a proxy said in front of the first byte
 local methods = {}
 local getters = {}
 
 -- What a script keeps about a connection, made when first used. By slot: serving_id is the
 -- connection whose handler runs there (0: none), watching the record whose close callbacks are due.
-local records = {} -- by conn id: { conn =, ctx =, callbacks =, serving = }
+local records = {} -- by conn id: { conn =, ctx =, proxy =, callbacks =, serving = }
 local serving_id = {}
 local watching = {}
 
@@ -43,7 +45,8 @@ local function record_of(self)
   local id = self._id
   local record = records[id]
   if not record then
-    record = { conn = self, ctx = nil, callbacks = nil, serving = serving_id[self._slot] == id }
+    local serving = serving_id[self._slot] == id
+    record = { conn = self, ctx = nil, proxy = nil, callbacks = nil, serving = serving }
     records[id] = record
   end
   return record
@@ -113,6 +116,17 @@ function getters.ctx(self)
     drop_if_done(record)
   end
   return ctx
+end
+
+function getters.proxy(self)
+  local record = records[self._id]
+  local proxy = record and record.proxy or conn_proxy.read(self)
+  if proxy then
+    record = record_of(self)
+    record.proxy = proxy
+    drop_if_done(record)
+  end
+  return proxy
 end
 
 local function seconds(options, name)

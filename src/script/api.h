@@ -168,6 +168,49 @@ int zerg_conn_set_timeouts(const struct zerg_conn *conn, double read_s, double w
 /* Asks for runtime.closed() when the connection ends. OK, or END when it has ended already. */
 int zerg_conn_watch_close(const struct zerg_conn *conn);
 
+/* ---- the PROXY protocol header that a connection began with ---- */
+
+/* Bytes [_at, _end) of the header: the fields that zerg_conn_proxy_next() takes one by one. */
+struct zerg_proxy_fields {
+    uint32_t _at;
+    uint32_t _end;
+};
+
+struct zerg_proxy_field {
+    const uint8_t *_value; /* valid while the connection is */
+    uint32_t _len;
+    uint32_t _type;
+};
+
+struct zerg_proxy {
+    uint32_t _version;
+    uint32_t _is_local; /* 1: the proxy speaks for itself */
+    uint32_t _has_addrs;
+    uint32_t _has_crc32c;
+    uint32_t _source_port;
+    uint32_t _destination_port;
+    uint32_t _peer_port;
+    struct zerg_proxy_fields _fields;
+    char _source_addr[128];
+    char _destination_addr[128];
+    char _peer_addr[128]; /* who connected to us */
+};
+
+struct zerg_proxy_ssl {
+    uint32_t _verify;
+    uint32_t _has_tls;
+    uint32_t _has_cert_conn;
+    uint32_t _has_cert_sess;
+    struct zerg_proxy_fields _fields;
+};
+
+/* OK, or END: there was no header, or the handle is stale. */
+int zerg_conn_proxy(const struct zerg_conn *conn, struct zerg_proxy *out);
+/* The next field. OK, or END: there are no more. */
+int zerg_conn_proxy_next(const struct zerg_conn *conn, struct zerg_proxy_fields *rest, struct zerg_proxy_field *out);
+/* What the field about TLS says. OK, or END: there is none. */
+int zerg_conn_proxy_ssl(const struct zerg_conn *conn, struct zerg_proxy_ssl *out);
+
 /* ---- tasks: coroutines that the reactor resumes ---- */
 
 /* The running task. OK or NO_TASK. */

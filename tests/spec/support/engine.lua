@@ -12,6 +12,7 @@ local model = {} -- the functions of api.h
 local tasks = require("support.engine_tasks")
 local conns = require("support.engine_conns")
 local leases = require("support.engine_leases")
+local proxy = require("support.engine_proxy")
 
 -- The real namespace knows the enum constants of the header, and memmem.
 local C = setmetatable(model, {
@@ -20,7 +21,7 @@ local C = setmetatable(model, {
   end,
 })
 
-for _, part in ipairs({ tasks.api, leases.api, conns.api }) do
+for _, part in ipairs({ tasks.api, leases.api, conns.api, proxy.api }) do
   for name, fn in pairs(part) do
     model[name] = fn
   end

@@ -3,6 +3,7 @@
 local ffi = require("ffi")
 
 local leases = require("support.engine_leases")
+local proxy = require("support.engine_proxy")
 local tasks = require("support.engine_tasks")
 
 local M = { api = {} }
@@ -35,6 +36,8 @@ local function conn_of(handle)
   local conn = conns[handle._slot]
   return conn and conn.generation == handle._generation and conn or nil
 end
+
+proxy.conn_of = conn_of
 
 local function end_borrow(conn)
   for _, lease in ipairs(conn.borrowed) do
