@@ -54,6 +54,9 @@ enum {
     CHECK_HOST_BYTES_MAX = 255,
     RESOLVER_SERVERS_MAX = 16,
 
+    /* Descriptors of libraries. */
+    WATCHES_MAX = 1024, /* on one reactor */
+
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */
     START_LOOK_MS = 100,

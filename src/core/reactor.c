@@ -87,6 +87,7 @@ int reactor_open(struct reactor *reactor)
     rc = open_ring(reactor);
     if (rc < 0)
         return rc;
+    watch_table_init(&reactor->watches, reactor->ring);
     chunk_pool_init(&reactor->chunks);
     lease_pool_init(&reactor->leases, reactor->bufs, &reactor->chunks);
     rc = conn_table_init(&reactor->conns, config->reactor.max_connections);
@@ -146,6 +147,7 @@ void reactor_close(struct reactor *reactor)
         chunk_pool_deinit(&reactor->chunks);
         timer_wheel_deinit(&reactor->timers);
     }
+    watch_table_deinit(&reactor->watches);
     if (reactor->bufs)
         bufring_close(reactor->bufs);
     if (reactor->ring)
@@ -249,6 +251,7 @@ static void dispatch(struct reactor *reactor, const struct completion *completio
     case OP_CONNECT: dispatch_conn(reactor, completion); break;
     case OP_ACCEPT: accept_on_completion(&reactor->accept, completion); break;
     case OP_CANCEL_ACCEPT: accept_on_cancel(&reactor->accept, completion); break;
+    case OP_WATCH: watch_on_completion(&reactor->watches, completion); break;
     case OP_EVENTFD: inbox_arm_eventfd(&reactor->inbox, reactor->ring); break;
     case OP_RUNG: /* only failures matter: the receiver must be woken in another way */
         if (completion->result < 0)

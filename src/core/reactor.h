@@ -21,6 +21,7 @@
 #include "core/inbox.h"
 #include "core/lease.h"
 #include "core/timer.h"
+#include "core/watch.h"
 #include "uring/ring.h"
 
 struct conn;
@@ -106,6 +107,7 @@ struct reactor {
     struct lease_pool leases;
     struct conn_table conns;
     struct timer_wheel timers;
+    struct watch_table watches;
     struct accept_group accept; /* with ACCEPT_REUSEPORT */
     struct completion *batch;   /* owned, batch_max places */
     uint32_t batch_max;

@@ -13,6 +13,7 @@ enum op_kind {
     OP_CANCEL_ACCEPT, /* slot: listener whose accept was to be cancelled */
     OP_CLOSE,         /* slot: connection */
     OP_CONNECT,       /* slot: connection */
+    OP_WATCH,         /* slot: of the watch table */
     OP_DOORBELL,      /* MSG_RING from another ring: look into the inbox */
     OP_EVENTFD,       /* read of the inbox's eventfd: look into the inbox */
     OP_RUNG, /* our own MSG_RING failed (slot: the receiver's inbox); one that is delivered does not complete here */

@@ -173,6 +173,14 @@ void ring_add_close(struct ring *ring, uint64_t user_data, int fd)
     sqe->user_data = user_data;
 }
 
+void ring_add_poll(struct ring *ring, uint64_t user_data, int fd, uint32_t events)
+{
+    struct io_uring_sqe *sqe = take_sqe(ring);
+
+    io_uring_prep_poll_add(sqe, fd, events);
+    sqe->user_data = user_data;
+}
+
 void ring_add_cancel(struct ring *ring, uint64_t user_data, uint64_t target_user_data)
 {
     struct io_uring_sqe *sqe = take_sqe(ring);

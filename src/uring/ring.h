@@ -55,6 +55,9 @@ void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struc
 /* addr must live until the next ring_submit*(). */
 void ring_add_connect(struct ring *ring, uint64_t user_data, int fd, const struct sockaddr *addr, socklen_t addr_len);
 void ring_add_close(struct ring *ring, uint64_t user_data, int fd);
+/* Completes once, as soon as one of the events (POLLIN, POLLOUT of poll(2)) is there, or an error; the result is what is
+ * there. One whose descriptor is closed meanwhile is not ended by that. */
+void ring_add_poll(struct ring *ring, uint64_t user_data, int fd, uint32_t events);
 /* Cancels the operation that was queued with target_user_data. Two completions follow, in any order: this one's (0,
  * -ENOENT or -EALREADY) and the target's. */
 void ring_add_cancel(struct ring *ring, uint64_t user_data, uint64_t target_user_data);

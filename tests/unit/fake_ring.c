@@ -118,6 +118,11 @@ void ring_add_close(struct ring *ring, uint64_t user_data, int fd)
     add(ring, FAKE_CLOSE, user_data, fd);
 }
 
+void ring_add_poll(struct ring *ring, uint64_t user_data, int fd, uint32_t events)
+{
+    add(ring, FAKE_POLL, user_data, fd)->events = events;
+}
+
 void ring_add_cancel(struct ring *ring, uint64_t user_data, uint64_t target_user_data)
 {
     add(ring, FAKE_CANCEL, user_data, -1)->target_user_data = target_user_data;

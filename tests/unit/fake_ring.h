@@ -26,6 +26,7 @@ enum fake_kind {
     FAKE_SEND, /* ring_add_send() and ring_add_sendmsg(), see piece_count */
     FAKE_CONNECT,
     FAKE_CLOSE,
+    FAKE_POLL,
     FAKE_CANCEL,
     FAKE_EVENTFD_READ,
     FAKE_DOORBELL,
@@ -45,6 +46,7 @@ struct fake_sqe {
     uint32_t piece_count;        /* FAKE_SEND: 1 for ring_add_send() */
     size_t bytes;                /* FAKE_SEND: of all pieces */
     const struct sockaddr *addr; /* FAKE_CONNECT: borrowed */
+    uint32_t events;             /* FAKE_POLL */
 };
 
 /* Whether a multishot operation goes on after a completion. */

@@ -338,7 +338,7 @@ uint64_t fixture_op(const struct conn *conn, int kind)
 
 /* ---- the turn, and the kernel's part in it ---- */
 
-static void dispatch(struct fixture *f, const struct completion *completion)
+static void dispatch_conn(struct fixture *f, const struct completion *completion)
 {
     struct conn *conn = conn_table_find(&f->reactor.conns, completion->user_data);
 
@@ -356,6 +356,15 @@ static void dispatch(struct fixture *f, const struct completion *completion)
         conn_mark_dirty(conn);
         break;
     default: fail();
+    }
+}
+
+static void dispatch(struct fixture *f, const struct completion *completion)
+{
+    switch (op_kind(completion->user_data)) {
+    case OP_NONE: break;
+    case OP_WATCH: watch_on_completion(&f->reactor.watches, completion); break;
+    default: dispatch_conn(f, completion);
     }
 }
 
@@ -381,16 +390,27 @@ void fixture_advance(struct fixture *f, uint64_t ms)
     fixture_pump(f);
 }
 
+static bool is_armed(struct fixture *f, uint64_t op)
+{
+    const struct conn *conn;
+
+    if (op_kind(op) == OP_WATCH)
+        return true;
+    conn = conn_table_find(&f->reactor.conns, op);
+    if (!conn)
+        return false;
+    switch (op_kind(op)) {
+    case OP_RECV: return conn->recv_armed;
+    case OP_CONNECT: return conn->connect_armed;
+    default: return conn->out.in_flight > 0;
+    }
+}
+
 /* The operation that a cancel aims at ends, if it is there. */
 static void answer_cancel(struct fixture *f, uint64_t user_data, uint64_t target)
 {
-    const struct conn *conn = conn_table_find(&f->reactor.conns, target);
-    bool is_there = false;
+    bool is_there = is_armed(f, target);
 
-    if (conn && op_kind(target) == OP_RECV)
-        is_there = conn->recv_armed;
-    else if (conn)
-        is_there = op_kind(target) == OP_CONNECT ? conn->connect_armed : conn->out.in_flight > 0;
     if (is_there)
         fake_ring_complete(f->ring, target, -ECANCELED, 0);
     fake_ring_complete(f->ring, user_data, is_there ? 0 : -ENOENT, 0);

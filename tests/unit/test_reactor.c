@@ -381,6 +381,25 @@ static void without_memory_to_copy_nobody_is_forgotten(void **state)
 
 /* ---- orders, and sockets from the acceptor ---- */
 
+static void stop_watch(struct fd_watch *watch, uint32_t events)
+{
+    assert_int_equal(events, POLLIN);
+    watch_stop(watch);
+}
+
+static void a_poll_goes_to_its_watch(void **state)
+{
+    struct fixture *f = *state;
+    struct fd_watch watch = {.on_ready = stop_watch};
+
+    assert_int_equal(watch_start(&f->reactor.watches, &watch, 800, POLLIN), 0);
+    complete(f, fake_ring_find(f->ring, FAKE_POLL, 800)->user_data, POLLIN);
+    turn(f);
+    assert_false(watch_is_started(&watch));
+    complete(f, fake_ring_find(f->ring, FAKE_CANCEL, -1)->user_data, -ENOENT);
+    turn(f);
+}
+
 static void a_full_table_adopts_nobody(void **state)
 {
     struct fixture *f = fixture_new(&(struct fixture_options){.max_connections = 1});
@@ -525,6 +544,7 @@ int main(void)
         SCARCE_TEST(idle_connections_among_the_starved_hold_nobody_up),
         SCARCE_TEST(unread_bytes_are_copied_out_when_buffers_run_out),
         SCARCE_TEST(without_memory_to_copy_nobody_is_forgotten),
+        TEST(a_poll_goes_to_its_watch),
         OWN_TEST(a_full_table_adopts_nobody),
         TEST(a_batch_of_sockets_is_adopted_and_goes_back),
         OWN_TEST(a_socket_that_cannot_be_adopted_is_closed_and_uncounted),

@@ -2,6 +2,7 @@
 #include "uring/ring.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -190,6 +191,37 @@ static void cancel_ends_the_receive(void **state)
     assert_int_equal(completion_of(f, 3)->result, -ENOENT);
 }
 
+static void a_poll_tells_once_what_is_there(void **state)
+{
+    struct fixture *f = *state;
+
+    ring_add_poll(f->ring, 12, f->pair[1], POLLIN);
+    ring_add_poll(f->ring, 13, f->pair[1], POLLOUT);
+    turn_until(f, 1); /* it can be written to */
+    assert_int_equal(completion_of(f, 13)->result, POLLOUT);
+    assert_int_equal(f->count, 1);
+    assert_int_equal(send(f->pair[0], "x", 1, 0), 1);
+    turn_until(f, 1);
+    assert_int_equal(completion_of(f, 12)->result, POLLIN);
+    assert_int_equal(completion_of(f, 12)->flags & COMPLETION_MORE, 0);
+}
+
+static void a_poll_outlives_its_descriptor_until_it_is_cancelled(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dup(f->pair[1]);
+
+    ring_add_poll(f->ring, 14, fd, POLLIN);
+    assert_int_equal(ring_submit_and_wait(f->ring, RING_NO_WAIT), 0);
+    close(fd);
+    assert_int_equal(ring_submit_and_wait(f->ring, RING_NO_WAIT), 0);
+    assert_int_equal(ring_reap(f->ring, f->completions, COMPLETIONS_MAX), 0);
+    ring_add_cancel(f->ring, 15, 14);
+    turn_until(f, 2);
+    assert_int_equal(completion_of(f, 14)->result, -ECANCELED);
+    assert_int_equal(completion_of(f, 15)->result, 0);
+}
+
 static void more_than_the_queue_holds_is_submitted_on_the_way(void **state)
 {
     struct fixture *f = *state;
@@ -376,6 +408,8 @@ int main(void)
         TEST(send_and_multishot_receive),
         TEST(the_msghdr_may_be_reused_after_submit),
         TEST(cancel_ends_the_receive),
+        TEST(a_poll_tells_once_what_is_there),
+        TEST(a_poll_outlives_its_descriptor_until_it_is_cancelled),
         TEST(more_than_the_queue_holds_is_submitted_on_the_way),
         TEST(an_overflowed_completion_queue_loses_nothing),
         TEST(connect_connects_or_is_refused),
