@@ -54,8 +54,15 @@ enum {
     CHECK_HOST_BYTES_MAX = 255,
     RESOLVER_SERVERS_MAX = 16,
 
-    /* Descriptors of libraries. */
-    WATCHES_MAX = 1024, /* on one reactor */
+    /* Names. */
+    WATCHES_MAX = 1024,           /* descriptors of libraries, on one reactor */
+    RESOLVE_QUESTIONS_MAX = 1024, /* of one reactor at a time */
+    RESOLVE_TARGETS_MAX = 64,     /* servers that an SRV answer names; further ones are left out */
+    RESOLVE_TARGETS_AT_ONCE = 8,  /* of them, whose addresses are asked for at a time */
+    RESOLVE_ADDRS_MAX = 128,      /* in one answer */
+    RESOLVE_TTL_MIN_MS = 1000,
+    RESOLVE_TTL_MAX_MS = 3600 * 1000,
+    RESOLVE_TTL_FAILED_MS = 3000, /* how long a failure is remembered */
 
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */
@@ -68,3 +75,5 @@ enum {
 static_assert(RESERVE_BYTES_MAX <= CHUNK_LARGE_BYTES, "a reservation fits one chunk");
 static_assert(WRITE_BUFFER_BYTES >= CHUNK_LARGE_BYTES, "a full chunk can always be staged");
 static_assert(PROXY_HEADER_BYTES_MAX <= CHUNK_SMALL_BYTES, "a PROXY protocol header that we send fits one chunk");
+/* c-ares looks for a free message id by trying: most of the 65536 must be. A host is two questions, A and AAAA. */
+static_assert(RESOLVE_QUESTIONS_MAX * RESOLVE_TARGETS_AT_ONCE * 2 <= 65536 / 4, "message ids stay easy to find");

@@ -5,4 +5,5 @@
 #include <stddef.h>
 #include <stdint.h>
 
+void fuzz_dns_srv(const uint8_t *data, size_t size);
 void fuzz_proxy_protocol(const uint8_t *data, size_t size);

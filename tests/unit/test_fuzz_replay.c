@@ -66,9 +66,17 @@ static void proxy_protocol_keeps_its_promises_on_committed_inputs(void **state)
     replay_folder(fuzz_proxy_protocol, "crashers", "proxy_protocol");
 }
 
+static void dns_srv_keeps_its_promises_on_committed_inputs(void **state)
+{
+    (void)state;
+    assert_true(replay_folder(fuzz_dns_srv, "seeds", "dns_srv") > 0);
+    replay_folder(fuzz_dns_srv, "crashers", "dns_srv");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dns_srv_keeps_its_promises_on_committed_inputs),
         cmocka_unit_test(proxy_protocol_keeps_its_promises_on_committed_inputs),
     };
 
