@@ -25,13 +25,13 @@ SANITIZE ?=
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 \
 	-Wwrite-strings -fno-common
 # LuaJIT raises errors through C frames, so every frame needs an unwind table; frame pointers keep profiles readable.
-ZERG_CPPFLAGS := -D_GNU_SOURCE -DZERG_VERSION='"$(VERSION)"' -I src $(shell $(PKG_CONFIG) --cflags luajit liburing) \
+ZERG_CPPFLAGS := -D_GNU_SOURCE -DZERG_VERSION='"$(VERSION)"' -I src $(shell $(PKG_CONFIG) --cflags luajit liburing libcares) \
 	-DZERG_LIBURING_VERSION='"$(shell $(PKG_CONFIG) --modversion liburing)"' $(if $(SANITIZE),-DZERG_DEBUG)
 ZERG_CFLAGS := -std=gnu11 $(WARNINGS) -fPIE -fvisibility=hidden -funwind-tables -fno-omit-frame-pointer -pthread \
 	$(SANITIZE)
 # What Lua calls through FFI (zerg_*, the only visible functions) is found in the program's dynamic symbol table.
 ZERG_LDFLAGS := -Wl,--export-dynamic -pie -pthread $(SANITIZE)
-ZERG_LIBS := $(shell $(PKG_CONFIG) --libs luajit liburing) $(CJSON_LIBS) -lm -ldl
+ZERG_LIBS := $(shell $(PKG_CONFIG) --libs luajit liburing libcares) $(CJSON_LIBS) -lm -ldl
 
 # Commands are shown as one word and a file name, unless V is given.
 SHOW = $(if $(V),,@printf '  %-8s %s\n' $(1) $@;)

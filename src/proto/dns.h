@@ -18,7 +18,9 @@ struct dns_srv {
     uint16_t priority; /* lower ones first */
     uint16_t weight;
     uint16_t port;
-    char target[DNS_NAME_MAX + 1]; /* a host name without a dot at its end; "": the service is not offered */
+    char
+        target[DNS_NAME_MAX + 2]; /* a host name without a dot at its end, but with room for one; "": the service is not
+                                      offered */
 };
 
 struct dns_srv_answer {

@@ -5,8 +5,10 @@
 #include "base/slab.h"
 
 struct reactor;
+struct resolver;
 
 struct proxy {
+    struct resolver *resolver; /* owned */
     struct slab relays;
 };
 

@@ -105,7 +105,7 @@ static void with_no_room_left_those_of_higher_rank_go(void **state)
     struct addr addr;
 
     (void)state;
-    for (uint16_t i = 0; i < RESOLVE_ADDRS_MAX + 3; i++) {
+    for (int i = 0; i < RESOLVE_ADDRS_MAX + 3; i++) {
         assert_int_equal(addr_parse_ip(&addr, "10.0.0.7", (uint16_t)(1000 + i)), 0);
         resolution_add(&draft, &name, &addr, 1);
     }
