@@ -13,6 +13,7 @@ import signal
 
 import pytest
 
+from dnsserver import DnsServer
 from harness import PROGRAM, Factory
 from peer import SCALE
 
@@ -68,6 +69,13 @@ def zerg(request):
     request.node.zerg_factory = factory
     yield factory
     factory.stop_all()
+
+
+@pytest.fixture
+def dns():
+    """A name server of the test's own (see dnsserver.py)."""
+    with DnsServer() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
