@@ -45,6 +45,10 @@ enum {
     PROXY_HEADER_BYTES_MAX = 4 * 1024,
     TRUSTED_MAX = 1024, /* address ranges of one listener */
 
+    /* Names. */
+    HOST_NAME_BYTES_MAX = 253, /* RFC 1035 section 2.3.4, as text without the last dot */
+    HOST_LABEL_BYTES_MAX = 63,
+
     /* Upstreams. */
     UPSTREAMS_MAX = 1024,
     UPSTREAM_SERVERS_MAX = 512,  /* of one upstream; which of them were tried is one cache line of bits */
@@ -63,6 +67,12 @@ enum {
     RESOLVE_TTL_MIN_MS = 1000,
     RESOLVE_TTL_MAX_MS = 3600 * 1000,
     RESOLVE_TTL_FAILED_MS = 3000, /* how long a failure is remembered */
+
+    /* Plain targets ("db.internal:5432") of scripts and listeners. */
+    PLAIN_KEEPALIVE = 64,    /* idle connections kept to one, for each reactor */
+    PLAIN_CONNECT_MS = 5000, /* unless the caller says otherwise */
+    PLAIN_GROUPS_MAX = 1024, /* that a reactor remembers */
+    RACE_MS = 250,           /* before another family is tried beside the first (RFC 8305 section 8) */
 
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */

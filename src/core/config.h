@@ -20,6 +20,7 @@ enum balance_method {
     BALANCE_LEAST_CONNECTIONS, /* fewest for its weight */
     BALANCE_RANDOM_TWO,        /* the less loaded of two at random */
     BALANCE_HASH,              /* consistent, by key */
+    BALANCE_IN_ORDER,          /* the first that can be used: the addresses of a plain target */
 };
 
 /* The PROXY protocol header that a connection to a server begins with. */
@@ -94,8 +95,6 @@ struct listener_config {
     struct tcp_options tcp;
     char *handler; /* where the handler stands, for messages: "handlers/echo.lua", "zerg.lua:12 (function)" */
     char *forward; /* where to relay connections instead: an upstream's name, or a target; NULL: they have a handler */
-    int forward_upstream;       /* its index in the configuration's upstreams, -1: `forward` is a target, or NULL */
-    struct addr forward_addr;   /* of the only target there is; AF_UNSPEC: there are more, or it is a name */
     uint32_t connect_ms;        /* how long connecting to a target may take, 0: as long as the kernel tries */
     uint32_t total_ms;          /* how long a relay may last, 0: for ever */
     bool accepts_proxy;         /* a PROXY protocol header comes first */

@@ -16,13 +16,14 @@
 /* 0 and an unconnected socket with its options set, or a negative errno. */
 static int open_socket(const struct connect_options *options)
 {
+    static const struct tcp_options plain = {.nodelay = true};
     int family = options->addr->sa.sa_family;
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int rc;
 
     if (fd < 0)
         return -errno;
-    rc = addr_is_unix(options->addr) ? 0 : socket_set_tcp(fd, options->tcp);
+    rc = addr_is_unix(options->addr) ? 0 : socket_set_tcp(fd, options->tcp ? options->tcp : &plain);
     if (rc == 0)
         return fd;
     close(fd);

@@ -91,6 +91,8 @@ int engine_open(struct engine *engine, const struct config *config, const struct
         rc = open_listeners(engine);
     if (rc == 0)
         rc = open_reactors(engine);
+    if (rc == 0 && app->open_shared)
+        rc = app->open_shared(engine);
     if (rc < 0)
         return rc;
     engine->control_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -281,6 +283,8 @@ void engine_close(struct engine *engine)
     }
     for (uint32_t i = 0; i < engine->listener_count; i++)
         listener_close(&engine->listeners[i]);
+    if (engine->shared)
+        engine->app->close_shared(engine);
     free(engine->reactors);
     free(engine->listeners);
     if (engine->control_eventfd >= 0)

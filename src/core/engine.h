@@ -25,6 +25,7 @@ struct engine {
     struct reactor *reactors; /* owned */
     uint32_t reactor_count;
     struct acceptor *acceptor;   /* owned, NULL with ACCEPT_REUSEPORT */
+    void *shared;                /* owned by the app: what its reactors share */
     atomic_bool room_awaited;    /* some accept group waits for a connection to end */
     atomic_uint running;         /* reactor threads that have not ended */
     int control_eventfd;         /* owned: readable when a reactor thread has ended, or the watchdog is to look again */

@@ -172,6 +172,15 @@ static void on_accepted(struct reactor *reactor, struct accept_batch *batch)
     acceptor_return_batch(reactor->engine->acceptor, batch);
 }
 
+static void begin_drain(struct reactor *reactor)
+{
+    if (reactor->state != REACTOR_RUNNING)
+        return;
+    reactor->state = REACTOR_DRAINING;
+    accept_stop(&reactor->accept);
+    reactor->app->drain(reactor);
+}
+
 static void begin_stop(struct reactor *reactor)
 {
     reactor->state = REACTOR_STOPPING;
@@ -183,18 +192,19 @@ static void begin_stop(struct reactor *reactor)
 
 static void on_message(struct reactor *reactor, struct inbox_message *message)
 {
+    if (message->kind >= REACTOR_APP) {
+        reactor->app->on_message(reactor, message);
+        return;
+    }
     switch ((enum reactor_message)message->kind) {
     case REACTOR_ACCEPTED: on_accepted(reactor, (struct accept_batch *)message); break;
     case REACTOR_RESUME_ACCEPT:
         atomic_store(&reactor->resume_sent, false);
         accept_resume(&reactor->accept);
         break;
-    case REACTOR_DRAIN:
-        if (reactor->state == REACTOR_RUNNING)
-            reactor->state = REACTOR_DRAINING;
-        accept_stop(&reactor->accept);
-        break;
+    case REACTOR_DRAIN: begin_drain(reactor); break;
     case REACTOR_STOP: begin_stop(reactor); break;
+    case REACTOR_APP: break; /* not here */
     }
 }
 

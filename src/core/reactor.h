@@ -41,6 +41,10 @@ struct reactor_app {
     const struct conn_handler *forward_handler; /* but for those of listeners that forward; */
     /* before either, where a PROXY protocol header comes first: it ends with reactor_begin_serving(). */
     const struct conn_handler *proxy_accept_handler;
+    /* What the reactors share (engine->shared): made before the first reactor starts, freed after the last has ended. Control
+     * thread. 0, or a negative errno after logging why. NULL when they share nothing. */
+    int (*open_shared)(struct engine *engine);
+    void (*close_shared)(struct engine *engine);
     /* Before the first turn; reactor->app_data is the app's. 0, or a negative errno after logging why. */
     int (*open)(struct reactor *reactor);
     /* After open() and between the turns that follow: 1 while it is not ready for connections yet, 0 when it is, a negative errno
@@ -48,6 +52,11 @@ struct reactor_app {
     int (*starting)(struct reactor *reactor);
     /* Once a turn, after completions and timers: runs what is ready. True when more is ready, so that the reactor must not sleep. */
     bool (*turn)(struct reactor *reactor);
+    /* A message of a kind from REACTOR_APP on; its memory is the sender's business. */
+    void (*on_message)(struct reactor *reactor, struct inbox_message *message);
+    /* Draining begins: close the connections that only wait for further use, and make no new ones but for those that are
+     * open. */
+    void (*drain)(struct reactor *reactor);
     /* The reactor stops now: let go of every connection (unpin) without running anything more. */
     void (*abandon)(struct reactor *reactor);
     /* After the last turn. */
@@ -60,6 +69,7 @@ enum reactor_message {
     REACTOR_RESUME_ACCEPT,
     REACTOR_DRAIN, /* stop accepting; end when the last connection has ended */
     REACTOR_STOP,  /* end now */
+    REACTOR_APP,   /* this and above: the app's own */
 };
 
 /* Sockets on their way from the acceptor; goes back to the acceptor's pool. */

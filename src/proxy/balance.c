@@ -198,6 +198,7 @@ static struct member *choose(struct upstream *upstream, const struct candidates 
     switch (upstream->balance) {
     case BALANCE_LEAST_CONNECTIONS: return choose_least_loaded(candidates);
     case BALANCE_RANDOM_TWO: return choose_of_two(upstream, candidates);
+    case BALANCE_IN_ORDER: return candidates->items[0].member;
     case BALANCE_ROUND_ROBIN:
     case BALANCE_HASH: break;
     }
@@ -279,7 +280,8 @@ static bool pick_from_tier(struct search *search, enum tier tier)
     switch (search->upstream->balance) {
     case BALANCE_ROUND_ROBIN:
     case BALANCE_LEAST_CONNECTIONS: return pick_candidate_locked(search, tier);
-    case BALANCE_RANDOM_TWO: return pick_candidate(search, tier);
+    case BALANCE_RANDOM_TWO:
+    case BALANCE_IN_ORDER: return pick_candidate(search, tier);
     case BALANCE_HASH: return pick_by_hash(search, tier);
     }
     return false;

@@ -3,32 +3,222 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
-#include "core/reactor.h"
+#include "proxy/dial.h"
+#include "proxy/group.h"
 #include "proxy/relay.h"
 #include "proxy/resolver.h"
+#include "proxy/shared.h"
 
-enum { RELAYS_PER_BLOCK = 64 };
+enum { RELAYS_PER_BLOCK = 64, DIALS_PER_BLOCK = 16 };
+
+/* ---- groups ---- */
+
+static struct list *bucket_of(struct proxy *proxy, const char *target, size_t len)
+{
+    return &proxy->plain_buckets[hash_bytes(target, len) % PLAIN_BUCKETS];
+}
+
+static bool is_named(const struct group_view *view, const char *target, size_t len)
+{
+    return strlen(view->group->name) == len && memcmp(view->group->name, target, len) == 0;
+}
+
+static struct group_view *find_upstream(const struct proxy *proxy, const char *target, size_t len)
+{
+    for (uint32_t i = 0; i < proxy->view_count; i++) {
+        if (is_named(&proxy->views[i], target, len))
+            return &proxy->views[i];
+    }
+    return NULL;
+}
+
+static struct group_view *find_plain(struct proxy *proxy, const char *target, size_t len)
+{
+    struct list *bucket = bucket_of(proxy, target, len);
+
+    for (struct list *node = bucket->next; node != bucket; node = node->next) {
+        struct group_view *view = CONTAINER_OF(node, struct group_view, bucket_link);
+
+        if (is_named(view, target, len))
+            return view;
+    }
+    return NULL;
+}
+
+static void forget_plain(struct proxy *proxy, struct group_view *view)
+{
+    list_del(&view->link);
+    list_del(&view->bucket_link);
+    proxy->plain_group_count--;
+    group_view_deinit(view);
+    group_free(view->group);
+    free(view);
+}
+
+/* Scripts may name any number of targets: those that nobody uses are forgotten, the oldest first. */
+static void forget_oldest(struct proxy *proxy)
+{
+    for (struct list *node = proxy->plain_groups.next; node != &proxy->plain_groups; node = node->next) {
+        struct group_view *view = CONTAINER_OF(node, struct group_view, link);
+
+        if (view->users == 0 && !view->refresh) {
+            forget_plain(proxy, view);
+            return;
+        }
+    }
+}
+
+static int make_plain(struct proxy *proxy, const char *target, size_t len, struct group_view **out)
+{
+    struct group_view *view = calloc(1, sizeof(*view));
+    struct group *group;
+    int rc;
+
+    if (!view)
+        return -ENOMEM;
+    rc = group_new_plain(&group, target, len);
+    if (rc < 0) {
+        free(view);
+        return rc;
+    }
+    if (proxy->plain_group_count >= PLAIN_GROUPS_MAX)
+        forget_oldest(proxy);
+    group_view_init(view, group, proxy->reactor);
+    list_add_tail(bucket_of(proxy, target, len), &view->bucket_link);
+    list_add_tail(&proxy->plain_groups, &view->link);
+    proxy->plain_group_count++;
+    *out = view;
+    return 0;
+}
+
+int proxy_find_group(struct proxy *proxy, const char *target, size_t len, struct group_view **out)
+{
+    struct group_view *view = find_upstream(proxy, target, len);
+
+    if (!view) {
+        view = find_plain(proxy, target, len);
+        if (!view)
+            return make_plain(proxy, target, len, out);
+        list_move_tail(&proxy->plain_groups, &view->link);
+    }
+    *out = view;
+    return 0;
+}
+
+/* ---- opening and closing ---- */
+
+static int open_views(struct proxy *proxy, const struct proxy_shared *shared)
+{
+    if (!shared) /* an engine without upstreams: that of a test */
+        return 0;
+    proxy->views = calloc(shared->group_count + 1, sizeof(*proxy->views));
+    if (!proxy->views)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < shared->group_count; i++)
+        group_view_init(&proxy->views[i], shared->groups[i], proxy->reactor);
+    proxy->view_count = shared->group_count;
+    return 0;
+}
+
+/* Where the listeners forward to, looked up once. */
+static int open_forwards(struct proxy *proxy, const struct config *config)
+{
+    proxy->forwards = calloc(config->listener_count, sizeof(struct group_view *));
+    if (!proxy->forwards)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        const char *target = config->listeners[i].forward;
+        int rc;
+
+        if (!target)
+            continue;
+        rc = proxy_find_group(proxy, target, strlen(target), &proxy->forwards[i]);
+        if (rc < 0) {
+            log_error("listener %s: cannot forward to %s: %s", config->listeners[i].name, target, strerror(-rc));
+            return rc;
+        }
+        proxy->forwards[i]->users++;
+    }
+    return 0;
+}
 
 int proxy_open(struct reactor *reactor)
 {
+    const struct engine *engine = reactor->engine;
     struct proxy *proxy = calloc(1, sizeof(*proxy));
+    int rc;
 
     if (!proxy)
         return -ENOMEM;
-    slab_init(&proxy->relays, sizeof(struct relay), RELAYS_PER_BLOCK, 0);
     reactor->proxy = proxy;
-    return resolver_open(&proxy->resolver, reactor, &reactor->engine->config->resolver);
+    proxy->reactor = reactor;
+    slab_init(&proxy->relays, sizeof(struct relay), RELAYS_PER_BLOCK, 0);
+    slab_init(&proxy->dials, sizeof(struct dial), DIALS_PER_BLOCK, 0);
+    list_init(&proxy->plain_groups);
+    list_init(&proxy->queued);
+    for (uint32_t i = 0; i < PLAIN_BUCKETS; i++)
+        list_init(&proxy->plain_buckets[i]);
+    rc = resolver_open(&proxy->resolver, reactor, &engine->config->resolver);
+    if (rc == 0)
+        rc = open_views(proxy, engine->shared);
+    if (rc == 0)
+        rc = open_forwards(proxy, engine->config);
+    return rc;
+}
+
+static void close_groups(struct proxy *proxy)
+{
+    struct list *node;
+
+    for (uint32_t i = 0; proxy->forwards && i < proxy->reactor->engine->config->listener_count; i++) {
+        if (proxy->forwards[i])
+            proxy->forwards[i]->users--;
+    }
+    while ((node = proxy->plain_groups.next) != &proxy->plain_groups)
+        forget_plain(proxy, CONTAINER_OF(node, struct group_view, link));
+    for (uint32_t i = 0; i < proxy->view_count; i++)
+        group_view_deinit(&proxy->views[i]);
 }
 
 void proxy_close(struct reactor *reactor)
 {
-    if (!reactor->proxy)
+    struct proxy *proxy = reactor->proxy;
+
+    if (!proxy)
         return;
-    resolver_close(reactor->proxy->resolver);
-    slab_deinit(&reactor->proxy->relays);
-    free(reactor->proxy);
+    assert(list_is_empty(&proxy->queued));
+    close_groups(proxy);
+    resolver_close(proxy->resolver);
+    slab_deinit(&proxy->dials);
+    slab_deinit(&proxy->relays);
+    free(proxy->views);
+    free(proxy->forwards);
+    free(proxy);
     reactor->proxy = NULL;
+}
+
+/* ---- events ---- */
+
+void proxy_on_message(struct reactor *reactor, struct inbox_message *message)
+{
+    switch ((enum proxy_wakeup)message->kind) {
+    case REACTOR_PROXY_WAKE:
+        /* First: who is called from now on sends another one. */
+        atomic_store(&CONTAINER_OF(message, struct proxy_wake, message)->is_sent, false);
+        dial_look_for_calls(reactor->proxy);
+        break;
+    }
+}
+
+void proxy_drain(struct reactor *reactor)
+{
+    (void)reactor;
 }

@@ -1,18 +1,47 @@
-/* What forwarding keeps for each reactor. Opened and closed by the reactor's app, on the reactor's thread. */
+/* What forwarding keeps for each reactor: its view of the upstreams, connections under way, relays, idle connections. Opened
+ * and closed by the reactor's app, on the reactor's thread. */
 #pragma once
 
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
 #include "base/macros.h"
 #include "base/slab.h"
+#include "core/reactor.h"
+#include "proxy/group_view.h"
 
-struct reactor;
+struct inbox_message;
 struct resolver;
 
-struct proxy {
-    struct resolver *resolver; /* owned */
-    struct slab relays;
+/* Messages between the reactors of this layer. */
+enum proxy_wakeup {
+    REACTOR_PROXY_WAKE = REACTOR_APP, /* some of your dials were called: struct proxy_wake */
 };
 
-/* Makes reactor->proxy. 0 or -ENOMEM. */
+enum { PLAIN_BUCKETS = 256 };
+
+struct proxy {
+    struct reactor *reactor; /* borrowed */
+    struct resolver *resolver;
+    struct slab relays;
+    struct slab dials;
+    struct group_view *views; /* owned: of the configured upstreams, in their order */
+    uint32_t view_count;
+    struct group_view **forwards; /* owned: where each listener forwards to, NULL: it does not */
+    struct list plain_groups;     /* struct group_view, owned */
+    uint32_t plain_group_count;
+    struct list plain_buckets[PLAIN_BUCKETS]; /* by name */
+    struct list queued;                       /* struct dial that wait for a server */
+};
+
+/* Makes reactor->proxy. 0, or a negative errno after logging why. */
 MUST_CHECK int proxy_open(struct reactor *reactor);
 /* After the last connection has ended; asserts that every relay has. Idempotent. */
 void proxy_close(struct reactor *reactor);
+/* See struct reactor_app. */
+void proxy_on_message(struct reactor *reactor, struct inbox_message *message);
+void proxy_drain(struct reactor *reactor);
+
+/* The group that a target names: an upstream of the configuration, or what a plain target amounts to. 0, -EINVAL (neither), -ENOMEM. */
+MUST_CHECK int proxy_find_group(struct proxy *proxy, const char *target, size_t len, struct group_view **out);

@@ -59,6 +59,7 @@ static int add_tier(struct upstream *upstream, enum tier tier, const struct upst
             return -ENOMEM;
         member->weight = server->weight;
         member->max_connections = server->max_connections;
+        member->source = server->source;
         for (uint32_t later = tier; later < TIER_COUNT; later++)
             upstream->tier_end[later]++;
     }
@@ -128,6 +129,31 @@ int upstream_new(struct upstream **result, const struct upstream_options *option
     }
     *result = upstream;
     return 0;
+}
+
+static bool member_is_made_of(const struct member *member, const struct server_options *options)
+{
+    return strcmp(member->server->name, options->name) == 0 && addr_is_same(&member->server->addr, &options->addr) &&
+           member->weight == options->weight && member->max_connections == options->max_connections &&
+           member->source == options->source;
+}
+
+bool upstream_is_made_of(const struct upstream *upstream, const struct upstream_options *options)
+{
+    uint32_t at[TIER_COUNT];
+
+    if (upstream_member_count(upstream) != options->server_count)
+        return false;
+    for (enum tier tier = 0; tier < TIER_COUNT; tier++)
+        at[tier] = upstream_tier_begin(upstream, tier);
+    for (uint32_t i = 0; i < options->server_count; i++) {
+        enum tier tier = options->servers[i].is_backup ? TIER_BACKUP : TIER_PRIMARY;
+
+        if (at[tier] == upstream->tier_end[tier] ||
+            !member_is_made_of(&upstream->members[at[tier]++], &options->servers[i]))
+            return false;
+    }
+    return true;
 }
 
 void upstream_hold(struct upstream *upstream)

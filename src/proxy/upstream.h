@@ -21,6 +21,7 @@ struct server_options {
     uint32_t weight;          /* 1 to UPSTREAM_WEIGHT_MAX */
     uint32_t max_connections; /* 0: no limit */
     bool is_backup;           /* used only when no other can take a connection */
+    uint32_t source;          /* which name it comes from: servers of one are ways to the same host */
 };
 
 /* When a server is held to be unusable, and usable again. */
@@ -46,7 +47,8 @@ struct member {
     struct server *server; /* a reference */
     uint32_t weight;
     uint32_t max_connections;
-    int64_t turn; /* how far its turn is, in WEIGHT_UNITs; guarded by turn_lock */
+    uint32_t source; /* as server_options */
+    int64_t turn;    /* how far its turn is, in WEIGHT_UNITs; guarded by turn_lock */
 };
 
 /* Members that are tried together: first the primaries, then the backups. */
@@ -75,6 +77,8 @@ struct upstream {
  * (two of the same name). */
 MUST_CHECK int upstream_new(struct upstream **upstream, const struct upstream_options *options,
                             const struct upstream *previous);
+/* True when upstream_new() would make the same of these options. */
+bool upstream_is_made_of(const struct upstream *upstream, const struct upstream_options *options);
 void upstream_hold(struct upstream *upstream);
 /* Frees it with the last reference; servers live on in other versions, and while a connection has a slot on them. */
 void upstream_release(struct upstream *upstream);

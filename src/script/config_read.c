@@ -69,13 +69,13 @@ static void read_address(lua_State *L, struct listener_config *listener)
         luaL_error(L, "cannot listen on %s: %s", listener->name, strerror(-status));
 }
 
-static void read_listener(lua_State *L, const struct config *config, struct listener_config *listener)
+static void read_listener(lua_State *L, struct listener_config *listener)
 {
     listener->name = field_string(L, "name");
     listener->handler = field_string(L, "handler_label");
     listener->ip_version = field_ip_version(L, "ip_version");
     read_address(L, listener);
-    config_read_forward(L, config, listener);
+    listener->forward = field_string(L, "forward");
     listener->accepts_proxy = field_bool(L, "proxy_protocol");
     config_read_trusted(L, listener);
     lua_getfield(L, -1, "mode");
@@ -113,7 +113,7 @@ static void read_listeners(lua_State *L, struct config *config)
     config->listener_count = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, -1, (int)i + 1);
-        read_listener(L, config, &config->listeners[i]);
+        read_listener(L, &config->listeners[i]);
         lua_pop(L, 1);
     }
 }

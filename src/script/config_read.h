@@ -12,7 +12,5 @@ void config_read(lua_State *L, struct config *config);
 void config_read_proxy(lua_State *L, struct config *config);
 void config_read_upstreams(lua_State *L, struct config *config);
 void config_read_resolver(lua_State *L, struct resolver_config *resolver);
-/* What the listener of the table at the top of the stack forwards to, if it does, among config's upstreams. */
-void config_read_forward(lua_State *L, const struct config *config, struct listener_config *listener);
 /* Whose PROXY protocol headers that listener believes. */
 void config_read_trusted(lua_State *L, struct listener_config *listener);

@@ -205,51 +205,6 @@ void config_read_resolver(lua_State *L, struct resolver_config *resolver)
     field_leave(L);
 }
 
-/* The address that `forward` stands for, if that is known without looking anything up. */
-static int read_forward_addr(lua_State *L, struct addr *addr)
-{
-    const char *address, *path;
-    int status = 0;
-
-    lua_getfield(L, -1, "forward_address");
-    lua_getfield(L, -2, "forward_path");
-    lua_getfield(L, -3, "forward_port");
-    address = lua_tostring(L, -3);
-    path = lua_tostring(L, -2);
-    if (path)
-        status = addr_parse_unix(addr, path);
-    else if (address)
-        status = addr_parse_ip(addr, address, (uint16_t)lua_tointeger(L, -1));
-    lua_pop(L, 3);
-    return status;
-}
-
-/* Index of the upstream of that name, -1 when there is none: no target is the name of one. */
-static int find_upstream(const struct config *config, char *name)
-{
-    const struct upstream_config wanted = {.name = name};
-    const struct upstream_config *found;
-
-    if (config->upstream_count == 0)
-        return -1;
-    found = bsearch(&wanted, config->upstreams, config->upstream_count, sizeof(wanted), compare_names);
-    return found ? (int)(found - config->upstreams) : -1;
-}
-
-void config_read_forward(lua_State *L, const struct config *config, struct listener_config *listener)
-{
-    int status;
-
-    listener->forward_upstream = -1;
-    listener->forward = field_string(L, "forward");
-    if (!listener->forward)
-        return;
-    listener->forward_upstream = find_upstream(config, listener->forward);
-    status = read_forward_addr(L, &listener->forward_addr);
-    if (status < 0)
-        luaL_error(L, "cannot forward to %s: %s", listener->forward, strerror(-status));
-}
-
 void config_read_trusted(lua_State *L, struct listener_config *listener)
 {
     size_t count;

@@ -15,6 +15,7 @@
 #include "proxy/proxy.h"
 #include "proxy/proxy_accept.h"
 #include "proxy/relay.h"
+#include "proxy/shared.h"
 #include "script/config.h"
 #include "script/modules.h"
 #include "script/native.h"
@@ -297,9 +298,13 @@ const struct reactor_app runtime_app = {
     .conn_handler = &script_conn_handler,
     .forward_handler = &relay_handler,
     .proxy_accept_handler = &proxy_accept_handler,
+    .open_shared = proxy_shared_open,
+    .close_shared = proxy_shared_close,
     .open = open_runtime,
     .starting = starting,
     .turn = turn,
+    .on_message = proxy_on_message,
+    .drain = proxy_drain,
     .abandon = abandon,
     .close = close_runtime,
 };

@@ -19,6 +19,7 @@
 #include "proxy/proxy.h"
 #include "proxy/proxy_accept.h"
 #include "proxy/relay.h"
+#include "proxy/shared.h"
 #include "script/runtime.h"
 #include "uring/bufring.h"
 #include "uring/op.h"
@@ -121,6 +122,10 @@ static const struct reactor_app recorder = {
     .turn = turn_app,
     .abandon = abandon_app,
     .close = close_app,
+    .open_shared = proxy_shared_open,
+    .close_shared = proxy_shared_close,
+    .on_message = proxy_on_message,
+    .drain = proxy_drain,
 };
 
 /* ---- making one ---- */
@@ -149,13 +154,9 @@ static void configure(struct fixture *f, const struct fixture_options *options)
         .write_buffer_max = WRITE_BUFFER_BYTES,
         .timeouts = options->timeouts,
         .handler = (char *)"handler.lua",
-        .forward_upstream = -1,
     };
     assert_int_equal(addr_parse_unix(&f->listener_config.addr, "@zerg-unit-test"), 0);
-    if (options->forward) {
-        f->listener_config.forward = (char *)(uintptr_t)options->forward;
-        assert_int_equal(addr_parse_unix(&f->listener_config.forward_addr, options->forward), 0);
-    }
+    f->listener_config.forward = (char *)(uintptr_t)options->forward;
     f->listener_fd = 900;
     f->listener = (struct listener){.config = &f->listener_config, .fds = &f->listener_fd, .fd_count = 1};
     f->config = (struct config){
@@ -211,6 +212,7 @@ int fixture_try_new(struct fixture **out, const struct fixture_options *options)
     f->reactor.order.kind = REACTOR_DRAIN;
     f->reactor.stop_order.kind = REACTOR_STOP;
     assert_int_equal(inbox_open(&f->reactor.inbox, 0), 0);
+    assert_int_equal(f->engine.app->open_shared(&f->engine), 0);
     rc = reactor_open(&f->reactor);
     f->ring = f->reactor.ring;
     return rc;
@@ -253,6 +255,7 @@ void fixture_free(struct fixture *f)
     if (f->reactor.conns.blocks)
         end_connections(f);
     reactor_close(&f->reactor);
+    f->engine.app->close_shared(&f->engine);
     assert_int_equal(fake_ring_open_count(), 0);
     while (inbox_take(&f->reactor.inbox))
         continue;

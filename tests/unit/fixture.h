@@ -56,7 +56,7 @@ struct fixture_options {
     struct timeouts timeouts;
     const char *script;         /* text of a handler script: the app is the real runtime; NULL: the recorder */
     uint64_t script_memory_max; /* 0: 64 MiB */
-    const char *forward;        /* the listener relays to this unix socket ("@name"): the handler is the relay */
+    const char *forward;        /* the listener relays to this ("unix:@name"): the handler is the relay */
 };
 
 /* The usual setup and teardown: the recorder, all options 0. */

@@ -217,8 +217,9 @@ static void range_unix_has_peers_on_unix_sockets_only(void **state)
 
 static void range_refuses_what_is_none(void **state)
 {
-    static const char *const wrong[] = {"", "10.0.0.0/33", "::1/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x",
-                                        "10.0.0/8", "example.org", "10.0.0.0/ 8"};
+    static const char *const wrong[] = {"",          "10.0.0.0/33", "::1/129",
+                                        "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x",
+                                        "10.0.0/8",  "example.org", "10.0.0.0/ 8"};
     struct addr_range range;
 
     (void)state;

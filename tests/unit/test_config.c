@@ -125,7 +125,6 @@ static void defaults_are_those_of_the_schema(void **state)
     assert_int_equal(listener->write_buffer_max, 256 * 1024);
     assert_int_equal(listener->timeouts.write_ms, 60000);
     assert_true(listener->tcp.nodelay);
-    assert_int_equal(listener->forward_upstream, -1);
     assert_false(listener->accepts_proxy);
     assert_int_equal(listener->handshake_ms, 5000);
     assert_int_equal(listener->total_ms, 0);
@@ -183,8 +182,6 @@ static void every_key_reaches_its_field(void **state)
     assert_null(tcp_listener->forward);
     assert_int_equal(tcp_listener->connect_ms, 4);
     assert_string_equal(tcp_listener[1].forward, "[::1]:9");
-    assert_string_equal(addr_format(&tcp_listener[1].forward_addr, text), "[::1]:9");
-    assert_string_equal(addr_format(&tcp_listener[2].forward_addr, text), "unix:b.sock");
     assert_string_equal(tcp_listener[2].handler, "forward to unix:b.sock");
     assert_int_equal(unix_listener->mode, 0660);
     assert_string_equal(addr_format(&unix_listener->addr, text), "unix:s.sock");
@@ -266,12 +263,8 @@ static void upstreams_stand_in_the_order_of_their_names(void **state)
         assert_int_equal(config->upstreams[i].check.interval_ms, 0);
         assert_null(config->upstreams[i].check.path);
     }
-    assert_int_equal(config->listeners[0].forward_upstream, 2);
     assert_string_equal(config->listeners[0].forward, "c");
-    assert_int_equal(config->listeners[0].forward_addr.sa.sa_family, AF_UNSPEC);
-    assert_int_equal(config->listeners[1].forward_upstream, -1);
     assert_string_equal(config->listeners[1].forward, "a:1");
-    assert_int_equal(config->listeners[2].forward_upstream, 3);
     config_free(config);
 }
 
@@ -365,7 +358,6 @@ static void a_proxy_takes_the_place_of_a_configuration(void **state)
     assert_string_equal(config->proxy_listen, "127.0.0.1:7000");
     assert_int_equal(config->proxy_target_count, 2);
     assert_string_equal(config->listeners[0].forward, "proxy");
-    assert_int_equal(config->listeners[0].forward_upstream, 0);
     assert_string_equal(config->upstreams[0].name, "proxy");
     assert_int_equal(config->upstreams[0].server_count, 2);
     assert_string_equal(config->upstreams[0].servers[1].target, "db:9");

@@ -46,7 +46,7 @@ static int setup_incremental(void **state)
 
 static int setup_forward(void **state)
 {
-    *state = new_fixture(&(struct fixture_options){.forward = "@backend"});
+    *state = new_fixture(&(struct fixture_options){.forward = "unix:@backend"});
     return 0;
 }
 

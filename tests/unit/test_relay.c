@@ -32,7 +32,7 @@ static struct fixture *new_fixture(uint32_t buffers, bool incremental)
         .buffer_bytes = BUFFER_BYTES,
         .incremental = incremental,
         .max_connections = CONNS_ODD,
-        .forward = "@backend",
+        .forward = "unix:@backend",
     });
 
     for (size_t i = 0; i < sizeof(bytes); i++)
@@ -183,7 +183,7 @@ static void two_connections_can_be_joined_with_what_they_have_unread(void **stat
     two = fixture_open(f);
     fixture_feed_text(f, one, "unread");
     fixture_recv_result(f, two, 0);
-    assert_int_equal(relay_join(one, two), 0);
+    assert_int_equal(relay_join(one, two, &(struct relay_options){.group = "test"}), 0);
     fixture_pump(f);
     assert_drains(f, two, "unread", 6);
     assert_true(fixture_peer_sees_end(f, one));
@@ -202,8 +202,8 @@ static void one_that_has_ended_cannot_be_joined(void **state)
     one = fixture_open(f);
     two = fixture_open(f);
     conn_close(two, CLOSE_LOCAL);
-    assert_int_equal(relay_join(one, two), -EPIPE);
-    assert_int_equal(relay_join(two, one), -EPIPE);
+    assert_int_equal(relay_join(one, two, &(struct relay_options){.group = "test"}), -EPIPE);
+    assert_int_equal(relay_join(two, one, &(struct relay_options){.group = "test"}), -EPIPE);
     assert_null(one->owner);
 }
 
@@ -368,7 +368,7 @@ static void a_server_that_refuses_resets_the_client(void **state)
 
     fixture_connect_result(f, pair.server, -ECONNREFUSED);
     assert_int_equal(pair.client->reason, CLOSE_ABORTED);
-    assert_true(fixture_log_has(f, "listener test: cannot reach @backend for conn 1: refused"));
+    assert_true(fixture_log_has(f, "listener test: cannot reach unix:@backend for conn 1: refused"));
     assert_over(f);
 }
 

@@ -153,14 +153,6 @@ local function check_conflicts(checker, given, normalised)
   end
 end
 
----The target of `forward` where there is only one: of the upstream's only server, if it names one.
----@return zerg.config.target
-local function fixed_target(forward, upstreams)
-  local upstream = upstreams[forward]
-  local servers = upstream and upstream.servers or { { address = forward } }
-  return #servers == 1 and targets.parse(servers[1].address) or {}
-end
-
 ---What other parts of zerg read of a listener, beside the keys of zerg.lua.
 local function complete(listener, normalised, directory)
   listener.name = listener.name or printed_address(listener)
@@ -170,9 +162,6 @@ local function complete(listener, normalised, directory)
     listener.ip_version = listener.address:find(":", 1, true) and "v6" or "v4"
   end
   if listener.forward then
-    local target = fixed_target(listener.forward, normalised.upstreams)
-    listener.forward_address, listener.forward_port = target.address, target.port
-    listener.forward_path = target.path
     listener.handler_label = "forward to " .. listener.forward
   elseif type(listener.handler) == "function" then
     local info = debug.getinfo(listener.handler, "S")
@@ -196,8 +185,7 @@ local function run_scripts(checker, normalised)
 end
 
 ---Checks all listeners together and, when nothing at all was wrong, completes each with name,
----backlog, ip_version, handler_path (of a script) and handler_label, and with `forward` to one
----target that needs no look-up its parts: forward_address and forward_port, or forward_path.
+---backlog, ip_version, handler_path (of a script) and handler_label.
 ---@param checker zerg.config.checker
 ---@param given table listeners as zerg.lua has them
 ---@param normalised table the whole configuration

@@ -1,0 +1,485 @@
+/* See dial.h. */
+#include "proxy/dial.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "core/conn.h"
+#include "core/connect.h"
+#include "core/reactor.h"
+#include "proxy/group.h"
+#include "proxy/health.h"
+#include "proxy/proxy.h"
+#include "proxy/server.h"
+#include "proxy/upstream.h"
+
+static const struct conn_handler dial_handler;
+
+static struct reactor *reactor_of(const struct dial *dial)
+{
+    return dial->view->reactor;
+}
+
+/* ---- one attempt ---- */
+
+static void report(const struct dial *dial, const struct attempt *attempt, enum attempt_result result)
+{
+    const struct upstream *upstream = dial->upstream;
+    const char *name = attempt->pick.server->name;
+
+    switch (health_on_attempt(upstream, &attempt->pick, result, reactor_of(dial)->now_ms)) {
+    case HEALTH_EJECTED:
+        log_warn("upstream %s: server %s is not used for %.1f s: connecting failed %u times", upstream->name, name,
+                 (double)upstream->health.fail_timeout_ms / 1000, upstream->health.max_fails);
+        break;
+    case HEALTH_RETURNED: log_info("upstream %s: server %s works again", upstream->name, name); break;
+    default: break;
+    }
+}
+
+/* The attempt is over and has no connection to show: its slot goes back. */
+static void give_up_slot(const struct dial *dial, struct attempt *attempt)
+{
+    struct slot slot = {.view = dial->view, .server = attempt->pick.server};
+
+    attempt->conn = NULL;
+    dial->view->users++; /* the slot's, which slot_give() ends */
+    slot_give(&slot);
+}
+
+static void abandon_attempt(const struct dial *dial, struct attempt *attempt)
+{
+    struct conn *conn = attempt->conn;
+
+    if (!conn)
+        return;
+    conn->owner = NULL; /* no more events */
+    conn_close(conn, CLOSE_LOCAL);
+    report(dial, attempt, ATTEMPT_ABANDONED);
+    give_up_slot(dial, attempt);
+}
+
+static struct attempt *free_attempt(struct dial *dial)
+{
+    for (uint32_t i = 0; i < DIAL_ATTEMPTS_MAX; i++) {
+        if (!dial->attempts[i].conn)
+            return &dial->attempts[i];
+    }
+    return NULL;
+}
+
+static bool is_under_way(const struct dial *dial)
+{
+    for (uint32_t i = 0; i < DIAL_ATTEMPTS_MAX; i++) {
+        if (dial->attempts[i].conn)
+            return true;
+    }
+    return false;
+}
+
+/* Starts to connect to what was picked. 0 or a negative errno: then the slot has gone back. */
+static int begin_attempt(struct dial *dial, const struct pick *pick)
+{
+    struct attempt *attempt = free_attempt(dial);
+    struct connect_options options = {
+        .addr = &pick->server->addr,
+        .tcp = dial->options.tcp,
+        .timeouts = dial->options.timeouts,
+        .write_buffer_max = dial->options.write_buffer_max,
+        .connect_ms = dial->view->group->is_plain ? 0 : dial->options.connect_ms,
+    };
+    int rc;
+
+    *attempt = (struct attempt){.dial = dial, .pick = *pick};
+    tried_add(&dial->tried, pick);
+    rc = conn_connect(&attempt->conn, reactor_of(dial), &options, &dial_handler, attempt);
+    if (rc < 0) {
+        report(dial, attempt, ATTEMPT_ABANDONED);
+        give_up_slot(dial, attempt);
+    }
+    return rc;
+}
+
+/* ---- states ---- */
+
+static void leave_line(struct dial *dial)
+{
+    struct waitline *line = &dial->view->group->waitline;
+
+    list_del(&dial->queued_link);
+    if (waitline_leave(line, &dial->waiter))
+        waitline_call_next(line, reactor_of(dial)->ring);
+}
+
+/* Whatever it was at. */
+static void end(struct dial *dial)
+{
+    struct timer_wheel *timers = &reactor_of(dial)->timers;
+
+    if (dial->state == DIAL_QUEUED)
+        leave_line(dial);
+    view_waiter_cancel(&dial->view_waiter);
+    timer_stop(timers, &dial->limit);
+    timer_stop(timers, &dial->step);
+    dial->state = DIAL_ENDED;
+    for (uint32_t i = 0; i < DIAL_ATTEMPTS_MAX; i++)
+        abandon_attempt(dial, &dial->attempts[i]);
+    if (dial->upstream)
+        upstream_release(dial->upstream);
+    dial->upstream = NULL;
+    if (dial->was_called) /* and had no use for it */
+        waitline_call_next(&dial->view->group->waitline, reactor_of(dial)->ring);
+    dial->was_called = false;
+    dial->view->users--;
+}
+
+static enum dial_outcome fail(struct dial *dial, enum dial_failure failure)
+{
+    dial->failure = failure;
+    end(dial);
+    return DIAL_FAILED;
+}
+
+/* Tells the owner, in whose hands the dial is then. */
+static void finish(struct dial *dial, enum dial_outcome outcome)
+{
+    if (outcome != DIAL_WAITS)
+        dial->on_done(dial);
+}
+
+/* Turns to the present version of the group, while no attempt is under way that counts by another. */
+static void use_present_version(struct dial *dial)
+{
+    struct upstream *present = group_view_upstream(dial->view);
+
+    if (dial->upstream == present)
+        return;
+    upstream_hold(present);
+    if (dial->upstream)
+        upstream_release(dial->upstream);
+    dial->upstream = present;
+    dial->tried = (struct tried){{0}};
+}
+
+static enum pick_outcome pick(struct dial *dial, const struct tried *tried, struct pick *out)
+{
+    return balance_pick(dial->upstream, dial->options.key_hash, tried, reactor_of(dial)->now_ms, out);
+}
+
+/* A server that was picked for somebody who waits longer. */
+static void pass_on(struct dial *dial, const struct pick *picked)
+{
+    struct attempt unused = {.pick = *picked};
+
+    report(dial, &unused, ATTEMPT_ABANDONED);
+    give_up_slot(dial, &unused); /* which calls the first in the line */
+}
+
+static enum dial_outcome join_line(struct dial *dial)
+{
+    const struct upstream_config *config = dial->view->group->config;
+    struct reactor *reactor = reactor_of(dial);
+    enum waitline_end at = dial->was_called ? WAITLINE_FIRST : WAITLINE_LAST;
+    struct pick picked;
+
+    dial->was_called = false;
+    if (waitline_join(&dial->view->group->waitline, &dial->waiter, at) < 0)
+        return fail(dial, DIAL_QUEUE_FULL);
+    dial->state = DIAL_QUEUED;
+    list_add_tail(&reactor->proxy->queued, &dial->queued_link);
+    if (dial->queue_deadline_ms == 0)
+        dial->queue_deadline_ms = reactor->now_ms + config->queue_ms;
+    timer_start(&reactor->timers, &dial->step, dial->queue_deadline_ms);
+    /* A slot may have become free before we stood in the line. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (pick(dial, &dial->tried, &picked) == PICK_OK)
+        pass_on(dial, &picked);
+    return DIAL_WAITS;
+}
+
+static enum dial_outcome connect_to(struct dial *dial, const struct pick *picked)
+{
+    struct reactor *reactor = reactor_of(dial);
+    int rc;
+
+    dial->attempts_left--;
+    dial->was_called = false;
+    rc = begin_attempt(dial, picked);
+    if (rc < 0) {
+        dial->problem = rc == -EBUSY ? "reactor.max_connections are open" : strerrordesc_np(-rc);
+        return fail(dial, DIAL_NO_ROOM);
+    }
+    dial->state = DIAL_CONNECTING;
+    timer_start(&reactor->timers, &dial->step, reactor->now_ms + RACE_MS);
+    return DIAL_WAITS;
+}
+
+/* Connects to the next server, or waits for one. */
+static enum dial_outcome try_next(struct dial *dial)
+{
+    struct pick picked;
+    bool others_wait = atomic_load(&dial->view->group->waitline.waiting) > 0 && !dial->was_called;
+
+    if (dial->attempts_left == 0)
+        return fail(dial, dial->failure);
+    switch (pick(dial, &dial->tried, &picked)) {
+    case PICK_OK: break;
+    case PICK_BUSY: return join_line(dial);
+    case PICK_NONE: return fail(dial, dial->failure ? dial->failure : DIAL_NO_SERVER);
+    }
+    if (UNLIKELY(others_wait)) {
+        pass_on(dial, &picked);
+        return join_line(dial);
+    }
+    return connect_to(dial, &picked);
+}
+
+/* From the start, or when names have been looked up, or a server has failed, or it is our turn in the line. */
+static enum dial_outcome advance(struct dial *dial)
+{
+    struct group *group = dial->view->group;
+
+    use_present_version(dial);
+    if (upstream_member_count(dial->upstream) > 0) {
+        group_view_refresh(dial->view);
+        return try_next(dial);
+    }
+    /* That a name cannot be looked up is remembered for a while, too. */
+    if (!dial->has_asked && reactor_of(dial)->now_ms >= atomic_load(&group->expires_ms)) {
+        dial->has_asked = true;
+        if (group_view_await(dial->view, &dial->view_waiter) == 0) {
+            dial->state = DIAL_RESOLVING;
+            return DIAL_WAITS;
+        }
+    }
+    dial->problem = group_problem(group);
+    return fail(dial, dial->problem ? DIAL_NO_ADDRESS : DIAL_NO_SERVER);
+}
+
+/* ---- events ---- */
+
+static void on_names_answered(struct view_waiter *waiter)
+{
+    struct dial *dial = CONTAINER_OF(waiter, struct dial, view_waiter);
+
+    finish(dial, advance(dial));
+}
+
+static void on_limit(struct timer *timer, uint64_t now_ms)
+{
+    struct dial *dial = CONTAINER_OF(timer, struct dial, limit);
+
+    (void)now_ms;
+    dial->reason = CLOSE_TIMEOUT;
+    finish(dial, fail(dial, DIAL_TIMEOUT));
+}
+
+/* Whether a member may run beside the attempts under way. */
+static bool may_race(const struct dial *dial, const struct member *member)
+{
+    bool same_family_too = dial->view->group->is_plain;
+
+    for (uint32_t i = 0; i < DIAL_ATTEMPTS_MAX; i++) {
+        const struct attempt *other = &dial->attempts[i];
+
+        if (!other->conn)
+            continue;
+        if (dial->upstream->members[other->pick.index].source != member->source)
+            return false;
+        if (!same_family_too && other->pick.server->addr.sa.sa_family == member->server->addr.sa.sa_family)
+            return false;
+    }
+    return true;
+}
+
+/* Somebody to run beside what is under way; PICK_NONE when there is nobody. */
+static enum pick_outcome pick_rival(struct dial *dial, struct pick *out)
+{
+    struct tried tried = dial->tried;
+
+    for (uint32_t i = 0; i < upstream_member_count(dial->upstream); i++) {
+        if (!may_race(dial, &dial->upstream->members[i]))
+            tried_add_index(&tried, i);
+    }
+    return pick(dial, &tried, out);
+}
+
+static void start_rival(struct dial *dial, uint64_t now_ms)
+{
+    struct pick rival;
+
+    if (!free_attempt(dial) || pick_rival(dial, &rival) != PICK_OK)
+        return;
+    if (begin_attempt(dial, &rival) == 0) /* else what is under way goes on alone */
+        timer_start(&reactor_of(dial)->timers, &dial->step, now_ms + RACE_MS);
+}
+
+static void on_step(struct timer *timer, uint64_t now_ms)
+{
+    struct dial *dial = CONTAINER_OF(timer, struct dial, step);
+
+    if (dial->state == DIAL_QUEUED)
+        finish(dial, fail(dial, DIAL_QUEUE_TIMEOUT));
+    else if (dial->state == DIAL_CONNECTING)
+        start_rival(dial, now_ms);
+}
+
+static void on_connected(struct conn *conn)
+{
+    struct attempt *attempt = conn->owner;
+    struct dial *dial = attempt->dial;
+
+    report(dial, attempt, ATTEMPT_OK);
+    dial->conn = conn;
+    dial->slot = (struct slot){.view = dial->view, .server = attempt->pick.server};
+    dial->view->users++;
+    attempt->conn = NULL;
+    conn->owner = NULL;
+    end(dial);
+    finish(dial, DIAL_CONNECTED);
+}
+
+static enum dial_failure failure_of(enum close_reason reason)
+{
+    switch (reason) {
+    case CLOSE_TIMEOUT: return DIAL_TIMEOUT;
+    case CLOSE_NO_MEMORY: return DIAL_NO_ROOM;
+    default: return DIAL_REFUSED;
+    }
+}
+
+static bool is_servers_fault(enum close_reason reason)
+{
+    return reason != CLOSE_SHUTDOWN && reason != CLOSE_NO_MEMORY;
+}
+
+static void on_end(struct conn *conn)
+{
+    struct attempt *attempt = conn->owner;
+    enum close_reason reason = conn->reason;
+    struct dial *dial;
+
+    if (!attempt) /* abandoned */
+        return;
+    dial = attempt->dial;
+    conn->owner = NULL;
+    dial->reason = (uint8_t)reason;
+    dial->failure = failure_of(reason);
+    report(dial, attempt, is_servers_fault(reason) ? ATTEMPT_FAILED : ATTEMPT_ABANDONED);
+    give_up_slot(dial, attempt);
+    if (reason == CLOSE_SHUTDOWN)
+        finish(dial, fail(dial, DIAL_GIVEN_UP));
+    else if (!is_under_way(dial))
+        finish(dial, advance(dial));
+}
+
+/* Nothing is received before the owner has taken over. */
+static void ignore(struct conn *conn)
+{
+    (void)conn;
+}
+
+static const struct conn_handler dial_handler = {
+    .on_open = ignore,
+    .on_connected = on_connected,
+    .on_input = ignore,
+    .on_output = ignore,
+    .on_read_timeout = ignore,
+    .on_end = on_end,
+};
+
+/* ---- for the owner ---- */
+
+struct dial_options dial_defaults(const struct group_view *view, uint64_t key_hash)
+{
+    const struct upstream_config *config = view->group->config;
+
+    return (struct dial_options){
+        .key_hash = key_hash,
+        .connect_ms = config->connect_ms,
+        .attempts = config->retries + 1,
+        .write_buffer_max = WRITE_BUFFER_BYTES,
+    };
+}
+
+enum dial_outcome dial_start(struct dial *dial, struct group_view *view, const struct dial_options *options,
+                             void (*on_done)(struct dial *dial), void *owner)
+{
+    *dial = (struct dial){
+        .view = view,
+        .options = *options,
+        .on_done = on_done,
+        .owner = owner,
+        .attempts_left = options->attempts,
+    };
+    assert(options->attempts > 0);
+    view->users++;
+    timer_init(&dial->limit, on_limit);
+    timer_init(&dial->step, on_step);
+    view_waiter_init(&dial->view_waiter, on_names_answered);
+    waiter_init(&dial->waiter, reactor_of(dial)->index);
+    list_init(&dial->queued_link);
+    if (view->group->is_plain && options->connect_ms)
+        dial_limit(dial, options->connect_ms);
+    return advance(dial);
+}
+
+void dial_cancel(struct dial *dial)
+{
+    if (dial->state != DIAL_IDLE && dial->state != DIAL_ENDED)
+        end(dial);
+}
+
+void dial_limit(struct dial *dial, uint32_t ms)
+{
+    struct reactor *reactor = reactor_of(dial);
+    uint64_t at_ms = reactor->now_ms + ms;
+
+    if (!timer_is_armed(&dial->limit) || at_ms < dial->limit.at_ms)
+        timer_start(&reactor->timers, &dial->limit, at_ms);
+}
+
+static void on_called(struct dial *dial)
+{
+    list_del(&dial->queued_link);
+    timer_stop(&reactor_of(dial)->timers, &dial->step);
+    dial->was_called = true;
+    finish(dial, advance(dial));
+}
+
+void dial_look_for_calls(struct proxy *proxy)
+{
+    struct list looked_at;
+    struct list *node;
+
+    list_init(&looked_at);
+    list_splice_tail(&looked_at, &proxy->queued);
+    while ((node = list_pop(&looked_at))) {
+        struct dial *dial = CONTAINER_OF(node, struct dial, queued_link);
+
+        if (waitline_take_call(&dial->view->group->waitline, &dial->waiter))
+            on_called(dial);
+        else
+            list_add_tail(&proxy->queued, &dial->queued_link);
+    }
+}
+
+const char *dial_failure_text(const struct dial *dial)
+{
+    switch (dial->failure) {
+    case DIAL_NO_FAILURE: return "no failure";
+    case DIAL_NO_ADDRESS:
+    case DIAL_NO_ROOM: return dial->problem ? dial->problem : "not enough memory";
+    case DIAL_NO_SERVER: return "no server of it can be used";
+    case DIAL_REFUSED: return close_reason_text(dial->reason);
+    case DIAL_TIMEOUT: return "timeout";
+    case DIAL_QUEUE_FULL: return "too many wait for a server already";
+    case DIAL_QUEUE_TIMEOUT: return "no server became free in time";
+    case DIAL_GIVEN_UP: return "shutdown";
+    }
+    return "unknown";
+}

@@ -1,0 +1,330 @@
+/* See group.h. */
+#include "proxy/group.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "proxy/resolver.h"
+#include "proxy/server.h"
+#include "proxy/upstream.h"
+
+/* A plain target is not judged: there is nobody to go to instead. */
+static const struct upstream_config plain_config = {
+    .balance = BALANCE_IN_ORDER,
+    .keepalive = PLAIN_KEEPALIVE,
+    .connect_ms = PLAIN_CONNECT_MS,
+    .retries = RESOLVE_ADDRS_MAX,
+};
+
+/* ---- making versions ---- */
+
+/* The servers of a version to be, with the texts their names point to. */
+struct roster {
+    uint32_t count;
+    uint32_t max;
+    struct server_options *servers; /* owned */
+    char (*names)[ADDR_TEXT_MAX];   /* owned */
+};
+
+static void roster_deinit(struct roster *roster)
+{
+    free(roster->servers);
+    free(roster->names);
+}
+
+static int roster_init(struct roster *roster, uint32_t max)
+{
+    *roster = (struct roster){.max = max};
+    roster->servers = calloc(max + 1, sizeof(*roster->servers));
+    roster->names = calloc(max + 1, sizeof(*roster->names));
+    if (roster->servers && roster->names)
+        return 0;
+    roster_deinit(roster);
+    return -ENOMEM;
+}
+
+/* Adds the address unless it is there: two names may lead to the same one. */
+static void roster_add(struct roster *roster, const struct addr *addr, const struct server_options *options)
+{
+    char *name = roster->names[roster->count];
+
+    if (roster->count == roster->max)
+        return;
+    addr_format(addr, name);
+    for (uint32_t i = 0; i < roster->count; i++) {
+        if (strcmp(roster->names[i], name) == 0)
+            return;
+    }
+    roster->servers[roster->count] = *options;
+    roster->servers[roster->count].name = name;
+    roster->servers[roster->count].addr = *addr;
+    roster->count++;
+}
+
+/* Of SRV records (RFC 2782) those of the lowest priority are to be used while they can be. */
+static uint16_t lowest_priority(const struct source *source)
+{
+    uint16_t lowest = UINT16_MAX;
+
+    for (uint32_t i = 0; i < source->found_count; i++) {
+        if (source->found[i].priority < lowest)
+            lowest = source->found[i].priority;
+    }
+    return lowest;
+}
+
+static void roster_add_source(struct roster *roster, const struct source *source, uint32_t index)
+{
+    struct server_options options = {
+        .weight = source->weight,
+        .max_connections = source->max_connections,
+        .is_backup = source->is_backup,
+        .source = index,
+    };
+    uint16_t first_priority = lowest_priority(source);
+
+    if (source->target.kind == TARGET_ADDR) {
+        roster_add(roster, &source->target.addr, &options);
+        return;
+    }
+    for (uint32_t i = 0; i < source->found_count; i++) {
+        const struct resolved *found = &source->found[i];
+        struct server_options one = options;
+
+        if (source->target.kind == TARGET_SRV) {
+            one.weight = found->weight > 0 ? found->weight : 1;
+            one.is_backup = options.is_backup || found->priority > first_priority;
+        }
+        roster_add(roster, &found->addr, &one);
+    }
+}
+
+static struct health_limits health_limits_of(const struct upstream_config *config)
+{
+    return (struct health_limits){
+        .max_fails = config->max_fails,
+        .fail_timeout_ms = config->fail_timeout_ms,
+        .slow_start_ms = config->slow_start_ms,
+        .rise = config->check.rise ? config->check.rise : 1,
+        .fall = config->check.fall ? config->check.fall : 1,
+    };
+}
+
+/* With the lock held, or before anybody else knows the group. */
+static int make_version(struct group *group, const struct roster *roster)
+{
+    struct upstream_options options = {
+        .name = group->name,
+        .balance = group->config->balance,
+        .health = health_limits_of(group->config),
+        .servers = roster->servers,
+        .server_count = roster->count,
+        .random_seed = hash_mix(clock_now_ns() + (uintptr_t)group),
+    };
+    struct upstream *next;
+    int rc;
+
+    if (group->current && upstream_is_made_of(group->current, &options))
+        return 0;
+    rc = upstream_new(&next, &options, group->current);
+    if (rc < 0)
+        return rc;
+    if (group->current)
+        upstream_release(group->current);
+    group->current = next;
+    atomic_fetch_add(&group->version, 1);
+    return 0;
+}
+
+int group_publish(struct group *group)
+{
+    struct roster roster;
+    int rc = roster_init(&roster, UPSTREAM_SERVERS_MAX);
+
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&group->lock);
+    for (uint32_t i = 0; i < group->source_count; i++)
+        roster_add_source(&roster, &group->sources[i], i);
+    rc = make_version(group, &roster);
+    pthread_mutex_unlock(&group->lock);
+    roster_deinit(&roster);
+    return rc;
+}
+
+struct upstream *group_hold_current(struct group *group)
+{
+    struct upstream *upstream;
+
+    pthread_mutex_lock(&group->lock);
+    upstream = group->current;
+    upstream_hold(upstream);
+    pthread_mutex_unlock(&group->lock);
+    return upstream;
+}
+
+/* ---- names ---- */
+
+static int compare_found(const void *left, const void *right)
+{
+    const struct resolved *a = left;
+    const struct resolved *b = right;
+
+    if (a->priority != b->priority)
+        return a->priority < b->priority ? -1 : 1;
+    if (a->addr.len != b->addr.len)
+        return a->addr.len < b->addr.len ? -1 : 1;
+    return memcmp(&a->addr.sa, &b->addr.sa, a->addr.len);
+}
+
+/* When the first of the names expires. With the lock held. */
+static void update_expiry(struct group *group)
+{
+    uint64_t first_ms = UINT64_MAX;
+
+    for (uint32_t i = 0; i < group->source_count; i++) {
+        const struct source *source = &group->sources[i];
+
+        if (source->target.kind != TARGET_ADDR && source->expires_ms < first_ms)
+            first_ms = source->expires_ms;
+    }
+    atomic_store(&group->expires_ms, first_ms);
+}
+
+/* Servers rotate their answers: a group that balances by itself takes them in one order, so that the same servers are the
+ * same version. Those of a plain target are tried in the order that the resolver gives. With the lock held. */
+static void take_found(const struct group *group, struct source *source, const struct resolution *resolution)
+{
+    struct resolved *found = calloc(resolution->count, sizeof(*found));
+
+    if (!found) {
+        source->problem = "no memory";
+        return;
+    }
+    memcpy(found, resolution->items, resolution->count * sizeof(*found));
+    if (!group->is_plain)
+        qsort(found, resolution->count, sizeof(*found), compare_found);
+    free(source->found);
+    source->found = found;
+    source->found_count = resolution->count;
+    source->problem = NULL;
+}
+
+void group_take_answer(struct group *group, uint32_t index, const struct resolution *resolution, uint64_t now_ms)
+{
+    struct source *source = &group->sources[index];
+
+    pthread_mutex_lock(&group->lock);
+    source->expires_ms = now_ms + resolution->ttl_ms;
+    if (!resolution->problem && resolution->count > 0)
+        take_found(group, source, resolution);
+    else
+        source->problem = resolution->problem ? resolution->problem : "no address";
+    update_expiry(group);
+    pthread_mutex_unlock(&group->lock);
+}
+
+const char *group_problem(struct group *group)
+{
+    const char *problem = NULL;
+
+    pthread_mutex_lock(&group->lock);
+    for (uint32_t i = 0; i < group->source_count && !problem; i++)
+        problem = group->sources[i].found_count == 0 ? group->sources[i].problem : NULL;
+    pthread_mutex_unlock(&group->lock);
+    return problem;
+}
+
+/* ---- beginning and end ---- */
+
+static struct group *allocate(const char *name, const struct upstream_config *config, uint32_t source_count)
+{
+    struct group *group = calloc(1, sizeof(*group) + source_count * sizeof(struct source));
+
+    if (!group)
+        return NULL;
+    group->config = config;
+    group->source_count = source_count;
+    atomic_init(&group->expires_ms, UINT64_MAX);
+    pthread_mutex_init(&group->lock, NULL);
+    waitline_init(&group->waitline, NULL, config->queue);
+    group->name = strdup(name);
+    if (group->name)
+        return group;
+    group_free(group);
+    return NULL;
+}
+
+static int finish(struct group *group, struct group **out)
+{
+    int rc;
+
+    for (uint32_t i = 0; i < group->source_count; i++)
+        group->has_names |= group->sources[i].target.kind != TARGET_ADDR;
+    if (group->has_names)
+        atomic_store(&group->expires_ms, 0);
+    rc = group_publish(group);
+    if (rc < 0)
+        group_free(group);
+    else
+        *out = group;
+    return rc;
+}
+
+int group_new(struct group **out, const struct upstream_config *config, struct proxy_shared *shared)
+{
+    struct group *group = allocate(config->name, config, config->server_count);
+
+    if (!group)
+        return -ENOMEM;
+    group->waitline.shared = shared;
+    for (uint32_t i = 0; i < config->server_count; i++) {
+        const struct server_config *server = &config->servers[i];
+        struct source *source = &group->sources[i];
+
+        source->weight = server->weight;
+        source->max_connections = server->max_connections;
+        source->is_backup = server->is_backup;
+        if (target_parse(&source->target, server->target, strlen(server->target)) < 0) {
+            group_free(group);
+            return -EINVAL;
+        }
+    }
+    return finish(group, out);
+}
+
+int group_new_plain(struct group **out, const char *text, size_t len)
+{
+    struct target target;
+    char name[TARGET_TEXT_MAX];
+    struct group *group;
+
+    if (len >= sizeof(name) || target_parse(&target, text, len) < 0)
+        return -EINVAL;
+    memcpy(name, text, len);
+    name[len] = '\0';
+    group = allocate(name, &plain_config, 1);
+    if (!group)
+        return -ENOMEM;
+    group->is_plain = true;
+    group->sources[0].target = target;
+    group->sources[0].weight = 1;
+    return finish(group, out);
+}
+
+void group_free(struct group *group)
+{
+    if (group->current)
+        upstream_release(group->current);
+    for (uint32_t i = 0; i < group->source_count; i++)
+        free(group->sources[i].found);
+    waitline_deinit(&group->waitline);
+    pthread_mutex_destroy(&group->lock);
+    free(group->name);
+    free(group);
+}

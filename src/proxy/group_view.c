@@ -1,0 +1,209 @@
+/* See group_view.h. */
+#include "proxy/group_view.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "core/reactor.h"
+#include "proxy/group.h"
+#include "proxy/proxy.h"
+#include "proxy/resolver.h"
+#include "proxy/server.h"
+#include "proxy/upstream.h"
+
+struct asked_name {
+    struct resolve resolve;
+    struct refresh *refresh;
+    uint32_t source;
+    bool is_asked;
+};
+
+/* Questions about all names of a group. */
+struct refresh {
+    struct group_view *view;
+    bool is_for_all; /* it holds group->is_asking */
+    uint32_t open;   /* answers to come, and one while it is being started */
+    uint32_t count;
+    struct asked_name names[];
+};
+
+void group_view_init(struct group_view *view, struct group *group, struct reactor *reactor)
+{
+    *view = (struct group_view){.group = group, .reactor = reactor};
+    list_init(&view->waiting);
+    list_init(&view->link);
+    list_init(&view->bucket_link);
+}
+
+void group_view_deinit(struct group_view *view)
+{
+    assert(view->users == 0 && list_is_empty(&view->waiting));
+    if (view->refresh) {
+        for (uint32_t i = 0; i < view->refresh->count; i++) {
+            if (view->refresh->names[i].is_asked)
+                resolver_cancel(&view->refresh->names[i].resolve);
+        }
+        if (view->refresh->is_for_all)
+            atomic_store(&view->group->is_asking, false);
+        free(view->refresh);
+    }
+    if (view->upstream)
+        upstream_release(view->upstream);
+}
+
+struct upstream *group_view_upstream(struct group_view *view)
+{
+    uint32_t version = atomic_load(&view->group->version);
+
+    if (UNLIKELY(!view->upstream || view->version != version)) {
+        if (view->upstream)
+            upstream_release(view->upstream);
+        view->upstream = group_hold_current(view->group);
+        view->version = version;
+    }
+    return view->upstream;
+}
+
+/* ---- asking ---- */
+
+static void tell_waiters(struct group_view *view)
+{
+    struct list told;
+    struct list *node;
+
+    list_init(&told);
+    list_splice_tail(&told, &view->waiting);
+    view->users++; /* telling may end the last dial */
+    while ((node = list_pop(&told))) {
+        struct view_waiter *waiter = CONTAINER_OF(node, struct view_waiter, link);
+
+        waiter->on_answered(waiter);
+    }
+    view->users--;
+}
+
+static void finish_refresh(struct refresh *refresh)
+{
+    struct group_view *view = refresh->view;
+
+    if (group_publish(view->group) < 0)
+        log_warn("upstream %s: no memory for its new addresses", view->group->name);
+    if (refresh->is_for_all)
+        atomic_store(&view->group->is_asking, false);
+    view->refresh = NULL;
+    free(refresh);
+    tell_waiters(view);
+}
+
+static void on_answer(struct resolve *resolve, const struct resolution *resolution)
+{
+    struct asked_name *name = CONTAINER_OF(resolve, struct asked_name, resolve);
+    struct refresh *refresh = name->refresh;
+    struct group *group = refresh->view->group;
+
+    name->is_asked = false;
+    if (resolution->problem)
+        log_info("upstream %s: cannot look up %s: %s", group->name, group->sources[name->source].target.host,
+                 resolution->problem);
+    group_take_answer(group, name->source, resolution, refresh->view->reactor->now_ms);
+    if (--refresh->open == 0)
+        finish_refresh(refresh);
+}
+
+static void ask(struct refresh *refresh, uint32_t source)
+{
+    struct asked_name *name = &refresh->names[refresh->count++];
+    struct group_view *view = refresh->view;
+    const struct target *target = &view->group->sources[source].target;
+    enum resolve_kind kind = target->kind == TARGET_SRV ? RESOLVE_SRV : RESOLVE_HOST;
+    int rc;
+
+    *name = (struct asked_name){.resolve.on_done = on_answer, .refresh = refresh, .source = source};
+    rc = resolver_start(view->reactor->proxy->resolver, &name->resolve, kind, target->host, target->port);
+    if (rc < 0) {
+        struct resolution none = {.problem = "cannot be asked for", .ttl_ms = RESOLVE_TTL_MIN_MS};
+
+        group_take_answer(view->group, source, &none, view->reactor->now_ms);
+        return;
+    }
+    name->is_asked = true;
+    refresh->open++;
+}
+
+/* Asks about every name of the group. The answers come in later turns. */
+static int start_refresh(struct group_view *view, bool is_for_all)
+{
+    struct group *group = view->group;
+    struct refresh *refresh = calloc(1, sizeof(*refresh) + group->source_count * sizeof(struct asked_name));
+
+    if (!refresh)
+        return -ENOMEM;
+    refresh->view = view;
+    refresh->is_for_all = is_for_all;
+    view->refresh = refresh;
+    for (uint32_t i = 0; i < group->source_count; i++) {
+        if (group->sources[i].target.kind != TARGET_ADDR)
+            ask(refresh, i);
+    }
+    if (refresh->open > 0)
+        return 0;
+    view->refresh = NULL;
+    free(refresh);
+    return -ENOENT;
+}
+
+void group_view_refresh(struct group_view *view)
+{
+    struct group *group = view->group;
+
+    if (LIKELY(!group->has_names) || view->refresh || view->reactor->now_ms < atomic_load(&group->expires_ms))
+        return;
+    if (atomic_exchange(&group->is_asking, true))
+        return;
+    if (start_refresh(view, true) < 0)
+        atomic_store(&group->is_asking, false);
+}
+
+int group_view_await(struct group_view *view, struct view_waiter *waiter)
+{
+    int rc = 0;
+
+    if (!view->group->has_names)
+        return -ENOENT;
+    if (!view->refresh)
+        rc = start_refresh(view, false);
+    if (rc == 0)
+        list_add_tail(&view->waiting, &waiter->link);
+    return rc;
+}
+
+void view_waiter_init(struct view_waiter *waiter, void (*on_answered)(struct view_waiter *waiter))
+{
+    waiter->on_answered = on_answered;
+    list_init(&waiter->link);
+}
+
+void view_waiter_cancel(struct view_waiter *waiter)
+{
+    list_del(&waiter->link);
+}
+
+/* ---- slots ---- */
+
+void slot_give(struct slot *slot)
+{
+    struct group_view *view = slot->view;
+
+    if (!view)
+        return;
+    slot->view = NULL;
+    view->users--;
+    server_give_slot(slot->server);
+    slot->server = NULL;
+    /* In one order with who joins the line and then looks for a server: one of us sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    waitline_call_next(&view->group->waitline, view->reactor->ring);
+}

@@ -1,0 +1,60 @@
+/* A group as one reactor sees it: the version it uses, the questions about names that it asks, and who waits for their
+ * answers. Names are asked for when somebody wants to connect and they have expired: an idle server asks nothing. While old
+ * addresses are known they are used, and one reactor asks for all; a reactor that knows none asks for itself. Reactor
+ * thread only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/macros.h"
+
+struct group;
+struct proxy;
+struct reactor;
+struct refresh;
+struct server;
+struct upstream;
+
+struct group_view {
+    struct group *group; /* borrowed; owned when it is a plain one */
+    struct reactor *reactor;
+    struct upstream *upstream; /* owned: a hold; NULL until first looked at */
+    uint32_t version;          /* of the group, that it was */
+    uint32_t users;            /* dials and slots that point here */
+    struct refresh *refresh;   /* owned: questions under way, NULL: none */
+    struct list waiting;       /* struct view_waiter */
+    struct list link;          /* of plain groups: proxy->plain_groups, the one used last at the end, */
+    struct list bucket_link;   /* and proxy->plain_buckets */
+};
+
+/* Told once when the questions under way have been answered. */
+struct view_waiter {
+    struct list link;
+    void (*on_answered)(struct view_waiter *waiter);
+};
+
+/* A taken slot on a server. Embedded by who uses it; ends with slot_give(). */
+struct slot {
+    struct group_view *view; /* NULL: none is held */
+    struct server *server;   /* held by the slot */
+};
+
+void group_view_init(struct group_view *view, struct group *group, struct reactor *reactor);
+/* Lets go of the version and drops what was asked; nobody uses it any more. */
+void group_view_deinit(struct group_view *view);
+
+/* The version to use now; borrowed until the next call. */
+struct upstream *group_view_upstream(struct group_view *view);
+/* Asks for names that have expired, unless another reactor does already. */
+void group_view_refresh(struct group_view *view);
+/* Asks for them in any case, unless this reactor does, and tells the waiter when that has been answered. -ENOMEM, or -ENOENT: there are no
+ * names to ask for. */
+MUST_CHECK int group_view_await(struct group_view *view, struct view_waiter *waiter);
+void view_waiter_init(struct view_waiter *waiter, void (*on_answered)(struct view_waiter *waiter));
+void view_waiter_cancel(struct view_waiter *waiter); /* idempotent */
+
+/* Gives the slot back, and calls who waits for one. Idempotent. */
+void slot_give(struct slot *slot);

@@ -1,0 +1,66 @@
+/* See shared.h. */
+#include "proxy/shared.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "core/config.h"
+#include "core/engine.h"
+#include "core/reactor.h"
+#include "proxy/group.h"
+#include "proxy/proxy.h"
+
+static int open_groups(struct proxy_shared *shared, const struct config *config)
+{
+    shared->groups = calloc(config->upstream_count + 1, sizeof(*shared->groups));
+    if (!shared->groups)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < config->upstream_count; i++) {
+        int rc = group_new(&shared->groups[i], &config->upstreams[i], shared);
+
+        if (rc < 0) {
+            log_error("upstream %s: %s", config->upstreams[i].name, strerror(-rc));
+            return rc;
+        }
+        shared->group_count = i + 1;
+    }
+    return 0;
+}
+
+int proxy_shared_open(struct engine *engine)
+{
+    struct proxy_shared *shared = calloc(1, sizeof(*shared));
+
+    if (!shared)
+        return -ENOMEM;
+    shared->engine = engine;
+    engine->shared = shared;
+    shared->wakes = calloc(engine->reactor_count, sizeof(*shared->wakes));
+    if (!shared->wakes)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < engine->reactor_count; i++)
+        shared->wakes[i].message.kind = REACTOR_PROXY_WAKE;
+    return open_groups(shared, engine->config);
+}
+
+void proxy_shared_close(struct engine *engine)
+{
+    struct proxy_shared *shared = engine->shared;
+
+    for (uint32_t i = 0; i < shared->group_count; i++)
+        group_free(shared->groups[i]);
+    free(shared->groups);
+    free(shared->wakes);
+    free(shared);
+    engine->shared = NULL;
+}
+
+void proxy_shared_wake(struct proxy_shared *shared, uint32_t reactor, struct ring *own_ring)
+{
+    struct proxy_wake *wake = &shared->wakes[reactor];
+
+    if (!atomic_exchange(&wake->is_sent, true))
+        inbox_send(&shared->engine->reactors[reactor].inbox, &wake->message, own_ring);
+}

@@ -1,0 +1,33 @@
+/* What forwarding shares between the reactors of a process: the configured upstreams, and a way to wake a reactor that has
+ * somebody waiting for a server. Made before the first reactor starts, freed after the last has ended. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "core/inbox.h"
+
+struct engine;
+struct group;
+struct ring;
+
+/* Wakes one reactor; its dials look whether they were called. */
+struct proxy_wake {
+    struct inbox_message message; /* the reactor's inbox owns it while is_sent */
+    atomic_bool is_sent;
+};
+
+/* engine->shared. */
+struct proxy_shared {
+    struct engine *engine; /* borrowed */
+    struct group **groups; /* owned, in the order of the configuration's upstreams */
+    uint32_t group_count;
+    struct proxy_wake *wakes; /* owned, one for each reactor */
+};
+
+/* Makes engine->shared. 0 or a negative errno after logging why. */
+MUST_CHECK int proxy_shared_open(struct engine *engine);
+void proxy_shared_close(struct engine *engine);
+/* Makes a reactor look for dials that were called. Any thread; own_ring: of the calling thread, NULL: it has none. */
+void proxy_shared_wake(struct proxy_shared *shared, uint32_t reactor, struct ring *own_ring);

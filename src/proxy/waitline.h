@@ -1,0 +1,49 @@
+/* The line of those who wait for a server that has max_connections: first come, first served, over all reactors. A slot
+ * that becomes free calls the first one, who then tries to pick again on its own reactor.
+ *
+ * No call is lost: who joins looks once more for a server afterwards, and who gives a slot back looks at the line
+ * afterwards (one of the two sees the other). Who was called and has no use for it passes the call on. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/macros.h"
+
+struct proxy_shared;
+struct ring;
+
+/* Shared by all reactors. */
+struct waitline {
+    struct proxy_shared *shared; /* borrowed: knows how to wake a reactor; NULL in tests that have none */
+    uint32_t max;
+    atomic_uint waiting; /* on the list */
+    pthread_mutex_t lock;
+    struct list list; /* guarded by lock, as are the waiters' fields */
+};
+
+/* Embedded by its owner, on one reactor. */
+struct waiter {
+    struct list link;
+    uint32_t reactor;
+    bool is_called;
+};
+
+enum waitline_end { WAITLINE_FIRST, WAITLINE_LAST };
+
+void waitline_init(struct waitline *line, struct proxy_shared *shared, uint32_t max);
+/* Asserts that nobody waits. */
+void waitline_deinit(struct waitline *line);
+
+void waiter_init(struct waiter *waiter, uint32_t reactor);
+/* WAITLINE_FIRST: for somebody who was called, in vain. 0, or -EBUSY when `max` wait already (never for FIRST). */
+MUST_CHECK int waitline_join(struct waitline *line, struct waiter *waiter, enum waitline_end end);
+/* Takes the waiter out, or gives up its call: true when it had been called, so that the next one should be. Idempotent. */
+bool waitline_leave(struct waitline *line, struct waiter *waiter);
+/* True once when the waiter was called; it is out of the line then. */
+bool waitline_take_call(struct waitline *line, struct waiter *waiter);
+/* Calls the first one, if anybody waits. own_ring: of the calling thread, NULL: it has none. */
+void waitline_call_next(struct waitline *line, struct ring *own_ring);
