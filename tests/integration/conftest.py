@@ -16,6 +16,7 @@ import pytest
 from dnsserver import DnsServer
 from harness import PROGRAM, Factory
 from peer import SCALE
+from services import Services
 
 TEST_SECONDS_MAX = 60
 
@@ -76,6 +77,11 @@ def dns():
     """A name server of the test's own (see dnsserver.py)."""
     with DnsServer() as server:
         yield server
+def services(request):
+    """Starts real servers beside zerg (see services.py); ends them with the test."""
+    started = request.node.zerg_services = Services()
+    yield started
+    started.end_all()
 
 
 @pytest.fixture(autouse=True)
@@ -94,10 +100,12 @@ def bounded(request):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
-    """A failure shows the server's log and where its files are."""
+    """A failure shows the logs of the servers and where their files are."""
     outcome = yield
     report = outcome.get_result()
     factory = getattr(item, "zerg_factory", None)
     if report.failed and factory:
         for server in factory.servers:
             report.sections.append((f"zerg {server.path} ({report.when})", server.log.text()[-20000:]))
+    for service in getattr(item, "zerg_services", Services()).running if report.failed else []:
+        report.sections.append((f"{service.command[0]} {service.path} ({report.when})", service.log()[-5000:]))

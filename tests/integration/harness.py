@@ -147,6 +147,12 @@ class Server:
                 self.connect(listener).close()
         return self
 
+    def wait_listening(self):
+        """Believes the log instead: for listeners whose every connection counts, as those that forward one."""
+        self.log.wait("is ready")
+        self._ready.update(range(len(self.targets)))
+        return self
+
     def _try(self, target, options):
         assert self.process.poll() is None, f"server exited with {self.process.returncode}:\n{self.log.text()}"
         try:
