@@ -212,6 +212,31 @@ class Backend:
             peer.close()
 
 
+class Blackhole:
+    """An address that answers no connection: its queue is full, so the kernel drops every further SYN."""
+
+    def __init__(self):
+        self.backend = Backend(backlog=0)
+        self.socks = []
+        while True:
+            sock = socket.socket()
+            self.socks.append(sock)
+            sock.settimeout(0.3)
+            try:
+                sock.connect(self.backend.sock.getsockname())
+            except TimeoutError:
+                return
+
+    @property
+    def target(self):
+        return self.backend.target
+
+    def close(self):
+        for sock in self.socks:
+            sock.close()
+        self.backend.close()
+
+
 def pattern(count, seed=1):
     """count bytes that repeat nowhere near each other, the same for the same seed."""
     digest = hashlib.shake_128(str(seed).encode())

@@ -3,13 +3,12 @@ server behind."""
 
 import random
 import signal
-import socket
 import threading
 
 import pytest
 
-from harness import free_port
-from peer import PATIENCE, SCALE, Backend, hash_of, pattern, until
+from harness import free_port, run_tool
+from peer import PATIENCE, SCALE, Backend, Blackhole, hash_of, pattern, until
 
 SMALL_RING = {"recv_buffer_size": 4096, "buffer_ring_entries": 4}
 RINGS = [
@@ -37,9 +36,9 @@ def backend():
 def relay(zerg, backend):
     """Starts a server that forwards to the backend; options are those of the listener."""
 
-    def start(ring=None, target=None, **options):
+    def start(ring=None, target=None, reactors=1, **options):
         row = {"address": "127.0.0.1", "forward": target or backend.target, **options}
-        server = zerg(listeners=[row], reactor=ring or {})
+        server = zerg(listeners=[row], reactor=ring or {}, reactors=reactors)
         server.may_punt = True  # io_uring polls with EPOLLRDHUP, which a half-closed socket always has
         return server
 
@@ -50,31 +49,6 @@ def pair(server, backend):
     """Both ends of a new relay."""
     client = server.connect()
     return client, backend.accept()
-
-
-class Blackhole:
-    """An address that answers no connection: its queue is full, so the kernel drops every further SYN."""
-
-    def __init__(self):
-        self.backend = Backend(backlog=0)
-        self.socks = []
-        while True:
-            sock = socket.socket()
-            self.socks.append(sock)
-            sock.settimeout(0.3)
-            try:
-                sock.connect(self.backend.sock.getsockname())
-            except TimeoutError:
-                return
-
-    @property
-    def target(self):
-        return self.backend.target
-
-    def close(self):
-        for sock in self.socks:
-            sock.close()
-        self.backend.close()
 
 
 @pytest.fixture
@@ -124,6 +98,14 @@ def test_bytes_are_exact_both_ways_at_once(relay, backend, ring, longest):
             thread.join(PATIENCE * 3)
         assert hash_of(got["up"]) == hash_of(up)
         assert hash_of(got["down"]) == hash_of(down)
+
+
+@pytest.mark.parametrize("reactors", [1, pytest.param(2, marks=pytest.mark.threads)])
+def test_random_streams_of_many_pairs(relay, ring, reactors):
+    """Writes of random lengths both ways, either side ending first, some that read slowly: every byte is compared."""
+    behind = free_port()
+    server = relay(ring, target=f"127.0.0.1:{behind}", reactors=reactors).wait_listening()
+    print(run_tool("pairs", behind, server.port, int(120 / SCALE), 40, 1_000_000, reactors, int(10 * SCALE)))
 
 
 def test_a_hundred_conversations_at_once(relay, backend, ring):
