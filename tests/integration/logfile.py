@@ -1,5 +1,6 @@
 """The server's log as entries: what a test expects is consumed, what remains of warnings and errors is a failure."""
 
+import collections
 import json
 import re
 
@@ -43,6 +44,18 @@ def parse(text):
         elif line.strip():
             entries.append(Entry("raw", line))
     return entries
+
+
+_SESSION = re.compile(r"session: (client=.*)$")
+
+# The record that a relayed connection ends with. Addresses as texts; `end` is HAProxy's two letters.
+Session = collections.namedtuple("Session", "client listener server bytes_up bytes_down connect_ms total_ms end")
+
+
+def parse_session(text):
+    """key=value, separated by blanks; what consists of digits is a number."""
+    fields = dict(word.split("=", 1) for word in text.split(" "))
+    return Session(**{key: int(value) if re.fullmatch(r"-?\d+", value) else value for key, value in fields.items()})
 
 
 class Log:
@@ -98,3 +111,18 @@ class Log:
             and not entry.expected
             and not any(re.search(regex, entry.text) for regex in self._allowed)
         ]
+
+    def sessions(self, count=None, timeout=None):
+        """The records of relayed connections that have ended, which are there at level debug. With a count, waits for
+        that many, and one more is a failure."""
+
+        def read():
+            matches = (_SESSION.search(entry.text) for entry in self.entries() if entry.level == "debug")
+            return [parse_session(match[1]) for match in matches if match]
+
+        if count is None:
+            return read()
+        until(lambda: len(read()) >= count, f"{count} session records in\n{self.text()[-5000:]}", timeout)
+        sessions = read()
+        assert len(sessions) == count, sessions
+        return sessions

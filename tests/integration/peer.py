@@ -157,13 +157,15 @@ class Peer:
         self.sock.close()
 
 
-def dial(target, *, receive_buffer=None, max_segment=None):
-    """A raw connection to (host, port) or a unix path: one attempt, errors as they come."""
+def dial(target, *, source=None, receive_buffer=None, max_segment=None):
+    """A raw connection to (host, port) or a unix path, from the address `source`: one attempt, errors as they come."""
     if isinstance(target, str):
         sock = socket.socket(socket.AF_UNIX)
     else:
         sock = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET)
     try:
+        if source:
+            sock.bind((source, 0))
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if max_segment:

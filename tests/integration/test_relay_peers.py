@@ -84,7 +84,7 @@ def test_redis_under_its_benchmark(relay, services, ring, pipeline):
 
 
 def test_redis_stores_what_was_sent(relay, services, ring):
-    """Values of all lengths go in through a relay in one long pipeline; what comes out, through it and past it, is them."""
+    """Values of all lengths go in through a relay in one long pipeline; the same come out, through it and past it."""
     redis = services.redis()
     port = relay(redis.target, ring)
     chance = random.Random(7)
