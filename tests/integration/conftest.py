@@ -84,6 +84,36 @@ def services(request):
     started.end_all()
 
 
+@pytest.fixture
+def behind():
+    """Makes servers of the kinds of talkers.py and peer.py; ends them with the test."""
+    made = []
+
+    def make(kind, *args):
+        made.append(kind(*args))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+@pytest.fixture
+def forward_to(zerg):
+    """Starts a server that forwards to an upstream of these servers, with records of its connections in the log. Its
+    warnings of servers that fail are what such tests are about."""
+
+    def start(*targets, listener=None, ring=None, reactors=1, **upstream):
+        rows = [{"address": "127.0.0.1", "name": "front", "forward": "app", **(listener or {})}]
+        server = zerg(listeners=rows, reactor=ring or {}, reactors=reactors, log={"level": "debug"},
+                      upstreams={"app": {"servers": list(targets), **upstream}})
+        server.may_punt = True  # io_uring polls with EPOLLRDHUP, which a half-closed socket always has
+        server.log.allow("cannot reach|upstream|server ")
+        return server.wait_listening()
+
+    return start
+
+
 @pytest.fixture(autouse=True)
 def bounded(request):
     """No test hangs: it fails after a minute (more on slow builds)."""
