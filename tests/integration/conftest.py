@@ -77,6 +77,9 @@ def dns():
     """A name server of the test's own (see dnsserver.py)."""
     with DnsServer() as server:
         yield server
+
+
+@pytest.fixture
 def services(request):
     """Starts real servers beside zerg (see services.py); ends them with the test."""
     started = request.node.zerg_services = Services()
