@@ -46,10 +46,11 @@ def parse(text):
     return entries
 
 
-_SESSION = re.compile(r"session: (client=.*)$")
+_SESSION = re.compile(r"session: (conn=.*)$")
 
 # The record that a relayed connection ends with. Addresses as texts; `end` is HAProxy's two letters.
-Session = collections.namedtuple("Session", "client listener server bytes_up bytes_down connect_ms total_ms end")
+Session = collections.namedtuple(
+    "Session", "conn client listener upstream server bytes_up bytes_down connect_ms total_ms end")
 
 
 def parse_session(text):
