@@ -275,7 +275,7 @@ static void on_limit(struct timer *timer, uint64_t now_ms)
 
     (void)now_ms;
     dial->reason = CLOSE_TIMEOUT;
-    finish(dial, fail(dial, DIAL_TIMEOUT));
+    finish(dial, fail(dial, dial->is_limited ? DIAL_GIVEN_UP : DIAL_TIMEOUT));
 }
 
 /* Whether a member may run beside the attempts under way. */
@@ -424,7 +424,7 @@ enum dial_outcome dial_start(struct dial *dial, struct group_view *view, const s
     waiter_init(&dial->waiter, reactor_of(dial)->index);
     list_init(&dial->queued_link);
     if (view->group->is_plain && options->connect_ms)
-        dial_limit(dial, options->connect_ms);
+        timer_start(&reactor_of(dial)->timers, &dial->limit, reactor_of(dial)->now_ms + options->connect_ms);
     return advance(dial);
 }
 
@@ -436,11 +436,12 @@ void dial_cancel(struct dial *dial)
 
 void dial_limit(struct dial *dial, uint32_t ms)
 {
-    struct reactor *reactor = reactor_of(dial);
-    uint64_t at_ms = reactor->now_ms + ms;
+    uint64_t at_ms = reactor_of(dial)->now_ms + ms;
 
-    if (!timer_is_armed(&dial->limit) || at_ms < dial->limit.at_ms)
-        timer_start(&reactor->timers, &dial->limit, at_ms);
+    if (timer_is_armed(&dial->limit) && dial->limit.at_ms <= at_ms)
+        return;
+    timer_start(&reactor_of(dial)->timers, &dial->limit, at_ms);
+    dial->is_limited = true;
 }
 
 static void on_called(struct dial *dial)

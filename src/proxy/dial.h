@@ -43,7 +43,7 @@ enum dial_failure {
     DIAL_QUEUE_FULL,
     DIAL_QUEUE_TIMEOUT,
     DIAL_NO_ROOM,  /* no slot, descriptor or memory here */
-    DIAL_GIVEN_UP, /* dial_limit() */
+    DIAL_GIVEN_UP, /* dial_limit(), or the server stops (dial->reason) */
 };
 
 struct dial_options {
@@ -90,6 +90,7 @@ struct dial {
     uint64_t queue_deadline_ms; /* 0: it was not in the line yet */
     bool has_asked;             /* for names, because none were known */
     bool was_called;            /* out of the line: its turn */
+    bool is_limited;            /* by dial_limit() */
 };
 
 /* What a group's configuration says; the caller overrides what it likes. */
@@ -99,7 +100,7 @@ MUST_CHECK enum dial_outcome dial_start(struct dial *dial, struct group_view *vi
                                         void (*on_done)(struct dial *dial), void *owner);
 /* Ends it at once, whatever it is at; on_done is not called. A connection that the owner took is not touched. Idempotent. */
 void dial_cancel(struct dial *dial);
-/* Gives up no later than ms from now. */
+/* Nobody may be there any more to make use of it: gives up no later than ms from now. */
 void dial_limit(struct dial *dial, uint32_t ms);
 /* Looks which of a reactor's dials in the line were called. */
 void dial_look_for_calls(struct proxy *proxy);

@@ -222,14 +222,14 @@ int relay_join(struct conn *client, struct conn *server, const struct relay_opti
 
 /* ---- from a listener ---- */
 
-static enum session_cause cause_of_failure(enum dial_failure failure)
+static enum session_cause cause_of_failure(const struct dial *dial)
 {
-    switch (failure) {
+    switch (dial->failure) {
     case DIAL_TIMEOUT:
     case DIAL_QUEUE_TIMEOUT: return SESSION_SERVER_TIMEOUT;
     case DIAL_QUEUE_FULL:
     case DIAL_NO_ROOM: return SESSION_NO_RESOURCE;
-    case DIAL_GIVEN_UP: return SESSION_KILLED;
+    case DIAL_GIVEN_UP: return dial->reason == CLOSE_SHUTDOWN ? SESSION_KILLED : SESSION_CLIENT_ABORTED;
     default: return SESSION_SERVER_ABORTED;
     }
 }
@@ -243,7 +243,7 @@ static void fail_client(struct relay *relay)
     if (failure != DIAL_GIVEN_UP)
         log_warn("listener %s: cannot reach %s for conn %llu: %s", client->listener->config->name, relay->options.group,
                  (unsigned long long)client->id, dial_failure_text(relay->dial));
-    report(relay, "", cause_of_failure(failure), was_queued ? SESSION_QUEUED : SESSION_CONNECTING);
+    report(relay, "", cause_of_failure(relay->dial), was_queued ? SESSION_QUEUED : SESSION_CONNECTING);
     client->owner = NULL;
     free_relay(relay);
     conn_kill(client, CLOSE_ABORTED);
