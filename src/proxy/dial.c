@@ -201,6 +201,31 @@ static enum dial_outcome join_line(struct dial *dial)
     return DIAL_WAITS;
 }
 
+/* The dial has its connection. */
+static void succeed(struct dial *dial, struct conn *conn, struct server *server)
+{
+    dial->conn = conn;
+    dial->slot = (struct slot){.view = dial->view, .server = server};
+    dial->view->users++;
+    conn->owner = NULL;
+    end(dial);
+}
+
+/* True when an idle connection to that server was there. A trial wants to know whether connecting works. */
+static bool reuse(struct dial *dial, const struct pick *picked)
+{
+    struct conn *conn;
+
+    if (!dial->options.uses_pool || picked->is_trial)
+        return false;
+    conn = pool_checkout(&reactor_of(dial)->proxy->pool, &picked->server->addr);
+    if (!conn)
+        return false;
+    conn_set_timeouts(conn, &dial->options.timeouts);
+    succeed(dial, conn, picked->server);
+    return true;
+}
+
 static enum dial_outcome connect_to(struct dial *dial, const struct pick *picked)
 {
     struct reactor *reactor = reactor_of(dial);
@@ -208,6 +233,8 @@ static enum dial_outcome connect_to(struct dial *dial, const struct pick *picked
 
     dial->attempts_left--;
     dial->was_called = false;
+    if (reuse(dial, picked))
+        return DIAL_CONNECTED;
     rc = begin_attempt(dial, picked);
     if (rc < 0) {
         dial->problem = rc == -EBUSY ? "reactor.max_connections are open" : strerrordesc_np(-rc);
@@ -334,12 +361,8 @@ static void on_connected(struct conn *conn)
     struct dial *dial = attempt->dial;
 
     report(dial, attempt, ATTEMPT_OK);
-    dial->conn = conn;
-    dial->slot = (struct slot){.view = dial->view, .server = attempt->pick.server};
-    dial->view->users++;
     attempt->conn = NULL;
-    conn->owner = NULL;
-    end(dial);
+    succeed(dial, conn, attempt->pick.server);
     finish(dial, DIAL_CONNECTED);
 }
 

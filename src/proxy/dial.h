@@ -53,6 +53,7 @@ struct dial_options {
     const struct tcp_options *tcp; /* borrowed until it is done */
     struct timeouts timeouts;      /* of the connection, once it is open */
     uint32_t write_buffer_max;
+    bool uses_pool; /* an idle connection to the server that was picked will do */
 };
 
 /* Connecting to one server. */

@@ -162,6 +162,7 @@ int proxy_open(struct reactor *reactor)
     proxy->reactor = reactor;
     slab_init(&proxy->relays, sizeof(struct relay), RELAYS_PER_BLOCK, 0);
     slab_init(&proxy->dials, sizeof(struct dial), DIALS_PER_BLOCK, 0);
+    pool_init(&proxy->pool);
     list_init(&proxy->plain_groups);
     list_init(&proxy->queued);
     for (uint32_t i = 0; i < PLAIN_BUCKETS; i++)
@@ -197,6 +198,7 @@ void proxy_close(struct reactor *reactor)
     assert(list_is_empty(&proxy->queued));
     close_groups(proxy);
     resolver_close(proxy->resolver);
+    pool_deinit(&proxy->pool);
     slab_deinit(&proxy->dials);
     slab_deinit(&proxy->relays);
     free(proxy->views);
@@ -220,5 +222,5 @@ void proxy_on_message(struct reactor *reactor, struct inbox_message *message)
 
 void proxy_drain(struct reactor *reactor)
 {
-    (void)reactor;
+    pool_clear(&reactor->proxy->pool);
 }

@@ -10,6 +10,7 @@
 #include "base/slab.h"
 #include "core/reactor.h"
 #include "proxy/group_view.h"
+#include "proxy/pool.h"
 
 struct inbox_message;
 struct resolver;
@@ -32,7 +33,8 @@ struct proxy {
     struct list plain_groups;     /* struct group_view, owned */
     uint32_t plain_group_count;
     struct list plain_buckets[PLAIN_BUCKETS]; /* by name */
-    struct list queued;                       /* struct dial that wait for a server */
+    struct pool pool;
+    struct list queued; /* struct dial that wait for a server */
 };
 
 /* Makes reactor->proxy. 0, or a negative errno after logging why. */
