@@ -4,8 +4,10 @@
 
 local bytes = require("zerg.bytes")
 local conn_proxy = require("zerg.conn_proxy")
+local conn_forward = require("zerg.conn_forward")
 local conn_read = require("zerg.conn_read")
 local conn_write = require("zerg.conn_write")
+local connect = require("zerg.connect")
 local outcome = require("zerg.outcome")
 local task = require("zerg.task")
 local zffi = require("zerg.ffi")
@@ -36,8 +38,10 @@ local methods = {}
 local getters = {}
 
 -- What a script keeps about a connection, made when first used. By slot: serving_id is the
--- connection whose handler runs there (0: none), watching the record whose close callbacks are due.
-local records = {} -- by conn id: { conn =, ctx =, proxy =, callbacks =, serving = }
+-- connection whose handler runs there, or that the script made (0: none), watching the record whose
+-- close callbacks are due. The handle itself is kept for those only: one of a connection that the
+-- script made is collected when the script has lost it.
+local records = {} -- by conn id: { id =, conn =, ctx =, proxy =, callbacks =, serving = }
 local serving_id = {}
 local watching = {}
 
@@ -46,7 +50,7 @@ local function record_of(self)
   local record = records[id]
   if not record then
     local serving = serving_id[self._slot] == id
-    record = { conn = self, ctx = nil, proxy = nil, callbacks = nil, serving = serving }
+    record = { id = id, conn = nil, ctx = nil, proxy = nil, callbacks = nil, serving = serving }
     records[id] = record
   end
   return record
@@ -55,7 +59,7 @@ end
 -- A record is needed while the handler runs or callbacks are due.
 local function drop_if_done(record)
   if not record.serving and not record.callbacks then
-    records[record.conn._id] = nil
+    records[record.id] = nil
   end
 end
 
@@ -180,10 +184,11 @@ function methods.on_close(self, fn)
   local callbacks = record.callbacks or {}
   callbacks[#callbacks + 1] = fn
   record.callbacks = callbacks
+  record.conn = self
   watching[self._slot] = record
 end
 
-for _, more in ipairs({ conn_read, conn_write.methods }) do
+for _, more in ipairs({ conn_read, conn_write.methods, connect.methods, conn_forward }) do
   for name, method in pairs(more) do
     methods[name] = method
   end
@@ -221,6 +226,16 @@ end
 
 ffi.metatype(conn_t, metatable)
 
+-- The connection with that id is the one of the slot from now on.
+local function take_slot(slot, id)
+  local before = serving_id[slot]
+  if before and before ~= 0 then
+    -- Its handler raised and so never came to finish().
+    M.finish(slot, before)
+  end
+  serving_id[slot] = id
+end
+
 ---A handle for the connection in `slot` whose handler is about to run. For zerg.runtime.
 ---@param pointer lightuserdata
 ---@param generation integer
@@ -228,13 +243,13 @@ ffi.metatype(conn_t, metatable)
 ---@param id integer
 ---@return zerg.conn
 function M.begin(pointer, generation, slot, id)
-  local before = serving_id[slot]
-  if before and before ~= 0 then
-    -- Its handler raised and so never came to finish().
-    M.finish(slot, before)
-  end
-  serving_id[slot] = id
+  take_slot(slot, id)
   return conn_t(pointer, generation, slot, id)
+end
+
+function connect.own(conn)
+  take_slot(conn._slot, conn._id)
+  return ffi.gc(conn, C.zerg_conn_let_go)
 end
 
 ---The handler of the connection has ended: ctx goes, unless close callbacks are still to see it.
@@ -254,7 +269,7 @@ local function run_callbacks(record, callbacks, reason)
   for _, fn in ipairs(callbacks) do
     task.run_logged(fn, record.conn, reason)
   end
-  record.callbacks = nil
+  record.callbacks, record.conn = nil, nil
   drop_if_done(record)
 end
 

@@ -1,5 +1,6 @@
 -- The module `zerg`: what a script gets from require("zerg"). Everything in it is made elsewhere.
 
+local connect = require("zerg.connect")
 local json = require("cjson").new()
 local log = require("zerg.log")
 local queue = require("zerg.queue")
@@ -24,9 +25,11 @@ local M = {
   version = ffi.string(C.zerg_version_text()),
 }
 
+M.connect = connect.connect
 M.deadline = task.deadline
 M.every = task.every
 M.queue = queue.new
+M.resolve = connect.resolve
 M.sleep = task.sleep
 M.spawn = task.spawn
 

@@ -17,6 +17,7 @@ local misuse = {
   [C.ZERG_NO_TASK] = "cannot wait here, only a handler or a task can",
   [C.ZERG_RELEASED] = "view used after release",
   [C.ZERG_RANGE] = "out of range",
+  [C.ZERG_FORWARDED] = "the connection is being forwarded",
 }
 
 ---Why a connection gives no more.

@@ -22,14 +22,18 @@ local WAKE_CANCEL, NO_MEMORY = C.ZERG_WAKE_CANCEL, C.ZERG_NO_MEMORY
 -- The last error that deadline() or a task caught, with the traceback of where it was raised.
 local caught = { err = nil, trace = nil }
 
--- Message handler of xpcall.
-local function keep_traceback(err)
+---Message handler of xpcall: keeps the traceback for traceback_of().
+---@param err any
+---@return any err
+function M.keep_traceback(err)
   if not rawequal(err, CANCELED) then
     caught.err = err
     caught.trace = debug.traceback(tostring(err), 2)
   end
   return err
 end
+
+local keep_traceback = M.keep_traceback
 
 ---The traceback of an error that passed through zerg.deadline on its way, which the stack it
 ---arrives with no longer shows; nil for others.

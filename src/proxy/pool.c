@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "core/conn.h"
+#include "core/reactor.h"
 
 enum { IDLE_PER_BLOCK = 64 };
 
@@ -124,7 +125,7 @@ void pool_checkin(struct pool *pool, struct conn *conn, const struct addr *addr,
     assert(conn->in.bytes == 0 && conn->out.staged == 0);
     conn->handler = &pool_handler;
     conn->owner = NULL;
-    if (max > 0 && conn_is_writable(conn) && !conn_ended(conn))
+    if (max > 0 && conn->reactor->state == REACTOR_RUNNING && conn_is_writable(conn) && !conn_ended(conn))
         idle = slab_new(&pool->idle);
     if (!idle) {
         conn_close(conn, CLOSE_LOCAL);

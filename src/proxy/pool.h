@@ -14,7 +14,7 @@ struct conn;
 enum { POOL_BUCKETS = 256 };
 
 struct pool {
-    struct slab idle; /* struct idle_conn */
+    struct slab idle;                  /* struct idle_conn */
     struct list buckets[POOL_BUCKETS]; /* by address, the one checked in last at the end */
 };
 

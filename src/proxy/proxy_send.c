@@ -5,8 +5,8 @@
 #include "core/conn.h"
 #include "proto/proxy_protocol.h"
 
-int proxy_send(struct conn *server, const struct conn *client, enum proxy_send version,
-               const struct proxy_field *fields, size_t field_count)
+int proxy_send_build(uint8_t *out, size_t size, const struct conn *client, enum proxy_send version,
+                     const struct proxy_field *fields, size_t field_count)
 {
     struct proxy_message message = {
         .command = client ? PROXY_PROXY : PROXY_LOCAL,
@@ -14,9 +14,7 @@ int proxy_send(struct conn *server, const struct conn *client, enum proxy_send v
         .fields = fields,
         .field_count = field_count,
     };
-    uint8_t header[PROXY_HEADER_BYTES_MAX];
     struct addr source, destination;
-    int len;
 
     if (version == PROXY_SEND_NONE)
         return 0;
@@ -27,8 +25,18 @@ int proxy_send(struct conn *server, const struct conn *client, enum proxy_send v
         message.destination = &destination;
     }
     if (version == PROXY_SEND_V1)
-        len = proxy_protocol_build_v1(header, sizeof(header), &message);
-    else
-        len = proxy_protocol_build_v2(header, sizeof(header), &message);
+        return proxy_protocol_build_v1(out, size, &message);
+    return proxy_protocol_build_v2(out, size, &message);
+}
+
+int proxy_send(struct conn *server, const struct conn *client, enum proxy_send version,
+               const struct proxy_field *fields, size_t field_count)
+{
+    uint8_t header[PROXY_HEADER_BYTES_MAX];
+    int len;
+
+    if (version == PROXY_SEND_NONE)
+        return 0;
+    len = proxy_send_build(header, sizeof(header), client, version, fields, field_count);
     return len < 0 ? len : conn_write(server, header, (uint32_t)len);
 }

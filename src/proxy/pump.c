@@ -85,3 +85,10 @@ bool pump_is_due(const struct conn *from, const struct conn *to)
 {
     return (from->in.first || from->is_paused) && to->out.staged <= to->write_buffer_max / 2;
 }
+
+int pump_pass(const struct lease *lease, uint32_t offset, uint32_t len, struct conn *to)
+{
+    struct lease *part = lease_clone(lease, offset, len);
+
+    return part ? stage_piece(to, part) : -ENOMEM;
+}

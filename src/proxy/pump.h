@@ -9,6 +9,7 @@
 #include "base/macros.h"
 
 struct conn;
+struct lease;
 
 /* Moves unread bytes of `from` to the output of `to` (both open), at most `limit`, until it holds its write_buffer_max; receiving on
  * `from` pauses and goes on accordingly. Returns how many went; -ENOMEM: those that could not be staged are lost, so that
@@ -16,5 +17,7 @@ struct conn;
 MUST_CHECK int64_t pump_move(struct conn *from, struct conn *to, uint64_t limit);
 /* All unread bytes of `from`, which receives no more, however full `to` is: no more than one turn can bring. As pump_move(). */
 MUST_CHECK int64_t pump_move_rest(struct conn *from, struct conn *to);
+/* Stages len bytes of a lease, from `offset`, on `to`; the lease stays as it is. 0, -EPIPE (not writable), -ENOMEM. */
+MUST_CHECK int pump_pass(const struct lease *lease, uint32_t offset, uint32_t len, struct conn *to);
 /* `to` has sent some: true when that is reason enough to move more. */
 MUST_CHECK bool pump_is_due(const struct conn *from, const struct conn *to);

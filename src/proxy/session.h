@@ -16,6 +16,7 @@ enum session_cause {
     SESSION_SERVER_TIMEOUT = 's',
     SESSION_PROXY_LIMIT = 'P', /* by what is configured here */
     SESSION_NO_RESOURCE = 'R', /* memory, descriptors, slots, room in the line */
+    SESSION_INTERNAL = 'I',    /* a script raised */
     SESSION_KILLED = 'K',      /* by the operator, or as the server stops */
 };
 

@@ -6,26 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-static bool is_label_char(char c)
-{
-    return isalnum((unsigned char)c) || c == '-' || c == '_';
-}
-
-/* RFC 1123 section 2.1, and underscores, which names of services have: labels of 1 to 63 letters, digits, hyphens, between
- * dots; a dot may end it. */
-static bool is_host_name(const char *name)
-{
-    size_t label = 0;
-
-    for (const char *c = name; *c; c++) {
-        if (*c == '.' ? label == 0 : !is_label_char(*c))
-            return false;
-        label = *c == '.' ? 0 : label + 1;
-        if (label > HOST_LABEL_BYTES_MAX)
-            return false;
-    }
-    return name[0] != '\0';
-}
+#include "proto/dns.h"
 
 /* "10.1" and "1.2.3.4.5" are mistyped addresses, and would be strange names: the last label of a name has a letter. */
 static bool looks_numeric(const char *name)
@@ -68,7 +49,7 @@ static int settle_host(struct target *target, uint16_t port, bool has_brackets)
         target->kind = TARGET_ADDR;
         return has_colon || !has_brackets ? 0 : -EINVAL;
     }
-    if (has_brackets || looks_numeric(target->host) || !is_host_name(target->host))
+    if (has_brackets || looks_numeric(target->host) || !dns_is_host_name(target->host))
         return -EINVAL;
     target->kind = TARGET_HOST;
     return 0;
@@ -85,7 +66,7 @@ static int parse_unix(struct target *target, const char *text, size_t len)
 static int parse_srv(struct target *target, const char *text, size_t len)
 {
     target->kind = TARGET_SRV;
-    return set_host(target, text, len) == 0 && is_host_name(target->host) ? 0 : -EINVAL;
+    return set_host(target, text, len) == 0 && dns_is_host_name(target->host) ? 0 : -EINVAL;
 }
 
 static bool has_prefix(const char *text, size_t len, const char *prefix)

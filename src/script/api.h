@@ -22,7 +22,10 @@ enum zerg_result {
     ZERG_NO_TASK = -5,  /* misuse: nothing here can park (main chunk of a script, a finalizer) */
     ZERG_RELEASED = -6, /* misuse: a view or sequence was used after its release */
     ZERG_NO_MEMORY = -7,
-    ZERG_RANGE = -8, /* misuse: a count or position outside what is there */
+    ZERG_RANGE = -8,        /* misuse: a count or position outside what is there */
+    ZERG_FORWARDED = -9,    /* misuse: C relays this connection now */
+    ZERG_NO_TARGET = -10,   /* misuse: neither an upstream nor an address */
+    ZERG_LOOKUP_PARK = -11, /* ZERG_PARK, where a positive number is a count */
 };
 
 /* What coroutine.yield() returns when the reactor resumes a parked task. */
@@ -73,11 +76,38 @@ struct zerg_conn {
     uint32_t _generation;
     uint32_t _slot;
     double _id;
+    /* Of connections that the script made: C lets go of them when they are closed, so the handle remembers who did that. */
+    void *_owned; /* its script side, NULL once it was let go, or for an accepted one */
+    void *_closer;
+    uint32_t _closer_generation;
 };
 
 struct zerg_task {
     void *_task;
     uint32_t _generation;
+};
+
+/* Of zerg_connect() and zerg_forward(). Times are seconds; negative: as the upstream says, or the usual; 0: no limit. */
+struct zerg_dial_options {
+    double connect_s;
+    double idle_s;        /* of a forward: no byte either way */
+    double total_s;       /* of a forward: from its begin */
+    const char *hash_key; /* for hashing upstreams; NULL: the client's address, or none */
+    uint32_t hash_key_len;
+    int proxy_version;     /* 1 or 2: a PROXY protocol header goes first; 0: none; -1: as the upstream says */
+    const uint8_t *fields; /* of that header: type, two bytes of length, value, of each; version 2 only */
+    uint32_t fields_len;
+    const struct zerg_conn *client; /* of a connect: whom the header tells of; NULL: nobody */
+    int no_reuse;                   /* of a connect: 1: no idle connection will do */
+};
+
+/* How a forward went. Strings are valid until the next call of any function here. */
+struct zerg_forward_result {
+    double bytes_up;
+    double bytes_down;
+    double duration_s;
+    const char *server;
+    const char *reason; /* "closed": both sides have said all they had */
 };
 
 /* ---- views and sequences (no connection needed) ---- */
@@ -144,9 +174,61 @@ int zerg_conn_flush(const struct zerg_conn *conn);
 /* Half-close after what is staged; reading goes on. OK, END, CLOSED. Idempotent. */
 int zerg_conn_shutdown(const struct zerg_conn *conn);
 /* Close after what is staged. Idempotent, never fails. */
-void zerg_conn_close(const struct zerg_conn *conn);
+void zerg_conn_close(struct zerg_conn *conn);
 /* RST, staged bytes dropped. Idempotent. */
-void zerg_conn_abort(const struct zerg_conn *conn);
+void zerg_conn_abort(struct zerg_conn *conn);
+
+/* ---- connections to others ---- what waits is begun by one function; when the task has been resumed, the one that finishes
+ * it is called, again for each stray wake-up. END: zerg_pending_reason() has the word. A task has at most one such thing
+ * under way; a new one, or its end, drops it. */
+
+/* Connects to a target: an upstream's name, "host:port", "[v6]:port", "unix:/path", "srv:name". An idle connection will do.
+ * OK (out is filled in; zerg_conn_let_go() must follow some day), PARK, END, NO_TARGET, NO_TASK, CANCELED, NO_MEMORY, RANGE
+ * (the fields of the header). */
+int zerg_connect(const char *target, uint32_t len, const struct zerg_dial_options *options, struct zerg_conn *out);
+/* OK, PARK, END, CANCELED. */
+int zerg_connect_finish(struct zerg_conn *out);
+/* Gives a connection that zerg_connect() made back for further use within idle_s (negative: the usual; 0: for ever), or
+ * closes it where that cannot be. The handle is as after a close. OK, END, or RANGE: it has bytes that were not read or
+ * not sent; misuse as for a write. */
+int zerg_conn_keepalive(struct zerg_conn *conn, double idle_s);
+/* The handle of a connection that zerg_connect() made is gone: closes it. Idempotent; for a finalizer. */
+void zerg_conn_let_go(struct zerg_conn *conn);
+
+/* Hands the connection to a server of a target, and relays both ways until both ends are done. PARK, END (no server was reached: it is
+ * still the script's), NO_TARGET, CLOSED, BUSY, FORWARDED, NO_TASK, CANCELED, NO_MEMORY, RANGE (the fields of the header). */
+int zerg_forward(const struct zerg_conn *conn, const char *target, uint32_t len,
+                 const struct zerg_dial_options *options);
+/* The same to another open connection. proxy_version, connect_s and hash_key do not matter. */
+int zerg_forward_conn(const struct zerg_conn *conn, const struct zerg_conn *to,
+                      const struct zerg_dial_options *options);
+/* OK: out is filled in. PARK, END, CANCELED. */
+int zerg_forward_finish(struct zerg_forward_result *out);
+
+/* Moves the next n bytes that come to another connection, n < 2^53 or infinite. OK: all are staged there. PARK, END (either
+ * has ended), CLOSED, BUSY, FORWARDED, NO_TASK, CANCELED, NO_MEMORY. */
+int zerg_relay(const struct zerg_conn *from, const struct zerg_conn *to, double n);
+/* OK, PARK, END, CANCELED, NO_MEMORY. */
+int zerg_relay_finish(void);
+/* Bytes that the last relay of this task has moved. */
+double zerg_relay_moved(void);
+/* Stages a received sequence without a copy where that pays. As zerg_conn_write_seq(). */
+int zerg_conn_pass_seq(const struct zerg_conn *conn, const struct zerg_seq *seq);
+
+/* Looks a host name up, or takes a numeric address as it is. PARK, END, NO_TARGET (no host name), NO_TASK, CANCELED, NO_MEMORY. */
+int zerg_resolve(const char *name, uint32_t len);
+/* How many addresses were found, at least 1; or LOOKUP_PARK, END, CANCELED. */
+int zerg_resolve_finish(void);
+/* The address at that 0-based place, as text; after zerg_resolve_finish(), until anything else waits. */
+const char *zerg_resolved(uint32_t place);
+
+/* Drops what the task has under way. */
+void zerg_pending_drop(void);
+/* Why the last of these ended without success: "refused", "timeout", "dns: no such name", ... Static or valid until the next. */
+const char *zerg_pending_reason(void);
+/* The record of a forward that the script carried out itself, with filters. cause and phase: HAProxy's letters. */
+void zerg_session_report(const struct zerg_conn *client, const char *target, const struct zerg_forward_result *result,
+                         double connect_s, int cause, int phase);
 
 /* ---- about a connection ---- a stale handle gives "", 0 or NULL */
 

@@ -17,12 +17,12 @@ static inline struct conn *api_conn(const struct zerg_conn *handle)
     return conn->generation == handle->_generation ? conn : NULL;
 }
 
-/* Its script side, NULL when it is gone or its handler has ended. */
+/* Its script side, NULL when it is gone, its handler has ended, or C relays it: api_gone() says which. */
 static inline struct script_conn *api_script_conn(const struct zerg_conn *handle)
 {
     struct conn *conn = api_conn(handle);
 
-    return conn ? conn->owner : NULL;
+    return conn && conn->handler == &script_conn_handler ? conn->owner : NULL;
 }
 
 /* The running task, NULL where nothing can park. */
@@ -32,3 +32,11 @@ static inline struct task *api_task(void)
 
     return runtime ? runtime->running : NULL;
 }
+
+/* What a call on a handle without a script side gives: CLOSED to the task that closed it, FORWARDED while C relays it, END to
+ * all others. */
+int api_gone(const struct zerg_conn *handle);
+/* Seconds (0 or more) to milliseconds; what is shorter than one is one, and 0 stays "none". */
+uint32_t api_ms(double seconds);
+/* Closes a connection that the script made and lets go of it; the handle remembers which task did. */
+void api_let_go(struct zerg_conn *handle);

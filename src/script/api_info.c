@@ -61,7 +61,7 @@ const char *zerg_conn_listener(const struct zerg_conn *handle)
 {
     const struct conn *conn = api_conn(handle);
 
-    return conn ? conn->listener->config->name : "";
+    return conn && conn->listener ? conn->listener->config->name : "";
 }
 
 double zerg_conn_bytes_in(const struct zerg_conn *handle)
@@ -85,16 +85,10 @@ uint32_t zerg_conn_held(const struct zerg_conn *handle)
     return conn ? conn->in.count.held : 0;
 }
 
-/* Seconds to milliseconds; what is shorter than one is one, and 0 stays "none". */
+/* Negative, or not a number: it stays. */
 static uint32_t timeout_ms(double seconds, uint32_t present)
 {
-    double ms = seconds * (double)MS_PER_S;
-
-    if (!(seconds >= 0)) /* negative, or not a number */
-        return present;
-    if (ms >= (double)UINT32_MAX)
-        return UINT32_MAX;
-    return ms > 0 && ms < 1 ? 1 : (uint32_t)ms;
+    return seconds >= 0 ? api_ms(seconds) : present;
 }
 
 int zerg_conn_set_timeouts(const struct zerg_conn *handle, double read_s, double write_s, double idle_s)
@@ -103,7 +97,7 @@ int zerg_conn_set_timeouts(const struct zerg_conn *handle, double read_s, double
     struct timeouts timeouts;
 
     if (!sc)
-        return ZERG_END;
+        return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
     timeouts = sc->conn->timeouts;

@@ -38,7 +38,7 @@ static int begin_read(const struct zerg_conn *handle, uint32_t bytes, struct con
     struct conn *conn;
 
     if (!sc)
-        return ZERG_END;
+        return api_gone(handle);
     conn = sc->conn;
     *out = conn;
     if (sc->closed_by_script)
@@ -75,7 +75,7 @@ int zerg_conn_next_view(const struct zerg_conn *handle, struct zerg_view *out)
     struct lease *lease;
 
     if (!sc)
-        return ZERG_END;
+        return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
     if (has_other_reader(sc))
@@ -146,7 +146,7 @@ int zerg_conn_skip(const struct zerg_conn *handle, uint32_t bytes)
     struct script_conn *sc = api_script_conn(handle);
 
     if (!sc)
-        return ZERG_END;
+        return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
     if (bytes > sc->conn->in.bytes)

@@ -10,7 +10,7 @@ static int begin_write(const struct zerg_conn *handle, struct script_conn **out)
 
     *out = sc;
     if (!sc)
-        return ZERG_END;
+        return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
     if (sc->conn->state == CONN_OPEN && sc->conn->fin_wanted)
@@ -103,7 +103,7 @@ int zerg_conn_flush(const struct zerg_conn *handle)
     struct task *task;
 
     if (!sc)
-        return ZERG_END;
+        return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
     if (sc->conn->state != CONN_OPEN)
@@ -119,7 +119,7 @@ int zerg_conn_shutdown(const struct zerg_conn *handle)
     struct script_conn *sc = api_script_conn(handle);
 
     if (!sc)
-        return ZERG_END;
+        return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
     if (sc->conn->state != CONN_OPEN)
@@ -128,18 +128,32 @@ int zerg_conn_shutdown(const struct zerg_conn *handle)
     return ZERG_OK;
 }
 
-void zerg_conn_close(const struct zerg_conn *handle)
+/* What the script closes that it made is let go of at once; what C relays ends with its relay. */
+static void close_handle(struct zerg_conn *handle, enum close_reason reason)
 {
     struct script_conn *sc = api_script_conn(handle);
+    struct conn *conn = api_conn(handle);
 
-    if (sc)
-        script_conn_close(sc, false);
+    if (sc && sc->is_outgoing) {
+        if (reason == CLOSE_ABORTED)
+            conn_kill(conn, reason);
+        api_let_go(handle);
+    } else if (sc) {
+        script_conn_close(sc, reason == CLOSE_ABORTED);
+    } else if (conn && api_gone(handle) == ZERG_FORWARDED) {
+        if (reason == CLOSE_ABORTED)
+            conn_kill(conn, reason);
+        else
+            conn_close(conn, reason);
+    }
 }
 
-void zerg_conn_abort(const struct zerg_conn *handle)
+void zerg_conn_close(struct zerg_conn *handle)
 {
-    struct script_conn *sc = api_script_conn(handle);
+    close_handle(handle, CLOSE_LOCAL);
+}
 
-    if (sc)
-        script_conn_close(sc, true);
+void zerg_conn_abort(struct zerg_conn *handle)
+{
+    close_handle(handle, CLOSE_ABORTED);
 }

@@ -17,10 +17,14 @@
 #include "proxy/relay.h"
 #include "proxy/shared.h"
 #include "script/config.h"
+#include "script/connecting.h"
+#include "script/forward.h"
+#include "script/lookup.h"
 #include "script/modules.h"
 #include "script/native.h"
 #include "script/script_conn.h"
 #include "script/task.h"
+#include "script/transfer.h"
 
 enum { TASKS_PER_BLOCK = 64, SCOPES_PER_BLOCK = 64, CONNS_PER_BLOCK = 64 };
 
@@ -194,9 +198,14 @@ static void init_lists(struct runtime *runtime)
     slab_init(&runtime->task_slab, sizeof(struct task), TASKS_PER_BLOCK, 0);
     slab_init(&runtime->scope_slab, sizeof(struct task_scope), SCOPES_PER_BLOCK, 0);
     slab_init(&runtime->conn_slab, sizeof(struct script_conn), CONNS_PER_BLOCK, 0);
+    connecting_init_slab(&runtime->connecting_slab);
+    forward_init_slab(&runtime->forward_slab);
+    transfer_init_slab(&runtime->transfer_slab);
+    lookup_init_slab(&runtime->lookup_slab);
     list_init(&runtime->tasks);
     list_init(&runtime->ready);
     list_init(&runtime->ended);
+    list_init(&runtime->outgoing);
 }
 
 static int open_state(struct runtime *runtime)
@@ -249,6 +258,8 @@ static bool turn(struct reactor *reactor)
     struct runtime *runtime = reactor->app_data;
     bool has_more = task_run_ready(runtime);
 
+    if (UNLIKELY(reactor->state == REACTOR_DRAINING) && reactor->stats.accepted == reactor->stats.closed)
+        script_conn_let_go_all(runtime); /* nobody is left to use them */
     script_conn_announce_ends(runtime);
     runtime->is_resuming = true; /* finalizers may close connections: what that wakes is resumed later */
     heap_after_turn(&runtime->heap, runtime->L);
@@ -267,7 +278,10 @@ static int starting(struct reactor *reactor)
 
 static void abandon(struct reactor *reactor)
 {
-    task_abandon_all(reactor->app_data);
+    struct runtime *runtime = reactor->app_data;
+
+    task_abandon_all(runtime);
+    script_conn_let_go_all(runtime);
 }
 
 static void close_runtime(struct reactor *reactor)
@@ -285,6 +299,10 @@ static void close_runtime(struct reactor *reactor)
         stall_deinit(&runtime->stall);
     }
     proxy_close(reactor);
+    slab_deinit(&runtime->lookup_slab);
+    slab_deinit(&runtime->transfer_slab);
+    slab_deinit(&runtime->forward_slab);
+    slab_deinit(&runtime->connecting_slab);
     slab_deinit(&runtime->conn_slab);
     slab_deinit(&runtime->scope_slab);
     slab_deinit(&runtime->task_slab);

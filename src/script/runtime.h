@@ -25,8 +25,13 @@ struct runtime {
     struct slab task_slab;
     struct slab scope_slab;
     struct slab conn_slab;
+    struct slab connecting_slab;
+    struct slab forward_slab;
+    struct slab transfer_slab;
+    struct slab lookup_slab;
     struct list tasks; /* all */
     struct list ready;
+    struct list outgoing;          /* script_conns of connections that scripts made */
     struct list ended;             /* script_conns whose on_close callbacks are due */
     struct task *running;          /* what Lua runs for, NULL: Lua is not running, or not for a task */
     bool is_resuming;              /* from before a resume until its end was dealt with */
@@ -40,7 +45,8 @@ struct runtime {
     const void *park_value;     /* what a parked coroutine yields */
     const void *canceled_value; /* what a cancelled one raises */
     struct stall stall;
-    uint8_t scratch[8]; /* of zerg_conn_front() */
+    uint8_t scratch[8];       /* of zerg_conn_front() */
+    char pending_reason[160]; /* of zerg_pending_reason() */
 };
 
 /* The reactor_app for engine_open(). */

@@ -9,9 +9,14 @@
 #include "core/conn.h"
 #include "core/listener.h"
 #include "core/reactor.h"
+#include "proxy/pool.h"
+#include "proxy/proxy.h"
+#include "proxy/server.h"
 #include "script/api.h"
+#include "script/forward.h"
 #include "script/runtime.h"
 #include "script/task.h"
+#include "script/transfer.h"
 
 /* ---- starting ---- */
 
@@ -88,7 +93,11 @@ static void on_input(struct conn *conn)
 
     if (conn->input_ended)
         announce_end(sc);
-    if (sc->reader && (conn->in.bytes >= sc->wanted || conn_ended(conn)))
+    if (UNLIKELY(sc->transfer != NULL))
+        transfer_move(sc->transfer);
+    else if (UNLIKELY(sc->forward != NULL))
+        forward_on_client_input(sc->forward);
+    else if (sc->reader && (conn->in.bytes >= sc->wanted || conn_ended(conn)))
         task_wake(sc->reader, ZERG_WAKE);
 }
 
@@ -96,6 +105,8 @@ static void on_output(struct conn *conn)
 {
     struct script_conn *sc = conn->owner;
 
+    if (UNLIKELY(sc->inflow != NULL))
+        transfer_on_room(sc->inflow);
     if (!list_is_empty(&sc->writers) && (conn->out.staged == 0 || conn->out.staged <= conn->write_buffer_max))
         wake_writers(sc);
 }
@@ -115,6 +126,12 @@ static void on_end(struct conn *conn)
     if (!sc)
         return;
     announce_end(sc);
+    if (sc->transfer)
+        transfer_on_end(sc->transfer);
+    if (sc->inflow)
+        transfer_on_end(sc->inflow);
+    if (sc->forward)
+        forward_on_client_end(sc->forward);
     if (sc->reader)
         task_wake_later(sc->reader, ZERG_WAKE);
     wake_writers(sc);
@@ -151,8 +168,9 @@ static void free_when_unused(struct script_conn *sc)
 
     if (!sc->handler_ended || list_is_linked(&sc->ended_link))
         return;
-    assert(!sc->reader && list_is_empty(&sc->writers) && conn_ended(conn));
-    conn->owner = NULL;
+    assert(!sc->reader && list_is_empty(&sc->writers) && !sc->transfer && !sc->inflow && !sc->forward);
+    if (conn->owner == sc) /* and not the pool, or a relay */
+        conn->owner = NULL;
     slab_free(&sc->runtime->conn_slab, sc);
 }
 
@@ -231,7 +249,94 @@ const char *script_conn_describe(const struct script_conn *sc, char *out, size_t
     char text[ADDR_TEXT_MAX];
 
     conn_remote(sc->conn, &addr);
+    assert(sc->conn->listener); /* it has a handler */
     snprintf(out, out_bytes, "conn %llu from %s on listener %s", (unsigned long long)sc->conn->id,
              addr_format(&addr, text), sc->conn->listener->config->name);
     return out;
+}
+
+/* ---- connections that the script made ---- */
+
+struct script_conn *script_conn_adopt(struct runtime *runtime, struct conn *conn, struct slot *slot)
+{
+    struct script_conn *sc = slab_new(&runtime->conn_slab);
+
+    if (!sc)
+        return NULL;
+    *sc = (struct script_conn){.conn = conn, .runtime = runtime, .is_outgoing = true, .slot = *slot};
+    *slot = (struct slot){0};
+    list_init(&sc->writers);
+    list_init(&sc->ended_link);
+    list_init(&sc->outgoing_link);
+    list_add_tail(&runtime->outgoing, &sc->outgoing_link);
+    conn->handler = &script_conn_handler;
+    conn->owner = sc;
+    conn_pin(conn);
+    return sc;
+}
+
+void script_conn_fill_handle(struct script_conn *sc, struct zerg_conn *handle)
+{
+    struct conn *conn = sc->conn;
+
+    *handle = (struct zerg_conn){
+        ._conn = conn,
+        ._generation = conn->generation,
+        ._slot = conn->slot,
+        ._id = (double)conn->id,
+        ._owned = sc,
+    };
+    sc->handle = handle;
+}
+
+/* What every way of letting go ends with; the connection is closed, or somebody else's. */
+static void forget(struct script_conn *sc)
+{
+    struct conn *conn = sc->conn;
+
+    assert(sc->is_outgoing);
+    if (sc->handle)
+        sc->handle->_owned = NULL;
+    sc->handle = NULL;
+    list_del(&sc->outgoing_link);
+    sc->handler_ended = true;
+    slot_give(&sc->slot);
+    free_when_unused(sc);
+    conn_unpin(conn);
+}
+
+void script_conn_let_go(struct script_conn *sc)
+{
+    conn_close(sc->conn, CLOSE_LOCAL);
+    input_end_borrow(&sc->conn->in);
+    forget(sc);
+}
+
+void script_conn_let_go_all(struct runtime *runtime)
+{
+    struct list *node;
+
+    while ((node = list_pop(&runtime->outgoing))) {
+        struct script_conn *sc = CONTAINER_OF(node, struct script_conn, outgoing_link);
+
+        if (!sc->is_lent) /* else its relay does, which ends as well */
+            script_conn_let_go(sc);
+    }
+}
+
+void script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms)
+{
+    struct conn *conn = sc->conn;
+    struct addr addr = sc->slot.server->addr;
+
+    input_end_borrow(&conn->in);
+    pool_checkin(&conn->reactor->proxy->pool, conn, &addr, max, idle_ms);
+    forget(sc);
+}
+
+void script_conn_forward_ended(struct script_conn *sc)
+{
+    announce_end(sc);
+    if (sc->is_lent)
+        forget(sc);
 }

@@ -7,11 +7,16 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/macros.h"
+#include "proxy/group_view.h"
 
 struct conn;
 struct conn_handler;
+struct forward;
 struct runtime;
 struct task;
+struct transfer;
+struct zerg_conn;
 
 struct script_conn {
     struct conn *conn; /* borrowed: pinned by the tasks that need it */
@@ -25,7 +30,16 @@ struct script_conn {
     struct list writers;  /* tasks parked for room or a flush */
     struct task *closer;  /* who closed it: later use by that task is misuse; compared, never followed */
     uint32_t closer_generation;
-    struct list ended_link; /* runtime->ended: on_close callbacks are due */
+    struct list ended_link;    /* runtime->ended: on_close callbacks are due */
+    struct transfer *transfer; /* borrowed: conn:relay() moves bytes from here, NULL: none does */
+    struct transfer *inflow;   /* borrowed: conn:relay() moves bytes to here */
+    struct forward *forward;   /* borrowed: conn:forward() looks for a server, or relays */
+    /* Of a connection that zerg.connect() made: */
+    bool is_outgoing;
+    bool is_lent;              /* to a relay, as conn:forward()'s target: its end lets go of us */
+    struct zerg_conn *handle;  /* what Lua has of it; its collection lets go of us. NULL: nothing yet */
+    struct slot slot;          /* on the server */
+    struct list outgoing_link; /* runtime->outgoing */
 } __attribute__((aligned(CACHE_LINE_BYTES)));
 
 extern const struct conn_handler script_conn_handler;
@@ -46,3 +60,17 @@ bool script_conn_watch(struct script_conn *sc);
 void script_conn_announce_ends(struct runtime *runtime);
 /* "conn 17 from 127.0.0.1:5555 on listener echo", for log entries. Returns out. */
 const char *script_conn_describe(const struct script_conn *sc, char *out, size_t out_bytes);
+
+/* The script side of a connection that a dial made: open, with nothing on top of it. Takes over the slot, when it succeeds. NULL without
+ * memory. */
+MUST_CHECK struct script_conn *script_conn_adopt(struct runtime *runtime, struct conn *conn, struct slot *slot);
+/* Gives Lua its handle. */
+void script_conn_fill_handle(struct script_conn *sc, struct zerg_conn *handle);
+/* Nobody can use it any more: closes the connection and frees this. Only of one that was adopted. */
+void script_conn_let_go(struct script_conn *sc);
+/* Lets go of all of them: the reactor ends. */
+void script_conn_let_go_all(struct runtime *runtime);
+/* As script_conn_let_go(), but the connection goes to the pool: open, with nothing unread or staged. max, idle_ms: see pool_checkin(). */
+void script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms);
+/* A relay that had taken the connection over has ended: on_close callbacks are due. */
+void script_conn_forward_ended(struct script_conn *sc);

@@ -10,6 +10,7 @@
 #include "core/conn.h"
 #include "core/reactor.h"
 #include "script/api.h"
+#include "script/pending.h"
 #include "script/runtime.h"
 #include "script/script_conn.h"
 
@@ -133,6 +134,7 @@ static void end_task(struct task *task, bool is_reusable)
     struct conn *pinned = task->pinned;
 
     leave_wait(task);
+    pending_drop(task);
     assert(!timer_is_armed(&task->timer));
     while (task->scopes)
         leave_innermost(task);

@@ -14,6 +14,7 @@
 #include "core/timer.h"
 
 struct conn;
+struct pending;
 struct runtime;
 struct script_conn;
 struct task;
@@ -54,6 +55,8 @@ struct task {
     int arguments;              /* on its stack, for the first resume */
     struct script_conn *serves; /* the connection whose handler this is, NULL: none */
     struct conn *pinned;        /* its slot must outlive the task, NULL: none */
+    struct pending *pending;    /* owned: what it has under way, NULL: nothing */
+    double relay_moved;         /* by its last conn:relay() */
     struct timer timer;         /* of WAITING */
 } __attribute__((aligned(CACHE_LINE_BYTES)));
 

@@ -44,7 +44,7 @@ describe("zerg.conn", function()
       conn.ctx = 5
     end, "conn.ctx: expected a table, got number")
     assert.has_error(function()
-      return conn.forward
+      return conn.colour
     end)
     assert.is_false(conn == nil)
     assert.is_false(conn == "x")

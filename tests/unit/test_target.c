@@ -100,7 +100,7 @@ static void what_is_no_target_is_refused(void **state)
         "-:x",
     };
     char long_name[HOST_NAME_BYTES_MAX + 8];
-    char long_label[HOST_LABEL_BYTES_MAX + 8];
+    char long_label[72];
     struct target target;
 
     (void)state;

@@ -1,0 +1,21 @@
+/* zerg.connect: a task that dials, and what becomes of the connection. */
+#pragma once
+
+#include <stdint.h>
+
+struct group_view;
+struct task;
+struct zerg_conn;
+struct zerg_dial_options;
+struct dial_options;
+struct slab;
+
+void connecting_init_slab(struct slab *slab);
+/* What the options of a script say of a dial. */
+struct dial_options connecting_options(const struct group_view *view, const struct zerg_dial_options *options,
+                                       uint64_t key_hash);
+/* Begins, for the running task. ZERG_OK, _PARK, _END, _CANCELED, _NO_MEMORY. */
+int connecting_begin(struct task *task, struct group_view *view, const struct zerg_dial_options *options,
+                     struct zerg_conn *out);
+/* After a wake. ZERG_OK, _PARK, _END, _CANCELED. */
+int connecting_finish(struct task *task, struct zerg_conn *out);

@@ -1,0 +1,31 @@
+/* Something that a task waits for beside bytes and times: a connection, the end of a forward. It must not outlive its task,
+ * and a task has at most one. Reactor thread only. */
+#pragma once
+
+#include "base/macros.h"
+
+struct dial;
+struct runtime;
+struct task;
+
+/* Embedded in what is under way. */
+struct pending {
+    struct task *task; /* borrowed: dropped before the task ends */
+    void (*drop)(struct pending *pending);
+};
+
+/* Under way for the task from now on; what was before is dropped. */
+void pending_begin(struct pending *pending, struct task *task, void (*drop)(struct pending *pending));
+/* Over, or taken: the task has nothing under way. */
+void pending_end(struct pending *pending);
+/* Drops what the task has under way, if anything. */
+void pending_drop(struct task *task);
+/* The task's, if it is of the kind that is dropped so; else NULL. */
+MUST_CHECK struct pending *pending_of(const struct task *task, void (*drop)(struct pending *pending));
+/* Parks the task until pending_wake(). ZERG_PARK, or ZERG_CANCELED. */
+MUST_CHECK int pending_park(struct task *task);
+/* Makes it ready, unless it does not wait any more. */
+void pending_wake(struct pending *pending);
+
+/* Says why there is no connection, for zerg_pending_reason(): a word, with detail behind a colon. */
+void pending_set_dial_reason(struct runtime *runtime, const struct dial *dial);

@@ -1,0 +1,144 @@
+/* See transfer.h. */
+#include "script/transfer.h"
+
+#include "base/slab.h"
+#include "core/conn.h"
+#include "proxy/pump.h"
+#include "script/api.h"
+#include "script/pending.h"
+#include "script/runtime.h"
+#include "script/script_conn.h"
+#include "script/task.h"
+
+enum { TRANSFERS_PER_BLOCK = 16 };
+
+struct transfer {
+    struct pending pending;
+    struct script_conn *from; /* borrowed until it has ended: then the transfer is over */
+    struct script_conn *to;
+    uint64_t left;
+    uint64_t moved;
+    int result; /* ZERG_PARK until it is over */
+};
+
+void transfer_init_slab(struct slab *slab)
+{
+    slab_init(slab, sizeof(struct transfer), TRANSFERS_PER_BLOCK, 0);
+}
+
+/* It is over: the connections know it no more. */
+static void settle(struct transfer *transfer, int result)
+{
+    transfer->result = result;
+    transfer->from->transfer = NULL;
+    transfer->to->inflow = NULL;
+}
+
+static void drop(struct pending *pending)
+{
+    struct transfer *transfer = CONTAINER_OF(pending, struct transfer, pending);
+    struct runtime *runtime = pending->task->runtime;
+
+    pending->task->relay_moved = (double)transfer->moved;
+    pending_end(pending);
+    if (transfer->result == ZERG_PARK)
+        settle(transfer, ZERG_CANCELED);
+    slab_free(&runtime->transfer_slab, transfer);
+}
+
+/* Moves what is there and fits. Its result then. */
+static int move(struct transfer *transfer)
+{
+    struct conn *from = transfer->from->conn;
+    struct conn *to = transfer->to->conn;
+    int64_t moved;
+
+    if (!conn_is_writable(to))
+        return ZERG_END;
+    moved = pump_move(from, to, transfer->left);
+    if (moved < 0) {
+        conn_kill(to, CLOSE_NO_MEMORY); /* bytes are missing in what it gets */
+        return ZERG_NO_MEMORY;
+    }
+    transfer->left -= (uint64_t)moved;
+    transfer->moved += (uint64_t)moved;
+    if (transfer->left == 0)
+        return ZERG_OK;
+    return conn_ended(from) && !from->in.first ? ZERG_END : ZERG_PARK;
+}
+
+static void advance(struct transfer *transfer)
+{
+    int result = move(transfer);
+
+    if (transfer->result != ZERG_PARK) /* on_end came from within */
+        return;
+    if (result == ZERG_PARK) {
+        conn_await_input(transfer->from->conn, 1); /* the read time-out counts from here */
+        return;
+    }
+    settle(transfer, result);
+    pending_wake(&transfer->pending);
+}
+
+void transfer_move(struct transfer *transfer)
+{
+    advance(transfer);
+}
+
+void transfer_on_room(struct transfer *transfer)
+{
+    if (pump_is_due(transfer->from->conn, transfer->to->conn))
+        advance(transfer);
+}
+
+void transfer_on_end(struct transfer *transfer)
+{
+    settle(transfer, ZERG_END);
+    pending_wake(&transfer->pending);
+}
+
+/* As a reader of `from`, so that another one is refused and the read time-out comes to us. */
+static int park(struct task *task, struct transfer *transfer)
+{
+    int rc = task_park_reading(task, transfer->from);
+
+    if (rc == ZERG_PARK)
+        script_conn_set_reader(transfer->from, task, 1);
+    return rc;
+}
+
+int transfer_begin(struct task *task, struct script_conn *from, struct script_conn *to, uint64_t bytes)
+{
+    struct runtime *runtime = task->runtime;
+    struct transfer *transfer;
+
+    if (from->transfer || to->inflow)
+        return ZERG_BUSY;
+    transfer = slab_new(&runtime->transfer_slab);
+    if (!transfer)
+        return ZERG_NO_MEMORY;
+    *transfer = (struct transfer){.from = from, .to = to, .left = bytes, .result = ZERG_PARK};
+    pending_begin(&transfer->pending, task, drop);
+    input_end_borrow(&from->conn->in);
+    from->transfer = transfer;
+    to->inflow = transfer;
+    advance(transfer);
+    return transfer_finish(task);
+}
+
+int transfer_finish(struct task *task)
+{
+    struct pending *pending = pending_of(task, drop);
+    struct transfer *transfer;
+    int result;
+
+    if (!pending)
+        return ZERG_END;
+    transfer = CONTAINER_OF(pending, struct transfer, pending);
+    if (transfer->result == ZERG_PARK)
+        return park(task, transfer);
+    result = transfer->result;
+    drop(pending);
+    return result;
+}

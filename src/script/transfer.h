@@ -1,0 +1,21 @@
+/* conn:relay(to, n): C moves the next n received bytes of one connection to another while the task parks. Both stay the
+ * script's: nobody else reads from the one meanwhile, and only this writes relayed bytes to the other. */
+#pragma once
+
+#include <stdint.h>
+
+struct script_conn;
+struct slab;
+struct task;
+struct transfer;
+
+void transfer_init_slab(struct slab *slab);
+/* Begins, for the running task; `bytes` UINT64_MAX: all that come. ZERG_OK, _PARK, _END, _BUSY, _CANCELED, _NO_MEMORY. */
+int transfer_begin(struct task *task, struct script_conn *from, struct script_conn *to, uint64_t bytes);
+/* After a wake. ZERG_OK, _PARK, _END, _CANCELED, _NO_MEMORY. */
+int transfer_finish(struct task *task);
+
+/* Events of the two connections. */
+void transfer_move(struct transfer *transfer);
+void transfer_on_room(struct transfer *transfer);
+void transfer_on_end(struct transfer *transfer);
