@@ -11,7 +11,7 @@ from harness import free_port, run_tool
 from peer import PATIENCE, SCALE, Backend, Blackhole, hash_of, pattern, until
 from talkers import Refusing, Talker, Visitor, expect_reset, is_shared, several, who
 
-ENDS = {"--", "CD", "SD", "cD", "sD", "SC", "sC", "CC", "sQ"}
+ENDS = {"--", "CD", "SD", "cD", "sD", "CL", "cL", "SC", "sC", "CC", "sQ"}
 RINGS = [pytest.param({"incremental": False}, id="plain"), pytest.param({"incremental": True}, id="incremental")]
 
 
