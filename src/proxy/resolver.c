@@ -26,7 +26,7 @@ enum { UDP_BYTES_MAX = 1232 };
 struct resolver {
     struct reactor *reactor; /* borrowed */
     const struct resolver_config *config;
-    ares_channel channel;  /* owned; NULL until the first question */
+    ares_channel channel;  /* owned; NULL: nothing is asked */
     struct list sockets;   /* of the channel: struct dns_socket */
     struct list asked;     /* questions that c-ares works on, those that were cancelled too */
     struct list done;      /* questions whose on_done is due */
@@ -78,6 +78,16 @@ static const char *problem_of(int status)
     }
 }
 
+/* Makes c-ares call back for all that it works on. */
+static void close_channel(struct resolver *resolver)
+{
+    if (!resolver->channel)
+        return;
+    ares_destroy(resolver->channel);
+    resolver->channel = NULL;
+    timer_stop(&resolver->reactor->timers, &resolver->overdue);
+}
+
 /* ---- questions ---- */
 
 static void free_question(struct question *question)
@@ -123,6 +133,8 @@ static void deliver(struct timer *timer, uint64_t now_ms)
         resolve->on_done(resolve, resolution_finish(&question->draft));
         free_question(question);
     }
+    if (resolver->question_count == 0)
+        close_channel(resolver);
 }
 
 static void on_host(void *arg, int status, int timeouts, struct ares_addrinfo *info);
@@ -370,10 +382,8 @@ static int open_channel(struct resolver *resolver)
         return rc == ARES_ENOMEM ? -ENOMEM : -EIO;
     }
     rc = set_servers(resolver);
-    if (rc < 0) {
-        ares_destroy(resolver->channel);
-        resolver->channel = NULL;
-    }
+    if (rc < 0)
+        close_channel(resolver);
     return rc;
 }
 
@@ -402,7 +412,7 @@ static void detach_all(struct list *questions)
         detach(CONTAINER_OF(node, struct question, link));
 }
 
-/* Those that c-ares works on are freed as it calls back, for which destroying a channel makes it. */
+/* Those that c-ares works on are freed as it calls back. */
 void resolver_close(struct resolver *resolver)
 {
     struct list *next;
@@ -411,14 +421,12 @@ void resolver_close(struct resolver *resolver)
         return;
     detach_all(&resolver->asked);
     detach_all(&resolver->done);
-    if (resolver->channel)
-        ares_destroy(resolver->channel);
+    close_channel(resolver);
     for (struct list *node = resolver->done.next; node != &resolver->done; node = next) {
         next = node->next;
         free_question(CONTAINER_OF(node, struct question, link));
     }
     assert(resolver->question_count == 0 && list_is_empty(&resolver->sockets));
-    timer_stop(&resolver->reactor->timers, &resolver->overdue);
     timer_stop(&resolver->reactor->timers, &resolver->delivery);
     free(resolver);
 }

@@ -1,6 +1,6 @@
 /* Looks names up, without waiting for answers: /etc/hosts and DNS as /etc/resolv.conf says, by c-ares. One for each
- * reactor, on its ring and its timers; reactor thread only. Nothing is opened before the first question, and no socket is
- * kept without one. It remembers no answers: a resolution says for how long its owner may. */
+ * reactor, on its ring and its timers; reactor thread only. Nothing is open while nothing is asked, so that the files are
+ * read anew. It remembers no answers: a resolution says for how long its owner may. */
 #pragma once
 
 #include <stdint.h>

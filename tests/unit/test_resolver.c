@@ -359,6 +359,21 @@ static void the_next_question_may_be_asked_on_the_answer(void **state)
     ns_assert_item(t, 0, "127.0.0.9:5432");
 }
 
+static void name_servers_are_read_anew_when_nothing_was_asked(void **state)
+{
+    struct ns_fixture *t = *state;
+    char *servers = t->f->config.resolver.servers;
+
+    t->f->config.resolver.servers = NULL;
+    ns_start(t, RESOLVE_HOST, "localhost"); /* opens c-ares */
+    fixture_pump(t->f);
+    t->f->config.resolver.servers = servers;
+    assert_int_equal(resolver_start(t->resolver, &t->asker.resolve, RESOLVE_HOST, "db.test.", 5432), 0);
+    ns_answer_host(t, "db.test", "127.0.0.9", NULL);
+    ns_wait(t, 2);
+    ns_assert_item(t, 0, "127.0.0.9:5432");
+}
+
 static void closing_tells_nobody(void **state)
 {
     struct ns_fixture *t = *state;
@@ -468,6 +483,7 @@ int main(void)
         TEST(a_cancelled_service_asks_for_no_hosts),
         TEST(an_answer_that_is_due_can_be_cancelled),
         TEST(the_next_question_may_be_asked_on_the_answer),
+        TEST(name_servers_are_read_anew_when_nothing_was_asked),
         TEST(closing_tells_nobody),
         TEST(closing_between_the_hosts_of_a_service_tells_nobody),
         TEST(names_of_enemies_are_refused),
