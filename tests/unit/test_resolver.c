@@ -133,6 +133,21 @@ static void a_server_that_fails_or_refuses(void **state)
     ns_assert_problem(t, "no name server could answer");
 }
 
+/* At once, or when the time-out has passed: the error that the first of the two questions met may be told to the second. */
+static void a_server_that_is_down_is_left_for_the_next(void **state)
+{
+    struct ns_fixture *t = *state;
+    char servers[sizeof(t->servers) + 32];
+
+    snprintf(servers, sizeof(servers), "[::1]:1,127.0.0.1:1,%s", t->servers);
+    t->f->config.resolver.servers = servers;
+    t->f->config.resolver.timeout_ms = 60;
+    ns_start(t, RESOLVE_HOST, "db.test.");
+    ns_answer_host(t, "db.test", "127.0.0.9", NULL);
+    ns_wait(t, 1);
+    ns_assert_item(t, 0, "127.0.0.9:5432");
+}
+
 static void silence_ends_with_the_time_out(void **state)
 {
     struct ns_fixture *t = *state;
@@ -469,6 +484,7 @@ int main(void)
         TEST(a_name_that_does_not_exist),
         TEST(a_name_without_an_address),
         TEST(a_server_that_fails_or_refuses),
+        TEST(a_server_that_is_down_is_left_for_the_next),
         TEST(silence_ends_with_the_time_out),
         TEST(a_question_is_asked_again_after_its_time_out),
         TEST(a_truncated_answer_is_asked_for_by_tcp),
