@@ -93,11 +93,12 @@ class Directory:
 class Server:
     """One running server. `targets` are what its listeners can be dialled at, in the configuration's order."""
 
-    def __init__(self, directory, args, targets, *, env=None, rlimit_nofile=None, wrapper=(), reactors=None):
+    def __init__(self, directory, args, targets, *, env=None, rlimit_nofile=None, wrapper=(), reactors=None,
+                 log="log"):
         self.directory = directory
         self.targets = targets
         self.reactors = reactors  # how many balance lines to expect at the end; None: at least one
-        self.log = Log(directory.path / "log")
+        self.log = Log(directory.path / log)
         self.peers = []
         self.check_at_end = True
         self.may_punt = False  # sends that wait on a socket whose peer has half-closed go to kernel worker threads

@@ -109,7 +109,7 @@ class Reader:
                 self.type(*command)
             elif command == "scripts/run":
                 self.run_script()
-            elif re.match(r"build/zerg (run|\w+\.lua)\b", command):
+            elif re.match(r"build/zerg (run|proxy|\w+\.lua)\b", command):
                 self.serve(command)
             elif command in NOT_RUN:
                 assert os.access(REPOSITORY / command, os.X_OK)
@@ -130,9 +130,13 @@ class Reader:
                        stdout=subprocess.DEVNULL, timeout=PATIENCE, check=True)
 
     def serve(self, command):
-        words = shlex.split(command)[1:]
+        words = shlex.split(self.with_ports(command))[1:]
         if words[0] == "run":
             self.start(words, self.directory.path / "zerg.lua")
+        elif words[0] == "proxy":
+            self.start(words, port=re.search(r":(\d+)", command)[1])
+        elif "-p" in words:
+            self.start(words, port=re.search(r"-p (\d+)", command)[1])
         else:
             self.start([*words, "-p", self.ports[SERVED_BY_DEFAULT]])
 
@@ -147,12 +151,12 @@ class Reader:
         server = self.start(["-c", str(config)], config, env=env, wrapper=["sh", "-c", script, "sh"])
         server.log.allow(NOT_LOG)
 
-    def start(self, arguments, config=None, **options):
-        ports = [self.ports[SERVED_BY_DEFAULT]]
+    def start(self, arguments, config=None, port=SERVED_BY_DEFAULT, **options):
+        ports = [self.ports[port]]
         if config:
             ports = re.findall(r"^[^-\n]*\bport = (\d+)", config.read_text(), re.M)  # not in comments
         targets = [("127.0.0.1", int(port)) for port in ports]
-        server = Server(self.directory, arguments, targets, **options)
+        server = Server(self.directory, arguments, targets, log=f"log-{len(self.zerg.servers)}", **options)
         self.zerg.servers.append(server)
         return server.wait_ready()
 
