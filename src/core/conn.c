@@ -10,6 +10,7 @@
 #include "core/conn_internal.h"
 #include "core/listener.h"
 #include "core/reactor.h"
+#include "core/write_wait.h"
 #include "uring/op.h"
 
 void conn_init(struct conn *conn, int fd, const struct conn_handler *handler, enum conn_state state)
@@ -242,6 +243,20 @@ void conn_shutdown(struct conn *conn)
     conn_mark_dirty(conn);
 }
 
+static void on_send_error(struct conn *conn, int error)
+{
+    switch (error) {
+    case -ECANCELED: /* to be sent without waiting: see settle_output() */
+    case -EINTR: break;
+    case -EAGAIN:
+        if (conn->sends_now && write_wait_begin(conn) < 0)
+            conn_kill(conn, CLOSE_NO_MEMORY);
+        break;
+    case -ETIMEDOUT: conn_kill(conn, CLOSE_TIMEOUT); break;
+    default: conn_kill(conn, CLOSE_RESET);
+    }
+}
+
 void conn_on_send(struct conn *conn, const struct completion *completion)
 {
     struct reactor *reactor = conn->reactor;
@@ -258,8 +273,8 @@ void conn_on_send(struct conn *conn, const struct completion *completion)
     }
     if (conn->state >= CONN_DYING)
         output_drop(&conn->out, &reactor->chunks);
-    else if (completion->result < 0 && completion->result != -EINTR && completion->result != -EAGAIN)
-        conn_kill(conn, completion->result == -ETIMEDOUT ? CLOSE_TIMEOUT : CLOSE_RESET);
+    else if (completion->result < 0)
+        on_send_error(conn, completion->result);
     else if (conn->state == CONN_OPEN)
         conn->handler->on_output(conn);
 }
@@ -270,21 +285,30 @@ static void start_send(struct conn *conn)
     struct iovec *pieces = reactor_send_pieces(reactor);
     struct iovec one;
     uint32_t count = output_gather(&conn->out, pieces ? pieces : &one, pieces ? SEND_PIECES_MAX : 1);
+    enum ring_send how = conn->input_ended ? RING_SEND_NOW : RING_SEND_ALL;
 
     if (count == 1) {
         const struct iovec *piece = pieces ? pieces : &one;
 
-        ring_add_send(reactor->ring, conn_op(conn, OP_SEND), conn->fd, piece->iov_base, (uint32_t)piece->iov_len);
+        ring_add_send(reactor->ring, conn_op(conn, OP_SEND), conn->fd, piece->iov_base, (uint32_t)piece->iov_len, how);
     } else {
         struct msghdr *message = reactor_send_message(reactor, count);
 
-        ring_add_sendmsg(reactor->ring, conn_op(conn, OP_SEND), conn->fd, message);
+        ring_add_sendmsg(reactor->ring, conn_op(conn, OP_SEND), conn->fd, message, how);
     }
+    conn->sends_now = how == RING_SEND_NOW;
     conn->send_progress_ms = reactor->now_ms;
     conn->send_sampled_ms = reactor->now_ms;
     conn->operations++;
     if (conn->timeouts.write_ms)
         conn_update_timer(conn);
+}
+
+/* The peer has half-closed while a send waits for room: from now on that wait would keep a kernel thread busy. */
+static void stop_waiting_send(struct conn *conn)
+{
+    conn->sends_now = true; /* once for each send */
+    conn_cancel_send(conn);
 }
 
 static void settle_output(struct conn *conn)
@@ -294,8 +318,10 @@ static void settle_output(struct conn *conn)
     if (conn->out.staged == 0 &&
         conn->out.first) /* reserved but never committed: no coroutine runs any more that could */
         output_drop(&conn->out, &conn->reactor->chunks);
-    if (conn->out.staged > 0 && conn->out.in_flight == 0)
+    if (conn->out.staged > 0 && conn->out.in_flight == 0 && !conn->is_blocked)
         start_send(conn);
+    else if (UNLIKELY(conn->input_ended) && conn->out.in_flight > 0 && !conn->sends_now)
+        stop_waiting_send(conn);
     else if (conn->out.staged == 0 && conn->fin_wanted)
         conn_send_fin(conn);
 }

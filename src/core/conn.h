@@ -108,6 +108,8 @@ struct conn {
     bool recv_armed : 1;
     bool recv_cancelled : 1; /* a cancel of the armed receive is on its way */
     bool send_cancelled : 1;
+    bool sends_now : 1;   /* the send in flight does not wait for room: the peer has half-closed */
+    bool is_blocked : 1;  /* it had no room: see write_wait.h */
     bool input_ended : 1; /* the peer's end of stream was seen */
     bool fin_wanted : 1;  /* half-close when everything staged is sent */
     bool fin_sent : 1;

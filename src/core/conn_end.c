@@ -11,6 +11,7 @@
 #include "core/conn_internal.h"
 #include "core/listener.h"
 #include "core/reactor.h"
+#include "core/write_wait.h"
 
 #define BIT(n) (1u << (n))
 
@@ -102,6 +103,15 @@ void conn_cancel_recv(struct conn *conn)
     conn->operations++;
 }
 
+void conn_cancel_send(struct conn *conn)
+{
+    if (conn->send_cancelled)
+        return;
+    ring_add_cancel(conn->reactor->ring, conn_op(conn, OP_CANCEL), conn_op(conn, OP_SEND));
+    conn->send_cancelled = true;
+    conn->operations++;
+}
+
 void conn_on_cancel(struct conn *conn, const struct completion *completion)
 {
     conn->operations--;
@@ -158,11 +168,9 @@ void conn_settle_end(struct conn *conn)
     if (conn->state == CONN_DYING) {
         if (conn->recv_armed)
             conn_cancel_recv(conn);
-        if (conn->out.in_flight > 0 && !conn->send_cancelled) {
-            ring_add_cancel(reactor->ring, conn_op(conn, OP_CANCEL), conn_op(conn, OP_SEND));
-            conn->send_cancelled = true;
-            conn->operations++;
-        }
+        if (conn->out.in_flight > 0)
+            conn_cancel_send(conn);
+        write_wait_end(conn);
         if (conn->connect_armed)
             conn_cancel_connect(conn);
         if (conn->operations == 0 && conn->fd >= 0) {
@@ -206,7 +214,7 @@ void conn_set_timeouts(struct conn *conn, const struct timeouts *timeouts)
 {
     conn->timeouts = *timeouts;
     conn->active_ms = conn->reactor->now_ms;
-    if (conn->out.in_flight > 0)
+    if (conn_is_sending(conn))
         conn->send_progress_ms = conn->reactor->now_ms;
     conn_update_timer(conn);
 }
@@ -231,7 +239,7 @@ static uint64_t end_deadline(const struct conn *conn)
         return at;
     if (conn->timeouts.idle_ms)
         at = conn->active_ms + conn->timeouts.idle_ms;
-    if (conn->timeouts.write_ms && conn->out.in_flight > 0)
+    if (conn->timeouts.write_ms && conn_is_sending(conn))
         at = earlier(at, conn->send_progress_ms + conn->timeouts.write_ms);
     return at;
 }
@@ -269,7 +277,7 @@ static uint64_t sample_deadline(const struct conn *conn)
 {
     uint32_t limit = conn->timeouts.write_ms;
 
-    if (conn->out.in_flight == 0)
+    if (!conn_is_sending(conn))
         return TIMER_NEVER;
     if (conn->timeouts.idle_ms && (limit == 0 || conn->timeouts.idle_ms < limit))
         limit = conn->timeouts.idle_ms;

@@ -17,6 +17,13 @@ void conn_set_state(struct conn *conn, enum conn_state next);
 void conn_set_reason(struct conn *conn, enum close_reason reason);
 /* Cancels the armed receive, once. */
 void conn_cancel_recv(struct conn *conn);
+/* Cancels the send in flight, once. */
+void conn_cancel_send(struct conn *conn);
+/* Bytes are on their way into the socket, or wait for room in it. */
+static inline bool conn_is_sending(const struct conn *conn)
+{
+    return conn->out.in_flight > 0 || conn->is_blocked;
+}
 /* Sends our FIN, once. */
 void conn_send_fin(struct conn *conn);
 /* CONNECTING: starts the operation. */

@@ -88,6 +88,7 @@ int reactor_open(struct reactor *reactor)
     if (rc < 0)
         return rc;
     watch_table_init(&reactor->watches, reactor->ring);
+    write_waits_init(&reactor->write_waits);
     chunk_pool_init(&reactor->chunks);
     lease_pool_init(&reactor->leases, reactor->bufs, &reactor->chunks);
     rc = conn_table_init(&reactor->conns, config->reactor.max_connections);
@@ -147,6 +148,7 @@ void reactor_close(struct reactor *reactor)
         chunk_pool_deinit(&reactor->chunks);
         timer_wheel_deinit(&reactor->timers);
     }
+    write_waits_deinit(&reactor->write_waits);
     watch_table_deinit(&reactor->watches);
     if (reactor->bufs)
         bufring_close(reactor->bufs);

@@ -22,6 +22,7 @@
 #include "core/lease.h"
 #include "core/timer.h"
 #include "core/watch.h"
+#include "core/write_wait.h"
 #include "uring/ring.h"
 
 struct conn;
@@ -118,6 +119,7 @@ struct reactor {
     struct conn_table conns;
     struct timer_wheel timers;
     struct watch_table watches;
+    struct write_waits write_waits;
     struct accept_group accept; /* with ACCEPT_REUSEPORT */
     struct completion *batch;   /* owned, batch_max places */
     uint32_t batch_max;

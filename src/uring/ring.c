@@ -138,19 +138,24 @@ void ring_add_recv(struct ring *ring, uint64_t user_data, int fd, uint16_t buffe
     sqe->user_data = user_data;
 }
 
-void ring_add_send(struct ring *ring, uint64_t user_data, int fd, const void *data, uint32_t len)
+static unsigned int send_flags(enum ring_send how)
+{
+    return MSG_NOSIGNAL | (how == RING_SEND_ALL ? MSG_WAITALL : MSG_DONTWAIT);
+}
+
+void ring_add_send(struct ring *ring, uint64_t user_data, int fd, const void *data, uint32_t len, enum ring_send how)
 {
     struct io_uring_sqe *sqe = take_sqe(ring);
 
-    io_uring_prep_send(sqe, fd, data, len, MSG_WAITALL | MSG_NOSIGNAL);
+    io_uring_prep_send(sqe, fd, data, len, (int)send_flags(how));
     sqe->user_data = user_data;
 }
 
-void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struct msghdr *msg)
+void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struct msghdr *msg, enum ring_send how)
 {
     struct io_uring_sqe *sqe = take_sqe(ring);
 
-    io_uring_prep_sendmsg(sqe, fd, msg, MSG_WAITALL | MSG_NOSIGNAL);
+    io_uring_prep_sendmsg(sqe, fd, msg, send_flags(how));
     sqe->user_data = user_data;
     ring->has_borrowed = ring->is_sqpoll;
 }

@@ -48,10 +48,15 @@ int ring_fd(const struct ring *ring);
 /* Each ring_add_* queues one SQE; a full submission queue is submitted first, so they cannot fail. */
 void ring_add_accept(struct ring *ring, uint64_t user_data, int listen_fd);               /* multishot; SOCK_CLOEXEC */
 void ring_add_recv(struct ring *ring, uint64_t user_data, int fd, uint16_t buffer_group); /* multishot */
-/* bytes at data are lent to the kernel until the completion. MSG_WAITALL | MSG_NOSIGNAL. */
-void ring_add_send(struct ring *ring, uint64_t user_data, int fd, const void *data, uint32_t len);
+/* How long a send may wait. */
+enum ring_send {
+    RING_SEND_ALL, /* until the socket has taken everything (MSG_WAITALL) */
+    RING_SEND_NOW, /* not at all: it completes with what the socket takes, or -EAGAIN (MSG_DONTWAIT) */
+};
+/* bytes at data are lent to the kernel until the completion. MSG_NOSIGNAL. */
+void ring_add_send(struct ring *ring, uint64_t user_data, int fd, const void *data, uint32_t len, enum ring_send how);
 /* The same, gathered. msg and its iovec must live until the next ring_submit*(); the bytes until the completion. */
-void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struct msghdr *msg);
+void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struct msghdr *msg, enum ring_send how);
 /* addr must live until the next ring_submit*(). */
 void ring_add_connect(struct ring *ring, uint64_t user_data, int fd, const struct sockaddr *addr, socklen_t addr_len);
 void ring_add_close(struct ring *ring, uint64_t user_data, int fd);

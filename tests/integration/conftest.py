@@ -110,7 +110,6 @@ def forward_to(zerg):
         rows = [{"address": "127.0.0.1", "name": "front", "forward": "app", **(listener or {})}]
         server = zerg(listeners=rows, reactor=ring or {}, reactors=reactors, log={"level": "debug"},
                       upstreams={"app": {"servers": list(targets), **upstream}})
-        server.may_punt = True  # io_uring polls with EPOLLRDHUP, which a half-closed socket always has
         server.log.allow("cannot reach|upstream|server ")
         return server.wait_listening()
 

@@ -39,7 +39,6 @@ def proxy(zerg):
     def start(target, version, *, listener=None, ring=None, **upstream):
         server = zerg(listeners=[{"address": "127.0.0.1", "forward": "app", **(listener or {})}], reactor=ring or {},
                       upstreams={"app": {"servers": [target], "proxy_protocol": version, **upstream}})
-        server.may_punt = True  # io_uring polls with EPOLLRDHUP, which a half-closed socket always has
         return server.wait_listening()
 
     return start

@@ -27,7 +27,6 @@ def relay(zerg):
 
     def start(target, ring=None, **options):
         server = zerg(listeners=[{"address": "127.0.0.1", "forward": target}], reactor=ring or {}, **options)
-        server.may_punt = True  # io_uring polls with EPOLLRDHUP, which a half-closed socket always has
         return server.wait_listening().port
 
     return start

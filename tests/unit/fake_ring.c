@@ -95,16 +95,21 @@ void ring_add_recv(struct ring *ring, uint64_t user_data, int fd, uint16_t buffe
     add(ring, FAKE_RECV, user_data, fd)->buffer_group = buffer_group;
 }
 
-void ring_add_send(struct ring *ring, uint64_t user_data, int fd, const void *data, uint32_t len)
+void ring_add_send(struct ring *ring, uint64_t user_data, int fd, const void *data, uint32_t len, enum ring_send how)
 {
     const struct iovec piece = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct fake_sqe *sqe = add(ring, FAKE_SEND, user_data, fd);
 
-    set_pieces(add(ring, FAKE_SEND, user_data, fd), &piece, 1);
+    sqe->how = how;
+    set_pieces(sqe, &piece, 1);
 }
 
-void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struct msghdr *msg)
+void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struct msghdr *msg, enum ring_send how)
 {
-    set_pieces(add(ring, FAKE_SEND, user_data, fd), msg->msg_iov, msg->msg_iovlen);
+    struct fake_sqe *sqe = add(ring, FAKE_SEND, user_data, fd);
+
+    sqe->how = how;
+    set_pieces(sqe, msg->msg_iov, msg->msg_iovlen);
 }
 
 void ring_add_connect(struct ring *ring, uint64_t user_data, int fd, const struct sockaddr *addr, socklen_t addr_len)

@@ -45,6 +45,7 @@ struct fake_sqe {
     struct iovec *pieces;        /* FAKE_SEND: a copy of the iovec; the bytes are still the sender's */
     uint32_t piece_count;        /* FAKE_SEND: 1 for ring_add_send() */
     size_t bytes;                /* FAKE_SEND: of all pieces */
+    enum ring_send how;          /* FAKE_SEND */
     const struct sockaddr *addr; /* FAKE_CONNECT: borrowed */
     uint32_t events;             /* FAKE_POLL */
 };

@@ -139,7 +139,7 @@ static void send_and_multishot_receive(void **state)
     struct buf_piece piece;
 
     ring_add_recv(f->ring, 1, f->pair[1], GROUP);
-    ring_add_send(f->ring, 2, f->pair[0], "hello", 5);
+    ring_add_send(f->ring, 2, f->pair[0], "hello", 5, RING_SEND_ALL);
     turn_until(f, 2);
     assert_int_equal(completion_of(f, 2)->result, 5);
     const struct completion *received = completion_of(f, 1);
@@ -155,6 +155,20 @@ static void send_and_multishot_receive(void **state)
     assert_false(completion_of(f, 1)->flags & COMPLETION_MORE);
 }
 
+static void a_send_may_not_wait(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t bytes[4 * 1024 * 1024];
+
+    ring_add_send(f->ring, 1, f->pair[0], bytes, sizeof(bytes), RING_SEND_NOW);
+    turn_until(f, 1);
+    assert_true(completion_of(f, 1)->result > 0);
+    assert_true((size_t)completion_of(f, 1)->result < sizeof(bytes));
+    ring_add_send(f->ring, 2, f->pair[0], bytes, sizeof(bytes), RING_SEND_NOW);
+    turn_until(f, 1);
+    assert_int_equal(completion_of(f, 2)->result, -EAGAIN);
+}
+
 static void the_msghdr_may_be_reused_after_submit(void **state)
 {
     struct fixture *f = *state;
@@ -165,7 +179,7 @@ static void the_msghdr_may_be_reused_after_submit(void **state)
         struct iovec pieces[2] = {{text, 2}, {text + 2, 3}};
         struct msghdr msg = {.msg_iov = pieces, .msg_iovlen = 2};
 
-        ring_add_sendmsg(f->ring, 1, f->pair[0], &msg);
+        ring_add_sendmsg(f->ring, 1, f->pair[0], &msg, RING_SEND_ALL);
         assert_int_equal(ring_submit(f->ring), 0);
         memset(&msg, 0xff, sizeof(msg));
         memset(pieces, 0xff, sizeof(pieces));
@@ -228,7 +242,7 @@ static void more_than_the_queue_holds_is_submitted_on_the_way(void **state)
     char got[4 * SQ_ENTRIES];
 
     for (uint64_t i = 0; i < 3 * SQ_ENTRIES; i++)
-        ring_add_send(f->ring, 100 + i, f->pair[0], "x", 1);
+        ring_add_send(f->ring, 100 + i, f->pair[0], "x", 1, RING_SEND_ALL);
     turn_until(f, 3 * SQ_ENTRIES);
     for (uint64_t i = 0; i < 3 * SQ_ENTRIES; i++)
         assert_int_equal(completion_of(f, 100 + i)->result, 1);
@@ -243,7 +257,7 @@ static void an_overflowed_completion_queue_loses_nothing(void **state)
 
     assert_false(ring_take_overflow(f->ring));
     while (sent < 3 * CQ_ENTRIES) {
-        ring_add_send(f->ring, 1000 + sent, f->pair[0], "x", 1);
+        ring_add_send(f->ring, 1000 + sent, f->pair[0], "x", 1, RING_SEND_ALL);
         sent++;
     }
     for (int turn = 0; turn < 100 && total < sent; turn++) {
@@ -406,6 +420,7 @@ int main(void)
         TEST(a_wait_ends_at_its_time_out),
         TEST(a_signal_ends_a_wait_without_error),
         TEST(send_and_multishot_receive),
+        TEST(a_send_may_not_wait),
         TEST(the_msghdr_may_be_reused_after_submit),
         TEST(cancel_ends_the_receive),
         TEST(a_poll_tells_once_what_is_there),
