@@ -2,9 +2,9 @@
 
 import contextlib
 import re
-import shutil
 import sys
 
+import cases_relay
 import measure
 from measure import BENCH_DIR, ROOT, Load, RedisLoad, Server
 
@@ -36,6 +36,8 @@ CONNECT_REQUESTS = 2000
 KV_CASES = {"kv-p1": (1, 10000, 0.97), "kv-p16": (16, 100000, 0.85)}
 IDLE_KB_MAX = 2.5
 START_MB_MAX = 16
+# What the CPU time is for each of: load's request is a megabyte in bulk cases.
+UNITS = {"work": "us/req", "connections": "us/conn", "bulk": "ms/GB"}
 DATA_THREAD = re.compile(r"(zerg-r\d+|zerg-acceptor)/")  # as they name themselves
 
 
@@ -88,7 +90,7 @@ class Bench:
 
     def compare(self, case, subject, peer, make_load, target, kind="work"):
         """Compares two servers under the same load, adds and returns a row."""
-        unit = "us/conn" if kind == "connections" else "us/req"
+        unit = UNITS[kind]
 
         def report(number, one, other, ratio):
             self.say(
@@ -156,7 +158,7 @@ def run_connect(bench, name):
 
 def run_kv(bench, name):
     pipeline, requests, target = KV_CASES[name]
-    need("redis-check-rdb", "redis-benchmark")
+    measure.need("redis-check-rdb", "redis-benchmark")
 
     def make_load(server):
         return RedisLoad(server, bench.scaled(requests), pipeline, cpu=bench.options.load_cpu)
@@ -208,7 +210,7 @@ def run_idle_memory(bench, name):
 
 def idle_calls(bench, server):
     """System calls of each thread of a server that holds some idle connections."""
-    need("strace")
+    measure.need("strace")
     connections = str(IDLE_SYSCALL_CONNECTIONS)
     with server, bench.load(server, ["--connections", connections, "--requests", connections]) as load:
         counts = measure.idle_syscalls(server.pid, IDLE_SECONDS)
@@ -239,23 +241,14 @@ def run_idle_syscalls(bench, name):
         )
 
 
-def need(*programs):
-    """Says which package is missing before anything is measured."""
-    packages = {"redis-check-rdb": "redis-tools", "redis-benchmark": "redis-tools", "strace": "strace"}
-    for program in programs:
-        if shutil.which(program) is None:
-            raise measure.BenchError(f"{program} is not installed (package {packages[program]})")
-
-
 CASES = {
     **dict.fromkeys(ECHO_CASES, run_echo),
     "connect": run_connect,
     **dict.fromkeys(KV_CASES, run_kv),
     "idle-memory": run_idle_memory,
     "idle-syscalls": run_idle_syscalls,
+    **cases_relay.CASES,
 }
-
-
 
 def select(words):
     """The cases that the words name, whole or by their beginning ("echo", "kv"), in the order of CASES."""

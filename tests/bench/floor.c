@@ -7,6 +7,9 @@
  * come back; a connection is closed when its receive and its send are both done. It leaves out what a server for
  * strangers needs: a peer that sends for ever and never reads can hold all buffers.
  *
+ * With --forward it is the floor of relays instead: each connection has another one to that port of the same address, and
+ * what one receives the other sends, in the same way. A slow reader stops a relay when the buffers, which all share, are out.
+ *
  * Prints `port=N` when ready, ends on TERM or INT with one line of counters on stderr. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -27,6 +30,7 @@ enum { NONE = UINT32_MAX, BACKLOG = 4096 };
 struct options {
     const char *address;
     uint32_t port;
+    uint32_t forward;
     uint32_t buffers;
     uint32_t buffer_bytes;
     uint32_t extra_ns; /* burnt for each receive: a known slowness, to test the measuring with */
@@ -43,6 +47,7 @@ struct waiting {
 /* One connection, found by its descriptor. */
 struct conn {
     struct bench_piece sending; /* lent to the kernel while send_armed */
+    uint32_t other;             /* who sends what is received here: itself, or the other side of a relay */
     uint32_t first_waiting;
     uint32_t last_waiting;
     uint32_t next_starved;
@@ -53,6 +58,7 @@ struct conn {
     bool starved;  /* on the list of receives that wait for buffers */
     bool finished; /* nothing more will be received */
     bool broken;   /* nothing more can be sent */
+    bool cut;      /* relay: everything was sent, and then the end of stream */
 };
 
 struct floor {
@@ -66,6 +72,7 @@ struct floor {
     uint32_t first_starved;
     uint32_t last_starved;
     uint32_t extra_ns;
+    struct sockaddr_in backend; /* relay: sin_port is not 0 */
     int listen_fd;
     int signal_fd;
     bool accept_paused; /* out of descriptors: until a connection ends */
@@ -148,35 +155,53 @@ static bool waiting_pop(struct floor *floor, struct conn *conn, struct bench_pie
     return true;
 }
 
-static void conn_open(struct floor *floor, uint32_t fd)
+static void conn_open(struct floor *floor, uint32_t fd, uint32_t other)
 {
     struct conn *conn = &floor->conns[fd];
     uint32_t generation = conn->generation + 1;
     *conn = (struct conn){.open = true,
                           .generation = generation,
+                          .other = other,
                           .first_waiting = NONE,
                           .last_waiting = NONE,
                           .next_starved = NONE};
     arm_recv(floor, fd);
-    floor->accepted++;
 }
 
-/* After every event: closes the connection when both directions are done. The close is an SQE, so the descriptor is
- * not used again before this turn is submitted. */
-static void conn_settle(struct floor *floor, uint32_t fd)
+/* The close is an SQE, so the descriptor is not used again before this turn is submitted. */
+static void conn_close(struct floor *floor, uint32_t fd)
 {
-    struct conn *conn = &floor->conns[fd];
-    if (!conn->finished || conn->send_armed || conn->recv_armed)
-        return;
     struct io_uring_sqe *sqe = bench_sqe(&floor->ring);
     io_uring_prep_close(sqe, (int)fd);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     sqe->user_data = pack(OP_CLOSE, fd, 0);
-    conn->open = false;
+    floor->conns[fd].open = false;
     if (floor->accept_paused) {
         floor->accept_paused = false;
         arm_accept(floor);
     }
+}
+
+static bool conn_is_done(const struct conn *conn)
+{
+    return conn->finished && !conn->send_armed && !conn->recv_armed;
+}
+
+/* After every event: hands on the end of stream, closes the connection when both directions are done. */
+static void conn_settle(struct floor *floor, uint32_t fd)
+{
+    const struct conn *conn = &floor->conns[fd];
+    uint32_t other_fd = conn->other;
+    struct conn *other = &floor->conns[other_fd];
+    if (other != conn && conn->finished && !other->send_armed && !other->cut) {
+        shutdown((int)other_fd, SHUT_WR);
+        other->cut = true;
+    }
+    if (!conn_is_done(conn) || !conn_is_done(other))
+        return;
+    conn_close(floor, fd);
+    if (other != conn)
+        conn_close(floor, other_fd);
 }
 
 /* The peer takes no more: what waits is dropped, and the receive, if any, is made to end. */
@@ -234,16 +259,17 @@ static void burn(uint32_t ns)
 
 static void on_piece(struct floor *floor, uint32_t fd, const struct bench_piece *piece)
 {
-    struct conn *conn = &floor->conns[fd];
+    uint32_t other_fd = floor->conns[fd].other;
+    struct conn *other = &floor->conns[other_fd];
     floor->received++;
     if (floor->extra_ns > 0)
         burn(floor->extra_ns);
-    if (conn->broken)
+    if (other->broken)
         bench_bufs_release(&floor->bufs, piece->bid);
-    else if (conn->send_armed)
-        waiting_push(floor, conn, piece);
+    else if (other->send_armed)
+        waiting_push(floor, other, piece);
     else
-        arm_send(floor, fd, piece);
+        arm_send(floor, other_fd, piece);
 }
 
 static void on_recv(struct floor *floor, uint32_t fd, const struct io_uring_cqe *cqe)
@@ -277,19 +303,49 @@ static void on_send(struct floor *floor, uint32_t fd, const struct io_uring_cqe 
         return;
     }
     bench_bufs_release(&floor->bufs, piece.bid);
-    if (cqe->res < 0)
+    if (cqe->res < 0) {
         conn_break(floor, fd);
-    else if (waiting_pop(floor, conn, &piece))
+        conn_break(floor, conn->other);
+    } else if (waiting_pop(floor, conn, &piece)) {
         arm_send(floor, fd, &piece);
+    }
     if (!conn->starved)
-        conn_settle(floor, fd);
+        conn_settle(floor, conn->other);
+}
+
+/* Connecting blocks, which on loopback takes no time. */
+static int connect_backend(const struct floor *floor)
+{
+    int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && (uint32_t)fd < floor->conn_max &&
+        connect(fd, (const struct sockaddr *)&floor->backend, sizeof(floor->backend)) == 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static void on_accepted(struct floor *floor, uint32_t fd)
+{
+    int backend = floor->backend.sin_port ? connect_backend(floor) : (int)fd;
+    if (backend < 0) {
+        close((int)fd);
+        return;
+    }
+    conn_open(floor, fd, (uint32_t)backend);
+    if (backend != (int)fd)
+        conn_open(floor, (uint32_t)backend, fd);
+    floor->accepted++;
 }
 
 static void on_accept(struct floor *floor, const struct io_uring_cqe *cqe)
 {
     bool out_of_files = cqe->res == -EMFILE || cqe->res == -ENFILE;
     if (cqe->res >= 0 && (uint32_t)cqe->res < floor->conn_max)
-        conn_open(floor, (uint32_t)cqe->res);
+        on_accepted(floor, (uint32_t)cqe->res);
     else if (cqe->res >= 0)
         close(cqe->res);
     if (cqe->flags & IORING_CQE_F_MORE)
@@ -351,6 +407,8 @@ static void listen_open(struct floor *floor, const struct options *options)
         getsockname(fd, (struct sockaddr *)&addr, &len) != 0)
         bench_die("listening on %s:%u: %s", options->address, options->port, strerror(errno));
     floor->listen_fd = fd;
+    floor->backend = addr;
+    floor->backend.sin_port = htons((uint16_t)options->forward);
     printf("port=%u\n", ntohs(addr.sin_port));
     fflush(stdout);
 }
@@ -388,13 +446,15 @@ static void parse_options(struct options *options, int argc, char **argv)
     const struct bench_option table[] = {
         {"address", BENCH_TEXT, &options->address, 0, 0, "IPv4 address to listen on (127.0.0.1)"},
         {"port", BENCH_U32, &options->port, 0, UINT16_MAX, "0 (default) takes a free one"},
+        {"forward", BENCH_U32, &options->forward, 1, UINT16_MAX, "relay to this port instead of echoing"},
         {"incremental", BENCH_FLAG, &options->incremental, 0, 0, "incremental buffers (Linux 6.12)"},
         {"buffers", BENCH_U32, &options->buffers, 1, 32768, "a power of two (512, incremental 64)"},
         {"buffer-bytes", BENCH_U32, &options->buffer_bytes, 64, 1 << 24, "size of each (4096, incremental 262144)"},
         {"cpu", BENCH_U32, &options->cpu, 0, BENCH_CPU_MAX, "run on this CPU only"},
         {"extra-ns", BENCH_U32, &options->extra_ns, 0, 1000000000, "burn time for each receive, to test measuring"},
     };
-    bench_parse_options(argc, argv, "floor: a bare io_uring echo server.", table, sizeof(table) / sizeof(table[0]));
+    bench_parse_options(argc, argv, "floor: a bare io_uring echo server, or relay.", table,
+                        sizeof(table) / sizeof(table[0]));
     if (options->buffers == 0)
         options->buffers = options->incremental ? 64 : 512;
     if (options->buffer_bytes == 0)

@@ -39,6 +39,7 @@ struct options {
     uint64_t seconds;
     uint32_t cpu;
     bool verify;
+    bool discard;
     bool gate;
     bool new_connections;
 };
@@ -104,11 +105,12 @@ static void arm_recv(struct load *load, uint32_t index)
 {
     struct client *client = &load->clients[index];
     struct io_uring_sqe *sqe = bench_sqe(&load->ring);
+    int flags = load->options.discard ? MSG_TRUNC : 0; /* TCP counts the bytes and does not copy them */
     /* A multishot holds the file, so that close(2) would send no FIN: short connections receive once at a time. */
     if (load->options.new_connections)
-        io_uring_prep_recv(sqe, client->fd, NULL, 0, 0);
+        io_uring_prep_recv(sqe, client->fd, NULL, 0, flags);
     else
-        io_uring_prep_recv_multishot(sqe, client->fd, NULL, 0, 0);
+        io_uring_prep_recv_multishot(sqe, client->fd, NULL, 0, flags);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = BENCH_GROUP;
     sqe->user_data = pack(OP_RECV, index, client->generation);
@@ -519,6 +521,7 @@ static void parse_options(struct options *options, int argc, char **argv)
         {"seconds", BENCH_U64, &options->seconds, 1, 3600, "begin nothing new after this time"},
         {"new-connections", BENCH_FLAG, &options->new_connections, 0, 0, "each write has its own connection"},
         {"verify", BENCH_FLAG, &options->verify, 0, 0, "compare what comes back"},
+        {"discard", BENCH_FLAG, &options->discard, 0, 0, "do not even read what comes back: for large replies"},
         {"send-file", BENCH_TEXT, &options->send_file, 0, 0, "a message is the content of this file"},
         {"expect-bytes", BENCH_U64, &options->expect_bytes, 1, 1u << 31, "size of one reply, when it is no echo"},
         {"expect-file", BENCH_TEXT, &options->expect_file, 0, 0, "content of one reply, when it is no echo"},
@@ -531,6 +534,8 @@ static void parse_options(struct options *options, int argc, char **argv)
                         "load: a closed-loop TCP load generator. Prints requests, seconds, requests_per_s, p50_us,\n"
                         "p99_us, max_us and errors; exit status 1 when there were errors.",
                         table, sizeof(table) / sizeof(table[0]));
+    if (options->discard && options->verify)
+        bench_die("--discard and --verify: what is not read cannot be compared");
     if (options->port == 0)
         bench_die("--port is missing (--help lists the options)");
     if (options->requests == 0 && options->seconds == 0)

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import resource
+import shutil
 import signal
 import socket
 import statistics
@@ -35,20 +36,28 @@ class BenchError(Exception):
 
 
 def build(build_dir):
-    """Compiles floor and load when a source is newer than they are; returns their paths."""
+    """Compiles the programs here when a source is newer than they are; returns their paths."""
     build_dir.mkdir(parents=True, exist_ok=True)
     newest = max(path.stat().st_mtime for path in [*BENCH_DIR.glob("*.c"), *BENCH_DIR.glob("*.h")])
     programs = {}
-    for name in ("floor", "load"):
+    for name in ("floor", "load", "bulk"):
         program = build_dir / name
         programs[name] = program
         if program.exists() and program.stat().st_mtime > newest:
             continue
         source = BENCH_DIR / f"{name}.c"
         subprocess.run(
-            [os.environ.get("CC", "cc"), *C_FLAGS, "-o", program, source, "-luring"], check=True
+            [os.environ.get("CC", "cc"), *C_FLAGS, "-pthread", "-o", program, source, "-luring"], check=True
         )
     return programs
+
+
+def need(*programs):
+    """Says which package is missing before anything is measured."""
+    packages = {"redis-check-rdb": "redis-tools", "redis-benchmark": "redis-tools"}
+    for program in programs:
+        if shutil.which(program) is None:
+            raise BenchError(f"{program} is not installed (package {packages.get(program, program)})")
 
 
 def floor_kind():
@@ -108,14 +117,16 @@ def end_process(process):
 class Server:
     """A server under measurement, from its start to its end (a context manager).
 
-    The command is a list, with "{port}" and "{dir}" (a directory of its own) replaced; files are written there first.
+    The command is a list, with "{port}", "{dir}" (a directory of its own) and "{backend}" (the port of the server that it
+    relays to, which runs already) replaced; files are written there first.
     """
 
-    def __init__(self, name, command, files=None, cpu=0):
+    def __init__(self, name, command, files=None, cpu=0, backend=None):
         self.name = name
         self.command = command
         self.files = files or {}
         self.cpu = cpu
+        self.backend = backend
         self.port = None
         self.process = None
         self.directory = None
@@ -146,7 +157,8 @@ class Server:
         self.directory.cleanup()
 
     def _fill(self, text):
-        return text.replace("{port}", str(self.port)).replace("{dir}", self.directory.name)
+        text = text.replace("{port}", str(self.port)).replace("{dir}", self.directory.name)
+        return text.replace("{backend}", str(self.backend.port)) if self.backend else text
 
     def _wait_until_ready(self):
         deadline = time.monotonic() + START_SECONDS
