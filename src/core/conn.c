@@ -103,7 +103,8 @@ static void on_recv_error(struct conn *conn, int error)
         bufring_on_empty(conn->reactor->bufs);
         conn->reactor->stats.starved++;
         conn->is_starved = true;
-        list_move_tail(&conn->reactor->starved, &conn->starved_link);
+        list_move_tail(conn->was_starved ? &conn->reactor->starved_again : &conn->reactor->starved,
+                       &conn->starved_link);
         break;
     case -EINTR:
     case -EAGAIN: break; /* ended without cause: conn_settle() arms it again */
@@ -133,6 +134,7 @@ void conn_on_recv(struct conn *conn, const struct completion *completion)
     if (completion->flags & COMPLETION_BUFFER)
         has_bytes = bufring_take(conn->reactor->bufs, completion, &piece);
     if (has_bytes) {
+        conn->was_starved = false;
         deliver(conn, &piece);
     } else if (completion->result < 0) {
         on_recv_error(conn, completion->result);

@@ -102,9 +102,10 @@ struct conn {
     uint8_t reason;     /* enum close_reason */
     uint8_t operations; /* SQEs the kernel has not finished with */
 
-    bool is_dirty : 1;   /* on reactor->dirty: to be settled */
-    bool is_starved : 1; /* on reactor->starved: its receive met an empty buffer ring */
-    bool is_paused : 1;  /* enough is unread: nothing is received for now */
+    bool is_dirty : 1;    /* on reactor->dirty: to be settled */
+    bool is_starved : 1;  /* on a list of the reactor's: its receive met an empty buffer ring */
+    bool was_starved : 1; /* and has got nothing since it was armed again */
+    bool is_paused : 1;   /* enough is unread: nothing is received for now */
     bool recv_armed : 1;
     bool recv_cancelled : 1; /* a cancel of the armed receive is on its way */
     bool send_cancelled : 1;

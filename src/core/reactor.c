@@ -78,6 +78,7 @@ int reactor_open(struct reactor *reactor)
     list_init(&reactor->live);
     list_init(&reactor->dirty);
     list_init(&reactor->starved);
+    list_init(&reactor->starved_again);
     list_init(&reactor->holding);
     timer_wheel_init(&reactor->timers, reactor->now_ms);
     reactor->batch_max = config->reactor.batch_cqes;
@@ -317,24 +318,33 @@ static void reclaim_buffers(struct reactor *reactor)
     }
 }
 
-/* Receives that met an empty ring are armed again, oldest first, as many as there are buffers with the kernel. */
+static bool is_any_starved(const struct reactor *reactor)
+{
+    return !list_is_empty(&reactor->starved) || !list_is_empty(&reactor->starved_again);
+}
+
+/* Receives that met an empty ring are armed again, oldest first, as many as there are buffers with the kernel. The first may
+ * take all of them: those who then get nothing once more keep their place before all others. */
 static void rearm_starved(struct reactor *reactor)
 {
     uint32_t buffers;
 
-    if (list_is_empty(&reactor->starved))
+    if (!is_any_starved(reactor))
         return;
     if (bufring_published(reactor->bufs) == 0 && bufring_free(reactor->bufs) == 0)
         reclaim_buffers(reactor);
     bufring_publish(reactor->bufs);
     for (buffers = bufring_published(reactor->bufs); buffers > 0; buffers--) {
-        struct list *node = list_pop(&reactor->starved);
+        struct list *node = list_pop(&reactor->starved_again);
         struct conn *conn;
 
+        if (!node)
+            node = list_pop(&reactor->starved);
         if (!node)
             return;
         conn = CONTAINER_OF(node, struct conn, starved_link);
         conn->is_starved = false;
+        conn->was_starved = true;
         conn_mark_dirty(conn);
     }
 }
@@ -373,7 +383,7 @@ static uint64_t until_next_timer(const struct reactor *reactor)
 static uint64_t next_wait(struct reactor *reactor, uint64_t wait_ns)
 {
     uint64_t until_timer = until_next_timer(reactor);
-    bool starved_can_go = !list_is_empty(&reactor->starved) && bufring_published(reactor->bufs) > 0;
+    bool starved_can_go = is_any_starved(reactor) && bufring_published(reactor->bufs) > 0;
 
     if (reactor->has_ready || starved_can_go || !inbox_prepare_sleep(&reactor->inbox))
         return RING_NO_WAIT;

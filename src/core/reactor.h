@@ -128,11 +128,12 @@ struct reactor {
     uint64_t now_ms;
     uint64_t next_conn_id;
 
-    struct list live;    /* conns that are not free */
-    struct list dirty;   /* conns to settle */
-    struct list starved; /* conns whose receive waits for buffers, first come first served */
-    struct list holding; /* conns with unread bytes in provided buffers */
-    bool has_ready;      /* the app has more to run: do not sleep */
+    struct list live;          /* conns that are not free */
+    struct list dirty;         /* conns to settle */
+    struct list starved;       /* conns whose receive waits for buffers, first come first served, */
+    struct list starved_again; /* but before them those whose turn it was when the buffers were gone again */
+    struct list holding;       /* conns with unread bytes in provided buffers */
+    bool has_ready;            /* the app has more to run: do not sleep */
 
     /* Descriptions of gathered sends: read by the kernel at submission, so reused after it. */
     struct msghdr messages[SEND_MESSAGES_MAX];

@@ -18,6 +18,9 @@ enum {
      * many receives; it needs a few, so that one is being filled while full ones wait for their readers. */
     TARGET_PLAIN = 64,
     TARGET_INCREMENTAL = 4,
+    /* Only bulk runs large buffers dry, and it gains nothing from ever more of them: what was received would have left the
+     * processor's cache before it is sent on. With less than this, small messages beside it would often find none. */
+    INCREMENTAL_BYTES_MAX = 4 * 1024 * 1024,
 };
 
 #define NO_BUFFER UINT32_MAX
@@ -41,6 +44,7 @@ struct bufring {
     bool is_registered;
     uint32_t current; /* incremental: the buffer the kernel filled last and has not let go of, or NO_BUFFER */
     uint32_t target;  /* as many are to be published */
+    uint32_t target_max;
     uint32_t published;
     uint32_t free_count;
     uint32_t leases;
@@ -48,6 +52,7 @@ struct bufring {
     struct buffer *buffers; /* owned: by bid */
 };
 
+static void set_targets(struct bufring *bufs);
 static int open_memory(struct bufring *bufs);
 static void free_all(struct bufring *bufs);
 static void kernel_let_go(struct bufring *bufs, uint32_t bid);
@@ -59,7 +64,6 @@ int bufring_open(struct bufring **out, struct ring *ring, uint16_t group, const 
 {
     uint32_t entries = options->entries;
     uint32_t buffer_bytes = options->buffer_bytes;
-    uint32_t target = options->incremental ? TARGET_INCREMENTAL : TARGET_PLAIN;
     struct bufring *bufs;
     int rc;
 
@@ -75,7 +79,7 @@ int bufring_open(struct bufring **out, struct ring *ring, uint16_t group, const 
     bufs->group = group;
     bufs->is_incremental = options->incremental;
     bufs->current = NO_BUFFER;
-    bufs->target = target < entries ? target : entries;
+    set_targets(bufs);
 
     rc = open_memory(bufs);
     if (rc < 0)
@@ -175,7 +179,7 @@ uint32_t bufring_publish(struct bufring *bufs)
 
 void bufring_on_empty(struct bufring *bufs)
 {
-    bufs->target = bufs->target < bufs->entries / 2 ? bufs->target * 2 : bufs->entries;
+    bufs->target = bufs->target < bufs->target_max / 2 ? bufs->target * 2 : bufs->target_max;
 }
 
 uint32_t bufring_entries(const struct bufring *bufs)
@@ -211,6 +215,21 @@ uint32_t bufring_published(const struct bufring *bufs)
 uint32_t bufring_leases(const struct bufring *bufs)
 {
     return bufs->leases;
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static void set_targets(struct bufring *bufs)
+{
+    uint32_t incremental_max = INCREMENTAL_BYTES_MAX / bufs->buffer_bytes;
+
+    bufs->target = least(bufs->entries, bufs->is_incremental ? TARGET_INCREMENTAL : TARGET_PLAIN);
+    bufs->target_max = bufs->is_incremental ? least(bufs->entries, incremental_max) : bufs->entries;
+    if (bufs->target_max < bufs->target)
+        bufs->target_max = bufs->target;
 }
 
 /* Nothing of the buffers is touched here: pages come with the first bytes the kernel writes. NORESERVE, so

@@ -49,7 +49,7 @@ void bufring_release(struct bufring *bufs, uint16_t bid);
 /* Hands free buffers to the kernel, up to the present target, in one tail store. Returns how many were
  * handed over. */
 uint32_t bufring_publish(struct bufring *bufs);
-/* A receive ended with -ENOBUFS: the target doubles (up to all buffers). */
+/* A receive ended with -ENOBUFS: the target doubles (up to all buffers; of large incremental ones 4 MiB). */
 void bufring_on_empty(struct bufring *bufs);
 
 uint32_t bufring_entries(const struct bufring *bufs);

@@ -170,6 +170,26 @@ static void running_dry_doubles_what_is_published(void **state)
     close_fixture(f);
 }
 
+static void of_large_incremental_buffers_only_some_are_ever_published(void **state)
+{
+    const struct ring_options options = {.sq_entries = 8, .cq_entries = 16};
+    const struct bufring_options buffers = {.buffer_bytes = 256 * 1024, .entries = 64, .incremental = true};
+    struct bufring *bufs;
+    struct ring *ring;
+
+    (void)state;
+    assert_int_equal(ring_open(&ring, &options), 0);
+    assert_int_equal(bufring_open(&bufs, ring, GROUP, &buffers), 0);
+    assert_int_equal(bufring_published(bufs), 4);
+    for (int i = 0; i < 8; i++) {
+        bufring_on_empty(bufs);
+        bufring_publish(bufs);
+    }
+    assert_int_equal(bufring_published(bufs), 16);
+    bufring_close(bufs);
+    ring_close(ring);
+}
+
 static void the_ring_goes_round_its_end_many_times(void **state)
 {
     struct fixture *f = open_fixture(4, false);
@@ -310,6 +330,7 @@ int main(void)
         cmocka_unit_test(the_hottest_buffer_is_published_first),
         cmocka_unit_test(a_buffer_without_bytes_is_free_at_once),
         cmocka_unit_test(running_dry_doubles_what_is_published),
+        cmocka_unit_test(of_large_incremental_buffers_only_some_are_ever_published),
         cmocka_unit_test(the_ring_goes_round_its_end_many_times),
         cmocka_unit_test(incremental_pieces_share_a_buffer),
         cmocka_unit_test(a_full_incremental_buffer_is_free_when_its_leases_end),

@@ -309,6 +309,37 @@ static void the_starved_resume_first_come_first_served(void **state)
     assert_true(conns[3]->recv_armed);
 }
 
+static void who_finds_the_buffers_gone_again_keeps_its_place(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *conns[5];
+
+    for (int i = 0; i < 5; i++)
+        conns[i] = fixture_open(f);
+    turn(f);
+    for (int i = 0; i < 4; i++)
+        starve(f, conns[i]);
+    turn(f); /* the first two are armed */
+    starve(f, conns[1]);
+    starve(f, conns[4]);
+    turn(f);
+    assert_true(conns[1]->recv_armed);
+    assert_true(conns[2]->recv_armed);
+    assert_false(conns[3]->recv_armed);
+    starve(f, conns[1]);
+    starve(f, conns[2]);
+    turn(f);
+    assert_true(conns[1]->recv_armed);
+    assert_true(conns[2]->recv_armed);
+    assert_false(conns[3]->recv_armed);
+    fixture_feed_text(f, conns[1], "bytes at last");
+    assert_false(conns[1]->was_starved);
+    input_skip(&conns[1]->in, conns[1]->in.bytes);
+    turn(f);
+    assert_true(conns[3]->recv_armed);
+    assert_true(conns[4]->recv_armed);
+}
+
 static void idle_connections_among_the_starved_hold_nobody_up(void **state)
 {
     struct fixture *f = *state;
@@ -541,6 +572,7 @@ int main(void)
         OWN_TEST(gathered_sends_never_outnumber_their_descriptions),
         SCARCE_TEST(recv_enobufs_pauses_and_resumes),
         SCARCE_TEST(the_starved_resume_first_come_first_served),
+        SCARCE_TEST(who_finds_the_buffers_gone_again_keeps_its_place),
         SCARCE_TEST(idle_connections_among_the_starved_hold_nobody_up),
         SCARCE_TEST(unread_bytes_are_copied_out_when_buffers_run_out),
         SCARCE_TEST(without_memory_to_copy_nobody_is_forgotten),
