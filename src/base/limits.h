@@ -33,7 +33,7 @@ enum {
     /* Relays. Bytes go on in the buffer they were received in, but small pieces, those past a full send, and all while buffers
      * are scarce are copied: a peer that does not read must not keep buffers from the others. */
     RELAY_COPY_BYTES = 512,
-    RELAY_SHARE_OF_ALL = 4, /* copied, once more than one in so many buffers is held */
+    RELAY_SHARE_OF_ALL = 3, /* copied, once more than one in so many buffers is held */
     RELAY_GONE_MS = 1000,   /* connecting may take this long when the client has ended its stream without a byte */
 
     /* Accept. */

@@ -13,7 +13,7 @@
 enum {
     /* Large shared buffers: many receives fill one, so few are needed, and bulk streams find long stretches. */
     INCREMENTAL_BUFFER_BYTES = 256 * 1024,
-    INCREMENTAL_BUFFERS = 256,
+    INCREMENTAL_BUFFERS = 512,
     /* One receive takes a whole one. */
     PLAIN_BUFFER_BYTES = 16 * 1024,
     PLAIN_BUFFERS = 4096,
