@@ -6,4 +6,5 @@
 #include <stdint.h>
 
 void fuzz_dns_srv(const uint8_t *data, size_t size);
+void fuzz_http_status(const uint8_t *data, size_t size);
 void fuzz_proxy_protocol(const uint8_t *data, size_t size);

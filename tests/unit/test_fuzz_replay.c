@@ -73,10 +73,18 @@ static void dns_srv_keeps_its_promises_on_committed_inputs(void **state)
     replay_folder(fuzz_dns_srv, "crashers", "dns_srv");
 }
 
+static void http_status_keeps_its_promises_on_committed_inputs(void **state)
+{
+    (void)state;
+    assert_true(replay_folder(fuzz_http_status, "seeds", "http_status") > 0);
+    replay_folder(fuzz_http_status, "crashers", "http_status");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dns_srv_keeps_its_promises_on_committed_inputs),
+        cmocka_unit_test(http_status_keeps_its_promises_on_committed_inputs),
         cmocka_unit_test(proxy_protocol_keeps_its_promises_on_committed_inputs),
     };
 
