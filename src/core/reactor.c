@@ -466,6 +466,16 @@ static int become_ready(struct reactor *reactor)
     return rc;
 }
 
+static void begin(struct reactor *reactor)
+{
+    int rc = become_ready(reactor);
+
+    if (rc < 0)
+        begin_stop(reactor); /* what was begun meanwhile, connections of our own making, has to end first */
+    engine_report_start(reactor->engine, rc);
+    run(reactor);
+}
+
 static void *reactor_main(void *arg)
 {
     struct reactor *reactor = arg;
@@ -475,10 +485,9 @@ static void *reactor_main(void *arg)
     reactor_thread_setup(reactor);
     rc = reactor_open(reactor);
     if (rc == 0)
-        rc = become_ready(reactor);
-    engine_report_start(engine, rc);
-    if (rc == 0)
-        run(reactor);
+        begin(reactor);
+    else
+        engine_report_start(engine, rc);
     reactor_close(reactor);
     engine_report_end(engine);
     return NULL;
