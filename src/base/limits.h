@@ -56,6 +56,7 @@ enum {
     UPSTREAM_MAX_FAILS_MAX = 1000,
     CHECK_PATH_BYTES_MAX = 1024, /* of an HTTP request that checks a server */
     CHECK_HOST_BYTES_MAX = 255,
+    CHECK_REPORT_MS = 60 * 1000, /* between two log entries about checks that we have no room for */
     RESOLVER_SERVERS_MAX = 16,
 
     /* Names. */

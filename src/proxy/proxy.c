@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
+#include "proxy/checks.h"
 #include "proxy/dial.h"
 #include "proxy/group.h"
 #include "proxy/relay.h"
@@ -172,6 +173,8 @@ int proxy_open(struct reactor *reactor)
         rc = open_views(proxy, engine->shared);
     if (rc == 0)
         rc = open_forwards(proxy, engine->config);
+    if (rc == 0)
+        rc = checks_open(&proxy->checks, proxy);
     return rc;
 }
 
@@ -196,6 +199,7 @@ void proxy_close(struct reactor *reactor)
     if (!proxy)
         return;
     assert(list_is_empty(&proxy->queued));
+    checks_close(proxy->checks);
     close_groups(proxy);
     resolver_close(proxy->resolver);
     pool_deinit(&proxy->pool);
@@ -222,5 +226,6 @@ void proxy_on_message(struct reactor *reactor, struct inbox_message *message)
 
 void proxy_drain(struct reactor *reactor)
 {
+    checks_stop(reactor->proxy->checks);
     pool_clear(&reactor->proxy->pool);
 }

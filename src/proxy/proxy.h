@@ -12,6 +12,7 @@
 #include "proxy/group_view.h"
 #include "proxy/pool.h"
 
+struct checks;
 struct inbox_message;
 struct resolver;
 
@@ -34,7 +35,8 @@ struct proxy {
     uint32_t plain_group_count;
     struct list plain_buckets[PLAIN_BUCKETS]; /* by name */
     struct pool pool;
-    struct list queued; /* struct dial that wait for a server */
+    struct list queued;    /* struct dial that wait for a server */
+    struct checks *checks; /* owned; NULL: there are none here */
 };
 
 /* Makes reactor->proxy. 0, or a negative errno after logging why. */

@@ -167,6 +167,8 @@ static void configure(struct fixture *f, const struct fixture_options *options)
         .accept = options->reuseport ? ACCEPT_REUSEPORT : ACCEPT_ACCEPTOR,
         .listeners = &f->listener_config,
         .listener_count = 1,
+        .upstreams = options->upstreams,
+        .upstream_count = options->upstream_count,
         .log.level = LOG_DEBUG,
         .script_memory_max = options->script_memory_max ? options->script_memory_max : 64 << 20,
         .reactor =

@@ -54,9 +54,11 @@ struct fixture_options {
     bool reuseport;           /* the reactor accepts for itself */
     uint32_t max_connections; /* 0: 16 */
     struct timeouts timeouts;
-    const char *script;         /* text of a handler script: the app is the real runtime; NULL: the recorder */
-    uint64_t script_memory_max; /* 0: 64 MiB */
-    const char *forward;        /* the listener relays to this ("unix:@name"): the handler is the relay */
+    const char *script;                /* text of a handler script: the app is the real runtime; NULL: the recorder */
+    uint64_t script_memory_max;        /* 0: 64 MiB */
+    const char *forward;               /* the listener relays to this ("unix:@name"): the handler is the relay */
+    struct upstream_config *upstreams; /* borrowed until fixture_free() */
+    uint32_t upstream_count;
 };
 
 /* The usual setup and teardown: the recorder, all options 0. */

@@ -1,0 +1,44 @@
+/* One active check of one server, once: connects and, where an answer is wanted, asks for it and reads its status line.
+ * Whom to check when, and what follows from the results, is said in checks.h. Implements struct conn_handler. Reactor thread
+ * only. */
+#pragma once
+
+#include "base/macros.h"
+#include "core/timer.h"
+#include "proxy/health.h"
+
+struct addr;
+struct conn;
+struct reactor;
+struct upstream_config;
+
+enum check_outcome {
+    CHECK_JUDGED,  /* result and problem say how the server did */
+    CHECK_NO_ROOM, /* we lacked memory, a descriptor or a slot: nothing is known of the server */
+    CHECK_CUT_OFF, /* the reactor stops */
+};
+
+struct check_end {
+    enum check_outcome outcome;
+    enum check_result result;
+    const char *problem; /* why it failed ("refused", "status 503"), or what we lacked; borrowed during the call */
+};
+
+/* Embedded in its owner, who keeps it alive until on_done or check_cancel(). */
+struct check {
+    struct reactor *reactor;              /* borrowed */
+    const struct upstream_config *config; /* borrowed */
+    /* Called once for each check_start() that returned 0, never from within it. May start the next one. */
+    void (*on_done)(struct check *check, const struct check_end *end);
+    const char *host;   /* borrowed while it is under way */
+    struct conn *conn;  /* borrowed; NULL: it is not under way */
+    struct timer limit; /* of connecting and answering together */
+};
+
+void check_init(struct check *check, struct reactor *reactor, const struct upstream_config *config,
+                void (*on_done)(struct check *check, const struct check_end *end));
+/* Starts to check the server at an address. host: of the HTTP request, if there is one. Both are borrowed until the end. 0, or a
+ * negative errno (-EBUSY, -EMFILE, -ENOMEM, ...): we lacked something, and the check has not begun. */
+MUST_CHECK int check_start(struct check *check, const struct addr *addr, const char *host);
+/* Gives up what is under way: on_done is not called any more. Idempotent. */
+void check_cancel(struct check *check);

@@ -1,0 +1,385 @@
+/* See checks.h. A server has one timer: it fires when its next check is due, which is an interval after the last one ended. An
+ * upstream with names has one more, to ask for them again when they expire and to look for a new version; it need not be
+ * more exact than the interval. */
+#include "proxy/checks.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "core/config.h"
+#include "core/reactor.h"
+#include "proxy/check.h"
+#include "proxy/group.h"
+#include "proxy/group_view.h"
+#include "proxy/health.h"
+#include "proxy/proxy.h"
+#include "proxy/server.h"
+#include "proxy/upstream.h"
+#include "proxy/waitline.h"
+
+/* The golden ratio's part behind the point, in 2^32nds: its multiples are spread evenly over 0 to 1, however many there are. */
+#define SPREAD_STEP 0x9e3779b9u
+
+/* A server and its checks. */
+struct checked {
+    struct checked_group *group;
+    struct server *server; /* owned: a hold */
+    struct check check;
+    struct timer next;
+    const struct member *member; /* borrowed from group->upstream; NULL while it is being replaced */
+    struct list link;            /* group->servers */
+};
+
+/* An upstream that has checks. */
+struct checked_group {
+    struct checks *checks;
+    struct group_view *view;   /* borrowed */
+    struct upstream *upstream; /* owned: a hold on the version that `servers` is of; NULL before the first */
+    struct list servers;       /* owned: struct checked */
+    struct timer look;         /* for a new version; only when there are names */
+    struct view_waiter waiter; /* for the answers about them */
+};
+
+struct checks {
+    struct proxy *proxy; /* borrowed */
+    uint32_t spread;     /* how many timers were spread, times SPREAD_STEP */
+    uint64_t put_off;    /* checks that we had no room for */
+    uint64_t report_ms;  /* when it may be reported again */
+    uint32_t group_count;
+    struct checked_group groups[];
+};
+
+static struct reactor *reactor_of(const struct checked_group *group)
+{
+    return group->checks->proxy->reactor;
+}
+
+static uint32_t interval_of(const struct checked_group *group)
+{
+    return group->view->group->config->check.interval_ms;
+}
+
+static void start_timer(const struct checked_group *group, struct timer *timer, uint64_t ms)
+{
+    struct reactor *reactor = reactor_of(group);
+
+    timer_start(&reactor->timers, timer, reactor->now_ms + ms);
+}
+
+/* ---- results ---- */
+
+/* A server that is back can take connections: those who wait in line for one are called, as many as it may have. */
+static void call_waiting(const struct checked *checked)
+{
+    struct waitline *line = &checked->group->view->group->waitline;
+    uint32_t max = checked->member->max_connections;
+    uint32_t count;
+
+    /* In one order with who joins the line and then looks for a server: one of us sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    count = atomic_load(&line->waiting);
+    if (max > 0 && count > max)
+        count = max;
+    for (uint32_t i = 0; i < count; i++)
+        waitline_call_next(line, reactor_of(checked->group)->ring);
+}
+
+static const char *plural(uint32_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+static void report_result(const struct checked *checked, const struct check_end *end)
+{
+    const struct upstream *upstream = checked->group->upstream;
+    struct server *server = checked->server;
+
+    switch (health_on_check(upstream, server, end->result, reactor_of(checked->group)->now_ms)) {
+    case HEALTH_DOWN:
+        log_warn("upstream %s: server %s is down: %u check%s in a row failed: %s", upstream->name, server->name,
+                 upstream->health.fall, plural(upstream->health.fall), end->problem);
+        break;
+    case HEALTH_UP:
+        log_info("upstream %s: server %s is up again: %u check%s in a row passed", upstream->name, server->name,
+                 upstream->health.rise, plural(upstream->health.rise));
+        call_waiting(checked);
+        break;
+    default: break;
+    }
+}
+
+/* That is no server's failure. */
+static void put_off(const struct checked *checked, const char *problem)
+{
+    struct checks *checks = checked->group->checks;
+    uint64_t now_ms = checks->proxy->reactor->now_ms;
+
+    checks->put_off++;
+    if (now_ms < checks->report_ms)
+        return;
+    log_warn("upstream %s: cannot check server %s: %s; checks put off: %llu", checked->group->upstream->name,
+             checked->server->name, problem, (unsigned long long)checks->put_off);
+    checks->report_ms = now_ms + CHECK_REPORT_MS;
+}
+
+static void on_done(struct check *check, const struct check_end *end)
+{
+    struct checked *checked = CONTAINER_OF(check, struct checked, check);
+
+    start_timer(checked->group, &checked->next, interval_of(checked->group));
+    switch (end->outcome) {
+    case CHECK_JUDGED: report_result(checked, end); break;
+    case CHECK_NO_ROOM: put_off(checked, end->problem); break;
+    case CHECK_CUT_OFF: break;
+    }
+}
+
+/* ---- one server ---- */
+
+/* What its operator calls it: a name as it was configured, where that is a host. */
+static const char *host_of(const struct checked *checked)
+{
+    const struct group *group = checked->group->view->group;
+    uint32_t source = checked->member->source;
+
+    if (addr_is_unix(&checked->server->addr))
+        return "localhost";
+    return group->sources[source].target.kind == TARGET_HOST ? group->config->servers[source].target
+                                                             : checked->server->name;
+}
+
+static void on_next(struct timer *timer, uint64_t now_ms)
+{
+    struct checked *checked = CONTAINER_OF(timer, struct checked, next);
+    int rc;
+
+    (void)now_ms;
+    if (reactor_of(checked->group)->state != REACTOR_RUNNING)
+        return;
+    rc = check_start(&checked->check, &checked->server->addr, host_of(checked));
+    if (rc == 0)
+        return;
+    start_timer(checked->group, &checked->next, interval_of(checked->group));
+    put_off(checked, rc == -EBUSY ? "reactor.max_connections are open" : strerrordesc_np(-rc));
+}
+
+/* When the next one of many is due, within the interval. */
+static uint64_t spread(struct checked_group *group)
+{
+    uint64_t at = (uint64_t)interval_of(group) * group->checks->spread >> 32;
+
+    group->checks->spread += SPREAD_STEP;
+    return at;
+}
+
+static int add(struct checked_group *group, const struct member *member)
+{
+    struct checked *checked = calloc(1, sizeof(*checked));
+
+    if (!checked)
+        return -ENOMEM;
+    checked->group = group;
+    checked->server = member->server;
+    checked->member = member;
+    server_hold(checked->server);
+    check_init(&checked->check, reactor_of(group), group->view->group->config, on_done);
+    timer_init(&checked->next, on_next);
+    list_add_tail(&group->servers, &checked->link);
+    start_timer(group, &checked->next, spread(group));
+    return 0;
+}
+
+static void stop_one(struct checked *checked)
+{
+    timer_stop(&reactor_of(checked->group)->timers, &checked->next);
+    check_cancel(&checked->check);
+}
+
+static void drop(struct checked *checked)
+{
+    stop_one(checked);
+    list_del(&checked->link);
+    server_release(checked->server);
+    free(checked);
+}
+
+/* ---- versions ---- */
+
+static struct checked *find(struct checked_group *group, const struct server *server)
+{
+    for (struct list *node = group->servers.next; node != &group->servers; node = node->next) {
+        struct checked *checked = CONTAINER_OF(node, struct checked, link);
+
+        if (checked->server == server)
+            return checked;
+    }
+    return NULL;
+}
+
+static void forget_members(struct checked_group *group)
+{
+    for (struct list *node = group->servers.next; node != &group->servers; node = node->next)
+        CONTAINER_OF(node, struct checked, link)->member = NULL;
+}
+
+static void drop_those_that_left(struct checked_group *group)
+{
+    struct list *next;
+
+    for (struct list *node = group->servers.next; node != &group->servers; node = next) {
+        struct checked *checked = CONTAINER_OF(node, struct checked, link);
+
+        next = node->next;
+        if (!checked->member)
+            drop(checked);
+    }
+}
+
+/* Each member of this version keeps its checks, or gets some. -ENOMEM: some have none. */
+static int adopt_members(struct checked_group *group, const struct upstream *upstream)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < upstream_member_count(upstream); i++) {
+        const struct member *member = &upstream->members[i];
+        struct checked *known = find(group, member->server);
+
+        if (known)
+            known->member = member;
+        else if (add(group, member) < 0)
+            rc = -ENOMEM;
+    }
+    return rc;
+}
+
+/* Checks the servers of the present version. 0 or -ENOMEM. */
+static int use_present_version(struct checked_group *group)
+{
+    struct upstream *before = group->upstream;
+    struct upstream *present = group_view_upstream(group->view);
+    int rc;
+
+    if (present == before)
+        return 0;
+    forget_members(group);
+    upstream_hold(present);
+    group->upstream = present;
+    rc = adopt_members(group, present);
+    drop_those_that_left(group);
+    if (before)
+        upstream_release(before);
+    return rc;
+}
+
+static void look_again(struct checked_group *group)
+{
+    if (use_present_version(group) < 0)
+        log_warn("upstream %s: no memory to check its new servers", group->view->group->name);
+}
+
+static void on_answered(struct view_waiter *waiter)
+{
+    look_again(CONTAINER_OF(waiter, struct checked_group, waiter));
+}
+
+/* Whoever else asks for the names, on this reactor or another: what they find is seen here. */
+static void on_look(struct timer *timer, uint64_t now_ms)
+{
+    struct checked_group *group = CONTAINER_OF(timer, struct checked_group, look);
+
+    (void)now_ms;
+    if (reactor_of(group)->state != REACTOR_RUNNING)
+        return;
+    start_timer(group, &group->look, interval_of(group));
+    look_again(group);
+    group_view_refresh(group->view);
+    if (!group->view->refresh || list_is_linked(&group->waiter.link))
+        return;
+    if (group_view_await(group->view, &group->waiter) < 0) /* no: there are questions to join */
+        log_debug("upstream %s: no answer to wait for", group->view->group->name);
+}
+
+/* ---- all of them ---- */
+
+static int open_group(struct checks *checks, struct group_view *view)
+{
+    struct checked_group *group = &checks->groups[checks->group_count++];
+
+    *group = (struct checked_group){.checks = checks, .view = view};
+    list_init(&group->servers);
+    timer_init(&group->look, on_look);
+    view_waiter_init(&group->waiter, on_answered);
+    if (view->group->has_names)
+        start_timer(group, &group->look, 0);
+    return use_present_version(group);
+}
+
+static bool has_checks(const struct group_view *view)
+{
+    return view->group->config->check.interval_ms > 0;
+}
+
+static uint32_t count_groups(const struct proxy *proxy)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < proxy->view_count; i++)
+        count += has_checks(&proxy->views[i]);
+    return count;
+}
+
+int checks_open(struct checks **out, struct proxy *proxy)
+{
+    uint32_t count = proxy->reactor->index == 0 ? count_groups(proxy) : 0;
+    struct checks *checks;
+
+    *out = NULL;
+    if (count == 0)
+        return 0;
+    checks = calloc(1, sizeof(*checks) + count * sizeof(struct checked_group));
+    if (!checks)
+        return -ENOMEM;
+    *out = checks;
+    checks->proxy = proxy;
+    for (uint32_t i = 0; i < proxy->view_count; i++) {
+        if (has_checks(&proxy->views[i]) && open_group(checks, &proxy->views[i]) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static void stop_group(struct checked_group *group)
+{
+    timer_stop(&reactor_of(group)->timers, &group->look);
+    view_waiter_cancel(&group->waiter);
+    for (struct list *node = group->servers.next; node != &group->servers; node = node->next)
+        stop_one(CONTAINER_OF(node, struct checked, link));
+}
+
+void checks_stop(struct checks *checks)
+{
+    for (uint32_t i = 0; checks && i < checks->group_count; i++)
+        stop_group(&checks->groups[i]);
+}
+
+static void close_group(struct checked_group *group)
+{
+    forget_members(group);
+    drop_those_that_left(group);
+    if (group->upstream)
+        upstream_release(group->upstream);
+}
+
+void checks_close(struct checks *checks)
+{
+    checks_stop(checks);
+    for (uint32_t i = 0; checks && i < checks->group_count; i++)
+        close_group(&checks->groups[i]);
+    free(checks);
+}
