@@ -36,7 +36,10 @@ static void report(const struct dial *dial, const struct attempt *attempt, enum 
         log_warn("upstream %s: server %s is not used for %.1f s: connecting failed %u times", upstream->name, name,
                  (double)upstream->health.fail_timeout_ms / 1000, upstream->health.max_fails);
         break;
-    case HEALTH_RETURNED: log_info("upstream %s: server %s works again", upstream->name, name); break;
+    case HEALTH_RETURNED:
+        log_info("upstream %s: server %s works again", upstream->name, name);
+        waitline_call_all(&dial->view->group->waitline, reactor_of(dial)->ring); /* it has room for many */
+        break;
     default: break;
     }
 }
@@ -183,11 +186,12 @@ static enum dial_outcome join_line(struct dial *dial)
 {
     const struct upstream_config *config = dial->view->group->config;
     struct reactor *reactor = reactor_of(dial);
-    enum waitline_end at = dial->was_called ? WAITLINE_FIRST : WAITLINE_LAST;
+    struct waitline *line = &dial->view->group->waitline;
+    bool goes_back = dial->was_called;
     struct pick picked;
 
     dial->was_called = false;
-    if (waitline_join(&dial->view->group->waitline, &dial->waiter, at) < 0)
+    if (waitline_join(line, &dial->waiter, goes_back ? WAITLINE_BACK : WAITLINE_LAST) < 0)
         return fail(dial, DIAL_QUEUE_FULL);
     dial->state = DIAL_QUEUED;
     list_add_tail(&reactor->proxy->queued, &dial->queued_link);
@@ -198,6 +202,9 @@ static enum dial_outcome join_line(struct dial *dial)
     atomic_thread_fence(memory_order_seq_cst);
     if (pick(dial, &dial->tried, &picked) == PICK_OK)
         pass_on(dial, &picked);
+    /* What became free may be what has failed us already, and is of use to others. */
+    if (goes_back && dial->attempts_left < dial->options.attempts)
+        waitline_call_behind(line, &dial->waiter, reactor->ring);
     return DIAL_WAITS;
 }
 

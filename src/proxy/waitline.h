@@ -1,8 +1,10 @@
 /* The line of those who wait for a server that has max_connections: first come, first served, over all reactors. A slot
- * that becomes free calls the first one, who then tries to pick again on its own reactor.
+ * that becomes free calls the first one, who then tries to pick again on its own reactor. Who was called in vain goes back
+ * to its place.
  *
  * No call is lost: who joins looks once more for a server afterwards, and who gives a slot back looks at the line
- * afterwards (one of the two sees the other). Who was called and has no use for it passes the call on. */
+ * afterwards (one of the two sees the other). Who was called and has no use for it passes the call on: to the first, or
+ * when it stays in the line to those behind it. */
 #pragma once
 
 #include <pthread.h>
@@ -22,28 +24,37 @@ struct waitline {
     uint32_t max;
     atomic_uint waiting; /* on the list */
     pthread_mutex_t lock;
-    struct list list; /* guarded by lock, as are the waiters' fields */
+    struct list list; /* guarded by lock, as are the waiters' fields; by ticket */
+    uint64_t tickets; /* given out; guarded by lock */
 };
 
 /* Embedded by its owner, on one reactor. */
 struct waiter {
     struct list link;
+    uint64_t ticket; /* lower ones come first */
     uint32_t reactor;
-    bool is_called;
+    atomic_bool is_called;
 };
 
-enum waitline_end { WAITLINE_FIRST, WAITLINE_LAST };
+enum waitline_place {
+    WAITLINE_LAST,
+    WAITLINE_BACK, /* where it was, for who was called in vain */
+};
 
 void waitline_init(struct waitline *line, struct proxy_shared *shared, uint32_t max);
 /* Asserts that nobody waits. */
 void waitline_deinit(struct waitline *line);
 
 void waiter_init(struct waiter *waiter, uint32_t reactor);
-/* WAITLINE_FIRST: for somebody who was called, in vain. 0, or -EBUSY when `max` wait already (never for FIRST). */
-MUST_CHECK int waitline_join(struct waitline *line, struct waiter *waiter, enum waitline_end end);
+/* 0, or -EBUSY when `max` wait already (never for who goes back). */
+MUST_CHECK int waitline_join(struct waitline *line, struct waiter *waiter, enum waitline_place place);
 /* Takes the waiter out, or gives up its call: true when it had been called, so that the next one should be. Idempotent. */
 bool waitline_leave(struct waitline *line, struct waiter *waiter);
 /* True once when the waiter was called; it is out of the line then. */
 bool waitline_take_call(struct waitline *line, struct waiter *waiter);
 /* Calls the first one, if anybody waits. own_ring: of the calling thread, NULL: it has none. */
 void waitline_call_next(struct waitline *line, struct ring *own_ring);
+/* Calls the first one behind the place of a waiter, who cannot use what others may. */
+void waitline_call_behind(struct waitline *line, const struct waiter *waiter, struct ring *own_ring);
+/* Calls all: there may be room for many. */
+void waitline_call_all(struct waitline *line, struct ring *own_ring);
