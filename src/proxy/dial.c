@@ -276,6 +276,8 @@ static enum dial_outcome try_next(struct dial *dial)
 static enum dial_outcome advance(struct dial *dial)
 {
     struct group *group = dial->view->group;
+    /* First: answers make a version, and then say when they expire. */
+    bool has_expired = reactor_of(dial)->now_ms >= atomic_load(&group->expires_ms);
 
     use_present_version(dial);
     if (upstream_member_count(dial->upstream) > 0) {
@@ -283,7 +285,7 @@ static enum dial_outcome advance(struct dial *dial)
         return try_next(dial);
     }
     /* That a name cannot be looked up is remembered for a while, too. */
-    if (!dial->has_asked && reactor_of(dial)->now_ms >= atomic_load(&group->expires_ms)) {
+    if (!dial->has_asked && has_expired) {
         dial->has_asked = true;
         if (group_view_await(dial->view, &dial->view_waiter) == 0) {
             dial->state = DIAL_RESOLVING;

@@ -141,6 +141,20 @@ static int make_version(struct group *group, const struct roster *roster)
     return 0;
 }
 
+/* When the first of the names expires. With the lock held. */
+static void update_expiry(struct group *group)
+{
+    uint64_t first_ms = UINT64_MAX;
+
+    for (uint32_t i = 0; i < group->source_count; i++) {
+        const struct source *source = &group->sources[i];
+
+        if (source->target.kind != TARGET_ADDR && source->expires_ms < first_ms)
+            first_ms = source->expires_ms;
+    }
+    atomic_store(&group->expires_ms, first_ms);
+}
+
 int group_publish(struct group *group)
 {
     struct roster roster;
@@ -152,6 +166,7 @@ int group_publish(struct group *group)
     for (uint32_t i = 0; i < group->source_count; i++)
         roster_add_source(&roster, &group->sources[i], i);
     rc = make_version(group, &roster);
+    update_expiry(group); /* last: who sees it sees the version too */
     pthread_mutex_unlock(&group->lock);
     roster_deinit(&roster);
     return rc;
@@ -180,20 +195,6 @@ static int compare_found(const void *left, const void *right)
     if (a->addr.len != b->addr.len)
         return a->addr.len < b->addr.len ? -1 : 1;
     return memcmp(&a->addr.sa, &b->addr.sa, a->addr.len);
-}
-
-/* When the first of the names expires. With the lock held. */
-static void update_expiry(struct group *group)
-{
-    uint64_t first_ms = UINT64_MAX;
-
-    for (uint32_t i = 0; i < group->source_count; i++) {
-        const struct source *source = &group->sources[i];
-
-        if (source->target.kind != TARGET_ADDR && source->expires_ms < first_ms)
-            first_ms = source->expires_ms;
-    }
-    atomic_store(&group->expires_ms, first_ms);
 }
 
 /* Servers rotate their answers: a group that balances by itself takes them in one order, so that the same servers are the
@@ -225,8 +226,17 @@ void group_take_answer(struct group *group, uint32_t index, const struct resolut
         take_found(group, source, resolution);
     else
         source->problem = resolution->problem ? resolution->problem : "no address";
-    update_expiry(group);
     pthread_mutex_unlock(&group->lock);
+}
+
+bool group_has_expired(struct group *group, uint32_t index, uint64_t now_ms)
+{
+    bool has_expired;
+
+    pthread_mutex_lock(&group->lock);
+    has_expired = now_ms >= group->sources[index].expires_ms;
+    pthread_mutex_unlock(&group->lock);
+    return has_expired;
 }
 
 const char *group_problem(struct group *group)
@@ -266,8 +276,6 @@ static int finish(struct group *group, struct group **out)
 
     for (uint32_t i = 0; i < group->source_count; i++)
         group->has_names |= group->sources[i].target.kind != TARGET_ADDR;
-    if (group->has_names)
-        atomic_store(&group->expires_ms, 0);
     rc = group_publish(group);
     if (rc < 0)
         group_free(group);

@@ -48,7 +48,7 @@ struct group {
     struct upstream *current;    /* guarded by lock: a hold on it */
     atomic_uint version;         /* of current */
     atomic_bool is_asking;       /* some reactor asks again for names that have expired */
-    _Atomic uint64_t expires_ms; /* when the first of the names has */
+    _Atomic uint64_t expires_ms; /* when the first of the names has, as of the present version */
 
     uint32_t source_count;
     struct source sources[];
@@ -63,6 +63,8 @@ void group_free(struct group *group);
 
 /* The present version, held once more for the caller. Any thread. */
 struct upstream *group_hold_current(struct group *group);
+/* Any thread: whether a source's name is to be asked for again. */
+bool group_has_expired(struct group *group, uint32_t source, uint64_t now_ms);
 /* Any thread: the answer about a source. A failure keeps what was found before. */
 void group_take_answer(struct group *group, uint32_t source, const struct resolution *resolution, uint64_t now_ms);
 /* Any thread: makes a new version when what is known of the sources differs from the present one. 0 or -ENOMEM. */

@@ -21,7 +21,7 @@ struct asked_name {
     bool is_asked;
 };
 
-/* Questions about all names of a group. */
+/* Questions about the names of a group. */
 struct refresh {
     struct group_view *view;
     bool is_for_all; /* it holds group->is_asking */
@@ -85,12 +85,22 @@ static void tell_waiters(struct group_view *view)
     view->users--;
 }
 
+static void publish(struct group_view *view)
+{
+    struct group *group = view->group;
+    uint32_t before = atomic_load(&group->version);
+
+    if (group_publish(group) < 0)
+        log_warn("upstream %s: no memory for its new addresses", group->name);
+    if (atomic_load(&group->version) != before) /* new servers have room */
+        waitline_call_all(&group->waitline, view->reactor->ring);
+}
+
 static void finish_refresh(struct refresh *refresh)
 {
     struct group_view *view = refresh->view;
 
-    if (group_publish(view->group) < 0)
-        log_warn("upstream %s: no memory for its new addresses", view->group->name);
+    publish(view);
     if (refresh->is_for_all)
         atomic_store(&view->group->is_asking, false);
     view->refresh = NULL;
@@ -133,7 +143,8 @@ static void ask(struct refresh *refresh, uint32_t source)
     refresh->open++;
 }
 
-/* Asks about every name of the group. The answers come in later turns. */
+/* Asks about the names of the group: for all reactors about those that have expired, for this one that knows none about
+ * every one. The answers come in later turns. */
 static int start_refresh(struct group_view *view, bool is_for_all)
 {
     struct group *group = view->group;
@@ -145,11 +156,14 @@ static int start_refresh(struct group_view *view, bool is_for_all)
     refresh->is_for_all = is_for_all;
     view->refresh = refresh;
     for (uint32_t i = 0; i < group->source_count; i++) {
-        if (group->sources[i].target.kind != TARGET_ADDR)
+        if (group->sources[i].target.kind != TARGET_ADDR &&
+            (!is_for_all || group_has_expired(group, i, view->reactor->now_ms)))
             ask(refresh, i);
     }
     if (refresh->open > 0)
         return 0;
+    if (refresh->count > 0)
+        publish(view); /* that none could be asked for is remembered as other failures are */
     view->refresh = NULL;
     free(refresh);
     return -ENOENT;

@@ -48,9 +48,9 @@ void group_view_deinit(struct group_view *view);
 
 /* The version to use now; borrowed until the next call. */
 struct upstream *group_view_upstream(struct group_view *view);
-/* Asks for names that have expired, unless another reactor does already. */
+/* Asks for those names that have expired, unless another reactor does already. */
 void group_view_refresh(struct group_view *view);
-/* Asks for them in any case, unless this reactor does, and tells the waiter when that has been answered. -ENOMEM, or -ENOENT: there are no
+/* Asks for all of them in any case, unless this reactor does, and tells the waiter when that has been answered. -ENOMEM, or -ENOENT: there are no
  * names to ask for. */
 MUST_CHECK int group_view_await(struct group_view *view, struct view_waiter *waiter);
 void view_waiter_init(struct view_waiter *waiter, void (*on_answered)(struct view_waiter *waiter));

@@ -65,7 +65,7 @@ static bool try_open_server(struct ns_fixture *t)
     return false;
 }
 
-int ns_setup(void **state)
+int ns_setup_with(void **state, const struct fixture_options *options)
 {
     struct ns_fixture *t = calloc(1, sizeof(*t));
 
@@ -73,13 +73,18 @@ int ns_setup(void **state)
     for (int tries = 0; !try_open_server(t); tries++)
         assert_true(tries < TRIES_MAX);
     ns_be_patient(t->tcp);
-    t->f = fixture_new(&(struct fixture_options){0});
+    t->f = fixture_new(options);
     t->f->config.resolver.servers = t->servers;
     t->resolver = t->f->reactor.proxy->resolver;
     t->asker.resolve.on_done = ns_on_done;
     t->asker.test = t;
     *state = t;
     return 0;
+}
+
+int ns_setup(void **state)
+{
+    return ns_setup_with(state, &(struct fixture_options){0});
 }
 
 int ns_teardown(void **state)

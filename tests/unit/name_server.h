@@ -57,6 +57,7 @@ struct ns_exchange {
 };
 
 int ns_setup(void **state);
+int ns_setup_with(void **state, const struct fixture_options *options);
 int ns_teardown(void **state);
 /* Of an asker: counts. */
 void ns_on_done(struct resolve *resolve, const struct resolution *resolution);
