@@ -84,8 +84,10 @@ static bool is_under_way(const struct dial *dial)
     return false;
 }
 
+enum role { ROLE_FIRST, ROLE_RIVAL };
+
 /* Starts to connect to what was picked. 0 or a negative errno: then the slot has gone back. */
-static int begin_attempt(struct dial *dial, const struct pick *pick)
+static int begin_attempt(struct dial *dial, const struct pick *pick, enum role role)
 {
     struct attempt *attempt = free_attempt(dial);
     struct connect_options options = {
@@ -97,7 +99,7 @@ static int begin_attempt(struct dial *dial, const struct pick *pick)
     };
     int rc;
 
-    *attempt = (struct attempt){.dial = dial, .pick = *pick};
+    *attempt = (struct attempt){.dial = dial, .pick = *pick, .is_rival = role == ROLE_RIVAL};
     tried_add(&dial->tried, pick);
     rc = conn_connect(&attempt->conn, reactor_of(dial), &options, &dial_handler, attempt);
     if (rc < 0) {
@@ -211,6 +213,7 @@ static enum dial_outcome join_line(struct dial *dial)
 /* The dial has its connection. */
 static void succeed(struct dial *dial, struct conn *conn, struct server *server)
 {
+    dial->failure = DIAL_NO_FAILURE;
     dial->conn = conn;
     dial->slot = (struct slot){.view = dial->view, .server = server};
     dial->view->users++;
@@ -229,47 +232,57 @@ static bool reuse(struct dial *dial, const struct pick *picked)
     if (!conn)
         return false;
     conn_set_timeouts(conn, &dial->options.timeouts);
+    dial->was_called = false;
     succeed(dial, conn, picked->server);
     return true;
 }
 
-static enum dial_outcome connect_to(struct dial *dial, const struct pick *picked)
+/* 0 or a negative errno. An address that cannot be tried from here, as IPv6 may be off, counts as tried but is no attempt. */
+static int connect_to(struct dial *dial, const struct pick *picked)
 {
     struct reactor *reactor = reactor_of(dial);
-    int rc;
+    int rc = begin_attempt(dial, picked, ROLE_FIRST);
 
+    if (rc == -EAFNOSUPPORT) {
+        dial->failure = DIAL_REFUSED;
+        dial->reason = CLOSE_UNREACHABLE;
+    }
+    if (rc < 0)
+        return rc;
     dial->attempts_left--;
     dial->was_called = false;
-    if (reuse(dial, picked))
-        return DIAL_CONNECTED;
-    rc = begin_attempt(dial, picked);
-    if (rc < 0) {
-        dial->problem = rc == -EBUSY ? "reactor.max_connections are open" : strerrordesc_np(-rc);
-        return fail(dial, DIAL_NO_ROOM);
-    }
     dial->state = DIAL_CONNECTING;
     timer_start(&reactor->timers, &dial->step, reactor->now_ms + RACE_MS);
-    return DIAL_WAITS;
+    return 0;
 }
 
 /* Connects to the next server, or waits for one. */
 static enum dial_outcome try_next(struct dial *dial)
 {
-    struct pick picked;
     bool others_wait = atomic_load(&dial->view->group->waitline.waiting) > 0 && !dial->was_called;
+    struct pick picked;
+    int rc;
 
-    if (dial->attempts_left == 0)
-        return fail(dial, dial->failure);
-    switch (pick(dial, &dial->tried, &picked)) {
-    case PICK_OK: break;
-    case PICK_BUSY: return join_line(dial);
-    case PICK_NONE: return fail(dial, dial->failure ? dial->failure : DIAL_NO_SERVER);
-    }
-    if (UNLIKELY(others_wait)) {
-        pass_on(dial, &picked);
-        return join_line(dial);
-    }
-    return connect_to(dial, &picked);
+    do {
+        if (dial->attempts_left == 0)
+            return fail(dial, dial->failure);
+        switch (pick(dial, &dial->tried, &picked)) {
+        case PICK_OK: break;
+        case PICK_BUSY: return join_line(dial);
+        case PICK_NONE: return fail(dial, dial->failure ? dial->failure : DIAL_NO_SERVER);
+        }
+        if (UNLIKELY(others_wait)) {
+            pass_on(dial, &picked);
+            return join_line(dial);
+        }
+        if (reuse(dial, &picked))
+            return DIAL_CONNECTED;
+        rc = connect_to(dial, &picked);
+    } while (rc == -EAFNOSUPPORT);
+    if (rc == 0)
+        return DIAL_WAITS;
+    dial->problem = rc == -EBUSY ? "reactor.max_connections are open" : strerrordesc_np(-rc);
+    return fail(dial, DIAL_NO_ROOM);
 }
 
 /* From the start, or when names have been looked up, or a server has failed, or it is our turn in the line. */
@@ -314,54 +327,66 @@ static void on_limit(struct timer *timer, uint64_t now_ms)
     finish(dial, fail(dial, dial->is_limited ? DIAL_GIVEN_UP : DIAL_TIMEOUT));
 }
 
-/* Whether a member may run beside the attempts under way. */
-static bool may_race(const struct dial *dial, const struct member *member)
+static sa_family_t family_of(const struct member *member)
+{
+    return member->server->addr.sa.sa_family;
+}
+
+/* Whether a member may run beside the attempts under way, and one that just failed (NULL: none has). */
+static bool may_race(const struct dial *dial, const struct attempt *failed, const struct member *member)
 {
     bool same_family_too = dial->view->group->is_plain;
 
     for (uint32_t i = 0; i < DIAL_ATTEMPTS_MAX; i++) {
         const struct attempt *other = &dial->attempts[i];
 
-        if (!other->conn)
+        if (!other->conn && other != failed)
             continue;
         if (dial->upstream->members[other->pick.index].source != member->source)
             return false;
-        if (!same_family_too && other->pick.server->addr.sa.sa_family == member->server->addr.sa.sa_family)
+        if (!same_family_too && family_of(&dial->upstream->members[other->pick.index]) == family_of(member))
             return false;
     }
     return true;
 }
 
 /* Somebody to run beside what is under way; PICK_NONE when there is nobody. */
-static enum pick_outcome pick_rival(struct dial *dial, struct pick *out)
+static enum pick_outcome pick_rival(struct dial *dial, const struct attempt *failed, struct pick *out)
 {
     struct tried tried = dial->tried;
 
     for (uint32_t i = 0; i < upstream_member_count(dial->upstream); i++) {
-        if (!may_race(dial, &dial->upstream->members[i]))
+        if (!may_race(dial, failed, &dial->upstream->members[i]))
             tried_add_index(&tried, i);
     }
     return pick(dial, &tried, out);
 }
 
-static void start_rival(struct dial *dial, uint64_t now_ms)
+/* When nobody can be started, what is under way goes on alone. */
+static void start_rival(struct dial *dial, const struct attempt *failed)
 {
+    struct reactor *reactor = reactor_of(dial);
     struct pick rival;
+    int rc;
 
-    if (!free_attempt(dial) || pick_rival(dial, &rival) != PICK_OK)
-        return;
-    if (begin_attempt(dial, &rival) == 0) /* else what is under way goes on alone */
-        timer_start(&reactor_of(dial)->timers, &dial->step, now_ms + RACE_MS);
+    do {
+        if (!free_attempt(dial) || pick_rival(dial, failed, &rival) != PICK_OK)
+            return;
+        rc = begin_attempt(dial, &rival, ROLE_RIVAL);
+    } while (rc == -EAFNOSUPPORT);
+    if (rc == 0)
+        timer_start(&reactor->timers, &dial->step, reactor->now_ms + RACE_MS);
 }
 
 static void on_step(struct timer *timer, uint64_t now_ms)
 {
     struct dial *dial = CONTAINER_OF(timer, struct dial, step);
 
+    (void)now_ms;
     if (dial->state == DIAL_QUEUED)
         finish(dial, fail(dial, DIAL_QUEUE_TIMEOUT));
     else if (dial->state == DIAL_CONNECTING)
-        start_rival(dial, now_ms);
+        start_rival(dial, NULL);
 }
 
 static void on_connected(struct conn *conn)
@@ -403,9 +428,14 @@ static void on_end(struct conn *conn)
     dial->failure = failure_of(reason);
     report(dial, attempt, is_servers_fault(reason) ? ATTEMPT_FAILED : ATTEMPT_ABANDONED);
     give_up_slot(dial, attempt);
-    if (reason == CLOSE_SHUTDOWN)
+    if (reason == CLOSE_SHUTDOWN) {
         finish(dial, fail(dial, DIAL_GIVEN_UP));
-    else if (!is_under_way(dial))
+        return;
+    }
+    /* Now rather than when its time has come (RFC 8305 section 5). A host has two families, so one rival. */
+    if (!attempt->is_rival || is_under_way(dial))
+        start_rival(dial, attempt);
+    if (!is_under_way(dial))
         finish(dial, advance(dial));
 }
 
@@ -512,7 +542,7 @@ const char *dial_failure_text(const struct dial *dial)
     case DIAL_TIMEOUT: return "timeout";
     case DIAL_QUEUE_FULL: return "too many wait for a server already";
     case DIAL_QUEUE_TIMEOUT: return "no server became free in time";
-    case DIAL_GIVEN_UP: return "shutdown";
+    case DIAL_GIVEN_UP: return close_reason_text(dial->reason);
     }
     return "unknown";
 }

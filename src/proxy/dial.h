@@ -1,8 +1,8 @@
 /* A dial: the way from "somebody of this group" to one connected connection. Names are looked up, a server is picked,
  * connecting to it tried, the next one when it fails; how it went is told to health. While all servers that could be used
- * have max_connections, the dial waits in the group's line. An address that does not answer within RACE_MS gets company,
- * and the first to answer wins (RFC 8305): of a server of an upstream its host's other family, of a plain target the next
- * address.
+ * have max_connections, the dial waits in the group's line. An address that fails, or does not answer within RACE_MS, gets
+ * company, and the first to answer wins (RFC 8305): of a server of an upstream its host's other family, which is no further
+ * server and so no further attempt, of a plain target the next address.
  *
  *     IDLE ─▶ RESOLVING ─▶ CONNECTING ◀─▶ QUEUED,  from each of them ─▶ ENDED
  *
@@ -61,6 +61,7 @@ struct attempt {
     struct dial *dial;
     struct conn *conn; /* NULL: this one is not under way */
     struct pick pick;
+    bool is_rival; /* of one that was slow, or failed */
 };
 
 struct dial {
