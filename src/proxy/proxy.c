@@ -186,7 +186,7 @@ static void close_groups(struct proxy *proxy)
         if (proxy->forwards[i])
             proxy->forwards[i]->users--;
     }
-    while ((node = proxy->plain_groups.next) != &proxy->plain_groups)
+    while ((node = list_pop(&proxy->plain_groups)))
         forget_plain(proxy, CONTAINER_OF(node, struct group_view, link));
     for (uint32_t i = 0; i < proxy->view_count; i++)
         group_view_deinit(&proxy->views[i]);

@@ -35,7 +35,18 @@ static inline struct task *api_task(void)
 
 /* What a call on a handle without a script side gives: CLOSED to the task that closed it, FORWARDED while C relays it, END to
  * all others. */
-int api_gone(const struct zerg_conn *handle);
+static inline int api_gone(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+    const struct task *task = api_task();
+
+    if (task && handle->_closer == task && handle->_closer_generation == task->generation)
+        return ZERG_CLOSED;
+    if (conn && conn->owner && conn->handler != &script_conn_handler)
+        return ZERG_FORWARDED;
+    return ZERG_END;
+}
+
 /* Seconds (0 or more) to milliseconds; what is shorter than one is one, and 0 stays "none". */
 uint32_t api_ms(double seconds);
 /* Closes a connection that the script made and lets go of it; the handle remembers which task did. */
