@@ -18,7 +18,7 @@
 #include "proxy/resolver.h"
 #include "proxy/shared.h"
 
-enum { RELAYS_PER_BLOCK = 64, DIALS_PER_BLOCK = 16 };
+enum { RELAYS_PER_BLOCK = 64, DIALS_PER_BLOCK = 16, VIEWS_PER_BLOCK = 16 };
 
 /* ---- groups ---- */
 
@@ -61,7 +61,7 @@ static void forget_plain(struct proxy *proxy, struct group_view *view)
     proxy->plain_group_count--;
     group_view_deinit(view);
     group_free(view->group);
-    free(view);
+    slab_free(&proxy->plain_views, view);
 }
 
 /* Scripts may name any number of targets: those that nobody uses are forgotten, the oldest first. */
@@ -79,7 +79,7 @@ static void forget_oldest(struct proxy *proxy)
 
 static int make_plain(struct proxy *proxy, const char *target, size_t len, struct group_view **out)
 {
-    struct group_view *view = calloc(1, sizeof(*view));
+    struct group_view *view = slab_new(&proxy->plain_views);
     struct group *group;
     int rc;
 
@@ -87,7 +87,7 @@ static int make_plain(struct proxy *proxy, const char *target, size_t len, struc
         return -ENOMEM;
     rc = group_new_plain(&group, target, len);
     if (rc < 0) {
-        free(view);
+        slab_free(&proxy->plain_views, view);
         return rc;
     }
     if (proxy->plain_group_count >= PLAIN_GROUPS_MAX)
@@ -162,6 +162,7 @@ int proxy_open(struct reactor *reactor)
     reactor->proxy = proxy;
     proxy->reactor = reactor;
     slab_init(&proxy->relays, sizeof(struct relay), RELAYS_PER_BLOCK, 0);
+    slab_init(&proxy->plain_views, sizeof(struct group_view), VIEWS_PER_BLOCK, 0);
     slab_init(&proxy->dials, sizeof(struct dial), DIALS_PER_BLOCK, 0);
     pool_init(&proxy->pool);
     list_init(&proxy->plain_groups);
@@ -203,6 +204,7 @@ void proxy_close(struct reactor *reactor)
     close_groups(proxy);
     resolver_close(proxy->resolver);
     pool_deinit(&proxy->pool);
+    slab_deinit(&proxy->plain_views);
     slab_deinit(&proxy->dials);
     slab_deinit(&proxy->relays);
     free(proxy->views);

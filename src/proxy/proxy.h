@@ -28,6 +28,7 @@ struct proxy {
     struct resolver *resolver;
     struct slab relays;
     struct slab dials;
+    struct slab plain_views;  /* struct group_view */
     struct group_view *views; /* owned: of the configured upstreams, in their order */
     uint32_t view_count;
     struct group_view **forwards; /* owned: where each listener forwards to, NULL: it does not */
