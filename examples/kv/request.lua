@@ -115,10 +115,10 @@ local function no_line(reason, problem)
   return nil, reason == "limit" and problem or nil
 end
 
---- The next word of an array. Without memory for it: an empty one, and the problem.
----@return string? word nil: no more can be read
+--- Reads the head of a word, "$5\r\n".
+---@return integer? length
 ---@return string? problem
-local function read_word(reader)
+local function read_length(reader)
   local line, reason = reader:read_until("\r", LINE_BYTES_MAX)
   if not line or not reader:skip(1) then
     return no_line(reason, "too big bulk count string")
@@ -129,7 +129,17 @@ local function read_word(reader)
   if not n or n < 0 or n > BULK_BYTES_MAX then
     return nil, "invalid bulk length"
   end
-  n = tonumber(n)
+  return tonumber(n)
+end
+
+--- The next word of an array. Without memory for it: an empty one, and the problem.
+---@return string? word nil: no more can be read
+---@return string? problem
+local function read_word(reader)
+  local n, mistake = read_length(reader)
+  if not n then
+    return nil, mistake
+  end
   if not memory.has_room(n) then
     return reader:skip(n + 2) and "", "too big"
   end
@@ -138,7 +148,10 @@ local function read_word(reader)
   return word and reader:skip(2) and word
 end
 
-local function read_array(reader)
+--- Reads the head of a request, "*2\r\n".
+---@return integer? count of words, maybe less than 1
+---@return string? problem
+local function read_count(reader)
   local line, reason = reader:read_until("\r", LINE_BYTES_MAX)
   if not line or not reader:skip(1) then
     return no_line(reason, "too big mbulk count string")
@@ -147,8 +160,16 @@ local function read_array(reader)
   if not count or count > WORDS_MAX then
     return nil, "invalid multibulk length"
   end
+  return tonumber(count)
+end
+
+local function read_array(reader)
+  local count, mistake = read_count(reader)
+  if not count then
+    return nil, mistake
+  end
   local words, is_refused = {}, false
-  for i = 1, tonumber(count) do
+  for i = 1, count do
     local word, problem = read_word(reader)
     if not word then
       return nil, problem
@@ -188,4 +209,4 @@ local function read(reader)
   return read_inline(reader)
 end
 
-return { parse = parse, read = read }
+return { parse = parse, read = read, read_count = read_count, read_length = read_length }
