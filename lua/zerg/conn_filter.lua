@@ -20,10 +20,11 @@ local ALLOWED = {
 }
 local TIMED_OUT = { client = "c", server = "s" }
 local ABORTED = { client = "C", server = "S" }
+local FILTERS = { up = true, down = true, up_end = true, down_end = true }
 
 local function check_filter(filters)
   for name, fn in pairs(filters) do
-    if name ~= "up" and name ~= "down" then
+    if not FILTERS[name] then
       error("conn:forward: filter: unknown direction '" .. tostring(name) .. "'", 3)
     elseif type(fn) ~= "function" then
       error("conn:forward: filter." .. name .. ": expected a function, got " .. type(fn), 3)
@@ -60,7 +61,8 @@ end
 ---@param from string "client" or "server"
 ---@param to string the other one
 ---@param filter function|nil
-local function carry(state, from, to, filter)
+---@param finish function|nil gives what goes last
+local function carry(state, from, to, filter, finish)
   local source, sink = state[from], state[to]
   local count = from == "client" and "bytes_up" or "bytes_down"
   if not filter then
@@ -80,11 +82,15 @@ local function carry(state, from, to, filter)
     end
   end
   local reason = outcome.reason(source)
-  if reason == "closed" then
-    sink:shutdown()
-    return nil
+  if reason ~= "closed" then
+    return from, reason
   end
-  return from, reason
+  local last = finish and finish()
+  if last ~= nil then
+    sink:write(last)
+  end
+  sink:shutdown()
+  return nil
 end
 
 -- Notes how a direction ended, and ends the other with it when it broke.
@@ -96,8 +102,8 @@ local function note(state, broken, reason)
   end
 end
 
-local function run_direction(state, from, to, filter)
-  local ok, broken, reason = xpcall(carry, state.traceback, state, from, to, filter)
+local function run_direction(state, from, to, filter, finish)
+  local ok, broken, reason = xpcall(carry, state.traceback, state, from, to, filter, finish)
   if ok then
     note(state, broken, reason)
   else
@@ -174,8 +180,9 @@ function M.forward(self, target, opts)
   end
   local clock = opts.total_timeout and opts.total_timeout > 0
     and task.spawn(expire, state, opts.total_timeout)
-  local down = task.spawn(run_direction, state, "server", "client", opts.filter.down)
-  run_direction(state, "client", "server", opts.filter.up)
+  local filters = opts.filter
+  local down = task.spawn(run_direction, state, "server", "client", filters.down, filters.down_end)
+  run_direction(state, "client", "server", filters.up, filters.up_end)
   down:join()
   if clock then
     clock:cancel()

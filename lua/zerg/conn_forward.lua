@@ -35,7 +35,15 @@ local BYTES_MAX = 2 ^ 53
 ---@field hash_key? string what a hashing upstream chooses by; the client's address by default
 ---@field proxy_protocol? 0|1|2 whether a PROXY protocol header goes first
 ---@field proxy_fields? table<integer, string> its fields, by type
----@field filter? { up?: fun(data: zerg.seq), down?: fun(data: zerg.seq) }
+---@field filter? zerg.forward.filter
+
+---What sees the bytes of each direction before they go on: gives what goes on in their place, a
+---string or the sequence itself; nil drops them.
+---@class zerg.forward.filter
+---@field up? fun(data: zerg.seq): string|zerg.seq|nil
+---@field down? fun(data: zerg.seq): string|zerg.seq|nil
+---@field up_end? fun(): string|nil once, when the client has ended its stream
+---@field down_end? fun(): string|nil once, when the server has
 
 ---@class zerg.conn
 local methods = {}
