@@ -22,6 +22,27 @@ def start_example(zerg, name, *args, **kwargs):
     return server.wait_ready()
 
 
+def text_with_targets(name, targets):
+    """An example that connects to others: `targets` are what stands in it → what shall stand there."""
+    text = (EXAMPLES / name).read_text()
+    for old, new in targets.items():
+        assert f'"{old}"' in text, f"{name} does not mention {old}"
+        text = text.replace(f'"{old}"', f'"{new}"')
+    return text
+
+
+def start_with_targets(zerg, name, targets, *args, **kwargs):
+    """Runs it."""
+    port = free_port()
+    directory = zerg.directory({name: text_with_targets(name, targets)})
+    for folder in EXAMPLES.glob("*/"):
+        (directory.path / folder.name).symlink_to(folder)
+    server = Server(directory, [name, "-p", str(port), *args], [("127.0.0.1", port)], **kwargs)
+    server.may_punt = True  # io_uring polls with EPOLLRDHUP, which a half-closed socket always has
+    zerg.servers.append(server)
+    return server.wait_listening()
+
+
 def netcat(server, text, *options):
     """What nc prints after sending text and half-closing."""
     done = subprocess.run(["nc", "-N", *options, "127.0.0.1", str(server.port)], input=text, capture_output=True,
