@@ -2,6 +2,9 @@
 #include "proxy/pool.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -139,12 +142,26 @@ void pool_checkin(struct pool *pool, struct conn *conn, const struct addr *addr,
     list_add_tail(bucket_of(pool, addr), &idle->link);
 }
 
+/* Whether the kernel has taken bytes off the socket for us whose completion we have not seen. Only TCP counts them. */
+static bool has_unseen_bytes(const struct conn *conn)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+        len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received))
+        return false;
+    return info.tcpi_bytes_received > conn->bytes_in;
+}
+
 /* Whether the peer has neither sent nor closed since the last completion that we saw. */
 static bool is_quiet(const struct conn *conn)
 {
     char byte;
 
-    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    if (recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
+        return false;
+    return !has_unseen_bytes(conn);
 }
 
 struct conn *pool_checkout(struct pool *pool, const struct addr *addr)
@@ -164,6 +181,7 @@ struct conn *pool_checkout(struct pool *pool, const struct addr *addr)
             continue;
         }
         forget(idle);
+        conn->id = reactor_next_conn_id(conn->reactor); /* what is known by the old one is not the new user's */
         return conn;
     }
     return NULL;
