@@ -249,7 +249,15 @@ end
 
 function connect.own(conn)
   take_slot(conn._slot, conn._id)
-  return ffi.gc(conn, C.zerg_conn_let_go)
+end
+
+function connect.disown(conn)
+  local slot, record = conn._slot, records[conn._id]
+  if record and watching[slot] == record then
+    watching[slot] = nil
+    record.callbacks, record.conn = nil, nil
+  end
+  M.finish(slot, conn._id)
 end
 
 ---The handler of the connection has ended: ctx goes, unless close callbacks are still to see it.

@@ -57,6 +57,14 @@ local function begin(self, target, options)
   return NO_TARGET
 end
 
+local function check_conn_target(self, target, opts)
+  if target._id == self._id then
+    error("conn:forward: a connection cannot be forwarded to itself", 3)
+  elseif opts and ((opts.proxy_protocol or 0) > 0 or opts.proxy_fields) then
+    error("conn:forward: proxy_protocol: only a server that is connected to gets a header", 3)
+  end
+end
+
 ---Hands the connection to a server and lets C relay both ways until both ends are done. What was
 ---peeked at or left unread goes first. Parks.
 ---@param target string|zerg.conn the name of an upstream, "host:port", "[v6]:port", "unix:/path",
@@ -67,8 +75,11 @@ end
 ---@return string|nil reason
 function methods.forward(self, target, opts)
   local options, anchor = connect.options("conn:forward", opts, FORWARD_OPTIONS)
+  if ffi.istype(conn_t, target) then
+    check_conn_target(self, target, opts)
+  end
   if opts and opts.filter then
-    return filter.forward(self, target, opts)
+    return filter.forward(self, target, opts, options, anchor)
   end
   local result = result_t()
   local rc = begin(self, target, options)
@@ -76,13 +87,24 @@ function methods.forward(self, target, opts)
     connect.wait()
     rc = C.zerg_forward_finish(result)
   end
-  if rc ~= OK or not anchor then
+  -- Both are held on to up to here: a connection that the script made is closed with its handle.
+  if rc ~= OK or not anchor or not self then
     return connect.fail("conn:forward", rc, target)
   end
   return {
     server = ffi.string(result.server), bytes_up = result.bytes_up, bytes_down = result.bytes_down,
     duration = result.duration_s, reason = ffi.string(result.reason),
   }
+end
+
+-- The last bytes may have come after the time-out, before this task was resumed.
+local function time_out(n)
+  C.zerg_pending_drop()
+  local moved = C.zerg_relay_moved()
+  if moved == n then
+    return n
+  end
+  return nil, "timeout", moved
 end
 
 ---Moves exactly the next n bytes that this connection receives to another one, in C. Parks.
@@ -102,8 +124,7 @@ function methods.relay(self, to, n)
   local rc = C.zerg_relay(self, to, n)
   while rc == PARK do
     if connect.wait() == TIMEOUT then
-      C.zerg_pending_drop()
-      return nil, "timeout", C.zerg_relay_moved()
+      return time_out(n)
     end
     rc = C.zerg_relay_finish()
   end
@@ -112,8 +133,7 @@ function methods.relay(self, to, n)
   elseif rc == CANCELED then
     return connect.raise_canceled()
   elseif rc == END then
-    local ended = C.zerg_conn_reason(self) ~= nil and self or to
-    return nil, outcome.reason(ended), C.zerg_relay_moved()
+    return nil, ffi.string(C.zerg_pending_reason()), C.zerg_relay_moved()
   elseif rc == NO_MEMORY then
     return nil, "limit: out of memory", C.zerg_relay_moved()
   end

@@ -146,24 +146,26 @@ end
 
 local CONNECT_OPTIONS = { connect_timeout = true, hash_key = true, fresh = true }
 
----zerg.connect for a method that has its options.
----@param method string
+---Connects. Parks.
 ---@param target string
 ---@param options ffi.cdata*
 ---@param anchor table of the options
 ---@return zerg.conn|nil
----@return string|nil reason
-function M.dial(method, target, options, anchor)
-  local conn = zffi.conn_t()
+---@return integer rc for fail(), when there is no connection
+function M.dial(target, options, anchor)
+  -- With its finalizer from the start: C keeps a pointer to what it fills in.
+  local conn = ffi.gc(zffi.conn_t(), C.zerg_conn_let_go)
   local rc = C.zerg_connect(target, #target, options, conn)
   while rc == PARK do
     M.wait()
     rc = C.zerg_connect_finish(conn)
   end
   if rc ~= OK or not anchor then
-    return M.fail(method, rc, target)
+    ffi.gc(conn, nil)
+    return nil, rc
   end
-  return M.own(conn)
+  M.own(conn)
+  return conn, OK
 end
 
 ---Connects to a target: the name of an upstream, "host:port", "[v6]:port", "unix:/path" or
@@ -176,13 +178,16 @@ function M.connect(target, opts)
   if type(target) ~= "string" then
     return M.fail("zerg.connect", NO_TARGET, target)
   end
-  local options, anchor = M.options("zerg.connect", opts, CONNECT_OPTIONS)
-  return M.dial("zerg.connect", target, options, anchor)
+  local conn, rc = M.dial(target, M.options("zerg.connect", opts, CONNECT_OPTIONS))
+  if conn then
+    return conn
+  end
+  return M.fail("zerg.connect", rc, target)
 end
 
----A connection that C filled a handle for: it is closed with its collection. Set by zerg.conn.
----@type fun(conn: zerg.conn): zerg.conn
-M.own = nil
+---What is kept about a connection by its handle begins, and ends. Set by zerg.conn.
+---@type fun(conn: zerg.conn)
+M.own, M.disown = nil, nil
 
 ---Looks the addresses of a host name up, by /etc/hosts and DNS. Parks.
 ---@param host string a name or a numeric address
@@ -194,7 +199,7 @@ function M.resolve(host)
   end
   local rc = C.zerg_resolve(host, #host)
   if rc == NO_TARGET then
-    return bytes.misuse("zerg.resolve", "a host name", ("%q"):format(host))
+    error(("zerg.resolve: expected a host name, got %q"):format(host), 2)
   elseif rc == PARK then
     repeat
       M.wait()
@@ -219,7 +224,7 @@ M.methods = methods
 
 ---Gives a connection of zerg.connect() back to the reactor's pool, for the next connect to the same
 ---server; what was staged must have been flushed, and what came have been read, or it is closed
----instead. It cannot be used afterwards. Does not park.
+---instead. It cannot be used afterwards, and its on_close callbacks are not called. Does not park.
 ---@param idle_s? number how long it may wait there; 60 by default, 0: for ever
 ---@return true|nil ok
 ---@return string|nil reason
@@ -229,6 +234,7 @@ function methods.keepalive(self, idle_s)
   end
   local rc = C.zerg_conn_keepalive(self, idle_s or -1)
   if rc == OK then
+    M.disown(self)
     return true
   elseif rc == NO_TARGET then
     error("conn:keepalive: expected a connection of zerg.connect", 2)

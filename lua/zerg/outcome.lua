@@ -18,6 +18,7 @@ local misuse = {
   [C.ZERG_RELEASED] = "view used after release",
   [C.ZERG_RANGE] = "out of range",
   [C.ZERG_FORWARDED] = "the connection is being forwarded",
+  [C.ZERG_FED] = "another coroutine relays to this connection",
 }
 
 ---Why a connection gives no more.

@@ -30,6 +30,7 @@ local UINT32_MAX = 4294967295
 ---@field package _conn zerg.conn
 ---@field package _max integer
 ---@field package _examined integer unread bytes that were looked at already
+---@field package _passed integer bytes of the connection that had been consumed by then
 ---@field package _given integer length of what read() gave last, 0 after advance()
 ---@field package _canceled boolean
 ---@field package _completed boolean
@@ -54,10 +55,28 @@ function M.new(conn, opts)
     _conn = conn,
     _max = bytes.max_option("conn:reader", opts, BYTES_MAX),
     _examined = 0,
+    _passed = 0,
     _given = 0,
     _canceled = false,
     _completed = false,
   }, metatable)
+end
+
+-- How many of the unread bytes were examined. Some may be gone by other ways than the reader's, as
+-- by conn:relay.
+local function examined(self)
+  local count = self._examined
+  if count == 0 then
+    return 0
+  end
+  local conn = self._conn
+  local passed = C.zerg_conn_bytes_in(conn) - C.zerg_conn_unread(conn) - self._passed
+  if passed > 0 then
+    count = passed < count and count - passed or 0
+    self._examined = count
+    self._passed = self._passed + passed
+  end
+  return count
 end
 
 local function read_parked(self, seq)
@@ -85,7 +104,7 @@ function methods.read(self)
     return take_cancel(self)
   end
   local seq = seq_t()
-  local rc = C.zerg_conn_peek(self._conn, self._examined + 1, seq)
+  local rc = C.zerg_conn_peek(self._conn, examined(self) + 1, seq)
   if rc == OK then
     self._given = seq._len
     return seq
@@ -111,7 +130,7 @@ function methods.try_read(self)
     return refuse(self, "reader:try_read", rc)
   end
   local len = seq._len
-  if len == 0 or (len <= self._examined and C.zerg_conn_reason(conn) == nil) then
+  if len == 0 or (len <= examined(self) and C.zerg_conn_reason(conn) == nil) then
     return nil
   end
   self._given = len
@@ -136,6 +155,9 @@ function methods.advance(self, consumed, examined)
   end
   self._examined = examined - consumed
   self._given = 0
+  if examined > consumed then
+    self._passed = C.zerg_conn_bytes_in(self._conn) - C.zerg_conn_unread(self._conn)
+  end
 end
 
 ---Makes a parked or else the next call that reads return nil, "canceled". From another coroutine.

@@ -43,6 +43,15 @@ function M.traceback_of(err)
   return rawequal(caught.err, err) and caught.trace or nil
 end
 
+---Raises an error that keep_traceback saw, with the traceback it had then: others may have been
+---seen meanwhile.
+---@param err any
+---@param trace string|nil
+function M.raise_again(err, trace)
+  caught.err, caught.trace = err, trace
+  error(err, 0)
+end
+
 -- Logs an error that keep_traceback saw, once; a cancellation is none.
 local function log_error(what, err)
   local trace = M.traceback_of(err) or tostring(err)

@@ -595,6 +595,8 @@ void reactor_on_conn_closed(struct conn *conn)
 
 void reactor_on_slot_free(struct reactor *reactor)
 {
+    if (UNLIKELY(reactor->state == REACTOR_DRAINING))
+        reactor->has_ready = true; /* the app looks what is left to wait for */
     atomic_fetch_sub(&reactor->open, 1);
     engine_on_room(reactor->engine, reactor->ring);
 }

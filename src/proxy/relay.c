@@ -208,7 +208,7 @@ int relay_join(struct conn *client, struct conn *server, const struct relay_opti
     struct relay *relay;
 
     assert(client->reactor == server->reactor && client != server);
-    if (client->state != CONN_OPEN || server->state != CONN_OPEN)
+    if (!conn_is_writable(client) || !conn_is_writable(server))
         return -EPIPE;
     relay = new_relay(client, options);
     if (!relay)

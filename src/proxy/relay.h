@@ -56,6 +56,6 @@ struct relay {
 extern const struct conn_handler relay_handler;
 
 /* Relays two open connections, whatever handled them before: they are the relay's now, with what they have unread. May end
- * at once, and call on_end from within. 0; -EPIPE (one of them has ended) or -ENOMEM: then nothing has changed, and the slot
+ * at once, and call on_end from within. 0; -EPIPE (one of them has ended, or was shut down by us) or -ENOMEM: then nothing has changed, and the slot
  * is the caller's still. */
 MUST_CHECK int relay_join(struct conn *client, struct conn *server, const struct relay_options *options);

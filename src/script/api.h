@@ -26,6 +26,14 @@ enum zerg_result {
     ZERG_FORWARDED = -9,    /* misuse: C relays this connection now */
     ZERG_NO_TARGET = -10,   /* misuse: neither an upstream nor an address */
     ZERG_LOOKUP_PARK = -11, /* ZERG_PARK, where a positive number is a count */
+    ZERG_FED = -12,         /* misuse: another coroutine relays to this connection */
+};
+
+/* How zerg_forward_end() ends a connection. */
+enum zerg_ending {
+    ZERG_ENDING_ORDERLY = 0, /* after what is staged */
+    ZERG_ENDING_BROKEN = 1,  /* by a RST behind it */
+    ZERG_ENDING_NOW = 2,     /* by a RST */
 };
 
 /* What coroutine.yield() returns when the reactor resumes a parked task. */
@@ -90,15 +98,16 @@ struct zerg_task {
 /* Of zerg_connect() and zerg_forward(). Times are seconds; negative: as the upstream says, or the usual; 0: no limit. */
 struct zerg_dial_options {
     double connect_s;
-    double idle_s;        /* of a forward: no byte either way */
-    double total_s;       /* of a forward: from its begin */
+    double idle_s;  /* of a forward: no byte either way */
+    double total_s; /* of all, from the begin: of a connect until it is connected, of a forward until it has ended */
     const char *hash_key; /* for hashing upstreams; NULL: the client's address, or none */
     uint32_t hash_key_len;
     int proxy_version;     /* 1 or 2: a PROXY protocol header goes first; 0: none; -1: as the upstream says */
     const uint8_t *fields; /* of that header: type, two bytes of length, value, of each; version 2 only */
     uint32_t fields_len;
-    const struct zerg_conn *client; /* of a connect: whom the header tells of; NULL: nobody */
-    int no_reuse;                   /* of a connect: 1: no idle connection will do */
+    const struct zerg_conn
+        *client;  /* of a connect: whom the header tells of, who gave time-outs and hash; NULL: nobody */
+    int no_reuse; /* of a connect: 1: no idle connection will do */
 };
 
 /* How a forward went. Strings are valid until the next call of any function here. */
@@ -196,7 +205,7 @@ int zerg_conn_keepalive(struct zerg_conn *conn, double idle_s);
 void zerg_conn_let_go(struct zerg_conn *conn);
 
 /* Hands the connection to a server of a target, and relays both ways until both ends are done. PARK, END (no server was reached: it is
- * still the script's), NO_TARGET, CLOSED, BUSY, FORWARDED, NO_TASK, CANCELED, NO_MEMORY, RANGE (the fields of the header). */
+ * still the script's), NO_TARGET, CLOSED, BUSY, FED, FORWARDED, NO_TASK, CANCELED, NO_MEMORY, RANGE (the fields of the header). */
 int zerg_forward(const struct zerg_conn *conn, const char *target, uint32_t len,
                  const struct zerg_dial_options *options);
 /* The same to another open connection. proxy_version, connect_s and hash_key do not matter. */
@@ -205,8 +214,22 @@ int zerg_forward_conn(const struct zerg_conn *conn, const struct zerg_conn *to,
 /* OK: out is filled in. PARK, END, CANCELED. */
 int zerg_forward_finish(struct zerg_forward_result *out);
 
+/* For a forward that the script carries out itself, with filters. */
+/* Whether the connection can be forwarded: OK, or as zerg_forward(). */
+int zerg_forward_check(const struct zerg_conn *conn);
+/* The name that its upstream has for the server at the other end, else its address. Valid until the next call of any function
+ * here. */
+const char *zerg_forward_server(const struct zerg_conn *conn);
+/* Ends a connection, as enum zerg_ending says; no misuse to use it later. Idempotent. */
+void zerg_forward_end(struct zerg_conn *conn, int ending);
+/* How the other side must end when this one has ended: enum zerg_ending. */
+int zerg_forward_ending(const struct zerg_conn *conn);
+/* The record. cause and phase: HAProxy's letters. */
+void zerg_forward_report(const struct zerg_conn *client, const char *target, const struct zerg_forward_result *result,
+                         double connect_s, int cause, int phase);
+
 /* Moves the next n bytes that come to another connection, n < 2^53 or infinite. OK: all are staged there. PARK, END (either
- * has ended), CLOSED, BUSY, FORWARDED, NO_TASK, CANCELED, NO_MEMORY. */
+ * has ended), CLOSED, BUSY, FED, FORWARDED, NO_TASK, CANCELED, NO_MEMORY. */
 int zerg_relay(const struct zerg_conn *from, const struct zerg_conn *to, double n);
 /* OK, PARK, END, CANCELED, NO_MEMORY. */
 int zerg_relay_finish(void);
@@ -226,9 +249,6 @@ const char *zerg_resolved(uint32_t place);
 void zerg_pending_drop(void);
 /* Why the last of these ended without success: "refused", "timeout", "dns: no such name", ... Static or valid until the next. */
 const char *zerg_pending_reason(void);
-/* The record of a forward that the script carried out itself, with filters. cause and phase: HAProxy's letters. */
-void zerg_session_report(const struct zerg_conn *client, const char *target, const struct zerg_forward_result *result,
-                         double connect_s, int cause, int phase);
 
 /* ---- about a connection ---- a stale handle gives "", 0 or NULL */
 
@@ -247,7 +267,7 @@ double zerg_conn_bytes_out(const struct zerg_conn *conn); /* taken by the kernel
 uint32_t zerg_conn_held(const struct zerg_conn *conn);
 /* Seconds; 0: none; negative: unchanged. OK or CLOSED. */
 int zerg_conn_set_timeouts(const struct zerg_conn *conn, double read_s, double write_s, double idle_s);
-/* Asks for runtime.closed() when the connection ends. OK, or END when it has ended already. */
+/* Asks for runtime.closed() when the connection ends. OK, END when it has ended already, FORWARDED. */
 int zerg_conn_watch_close(const struct zerg_conn *conn);
 
 /* ---- the PROXY protocol header that a connection began with ---- */

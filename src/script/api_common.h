@@ -47,6 +47,14 @@ static inline int api_gone(const struct zerg_conn *handle)
     return ZERG_END;
 }
 
+/* Whether the running task may read. As script_conn_claim_input(). */
+static inline int api_claim_input(struct script_conn *sc)
+{
+    if (LIKELY(!sc->reader && !sc->transfer && !sc->forward))
+        return ZERG_OK;
+    return script_conn_claim_input(sc);
+}
+
 /* Seconds (0 or more) to milliseconds; what is shorter than one is one, and 0 stays "none". */
 uint32_t api_ms(double seconds);
 /* Closes a connection that the script made and lets go of it; the handle remembers which task did. */

@@ -1,7 +1,6 @@
 /* The part of api.h that connects to others: zerg.connect, keepalive, forward, relay, resolve. */
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "core/reactor.h"
@@ -9,6 +8,7 @@
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
 #include "proxy/pump.h"
+#include "proxy/server.h"
 #include "proxy/session.h"
 #include "script/api_common.h"
 #include "script/connecting.h"
@@ -19,6 +19,32 @@
 
 /* How long a connection waits in the pool when the script does not say. */
 enum { KEEPALIVE_IDLE_MS = 60 * 1000 };
+
+/* END, with that as zerg_pending_reason(). */
+static int end_with(struct runtime *runtime, const char *reason)
+{
+    pending_set_reason(runtime, reason);
+    return ZERG_END;
+}
+
+/* What a call gives for a connection that it cannot use. */
+static int refuse(const struct task *task, const struct zerg_conn *handle, int rc)
+{
+    const char *reason = zerg_conn_reason(handle);
+
+    return rc == ZERG_END ? end_with(task->runtime, reason ? reason : close_reason_text(CLOSE_LOCAL)) : rc;
+}
+
+/* The running task, for something that takes turns of the reactor. OK, or what the call gives. */
+static int begin(struct task **out)
+{
+    *out = api_task();
+    if (!*out)
+        return ZERG_NO_TASK;
+    if ((*out)->runtime->is_closing)
+        return end_with((*out)->runtime, close_reason_text(CLOSE_SHUTDOWN));
+    return ZERG_OK;
+}
 
 /* The group of a target. OK, or what the call gives. */
 static int find_group(const struct task *task, const char *target, uint32_t len, struct group_view **out)
@@ -34,13 +60,12 @@ static int find_group(const struct task *task, const char *target, uint32_t len,
 
 int zerg_connect(const char *target, uint32_t len, const struct zerg_dial_options *options, struct zerg_conn *out)
 {
-    struct task *task = api_task();
     struct group_view *view;
-    int rc;
+    struct task *task;
+    int rc = begin(&task);
 
-    if (!task)
-        return ZERG_NO_TASK;
-    rc = find_group(task, target, len, &view);
+    if (rc == ZERG_OK)
+        rc = find_group(task, target, len, &view);
     return rc == ZERG_OK ? connecting_begin(task, view, options, out) : rc;
 }
 
@@ -81,7 +106,8 @@ void zerg_conn_let_go(struct zerg_conn *handle)
 /* Whether it is at a point where another can begin. */
 static bool is_at_rest(const struct script_conn *sc)
 {
-    return sc->conn->in.bytes == 0 && sc->conn->out.staged == 0 && !sc->reader && !sc->transfer && !sc->inflow;
+    return sc->conn->in.bytes == 0 && sc->conn->out.staged == 0 && !sc->reader && !sc->transfer && !sc->inflow &&
+           !sc->forward;
 }
 
 int zerg_conn_keepalive(struct zerg_conn *handle, double idle_s)
@@ -107,38 +133,47 @@ int zerg_conn_keepalive(struct zerg_conn *handle, double idle_s)
 
 /* ---- forwarding ---- */
 
-/* A connection that can be handed on. OK, or what the call gives. */
-static int check_free(const struct zerg_conn *handle, struct script_conn **out)
+/* Whether its bytes can be taken, or others be sent on it, by somebody else than its script. */
+static int check_source(struct script_conn *sc)
 {
-    struct script_conn *sc = api_script_conn(handle);
+    return sc->closed_by_script ? script_conn_closed_result(sc) : api_claim_input(sc);
+}
 
-    *out = sc;
-    if (!sc)
-        return api_gone(handle);
+static int check_sink(const struct script_conn *sc)
+{
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
-    if (sc->reader && sc->reader != sc->runtime->running)
-        return ZERG_BUSY;
-    if (sc->transfer || sc->inflow || sc->forward)
-        return ZERG_BUSY;
-    if (sc->reader)
-        task_forget_park(sc->reader);
-    if (sc->conn->state != CONN_OPEN) {
-        snprintf(sc->runtime->pending_reason, sizeof(sc->runtime->pending_reason), "%s",
-                 close_reason_text(sc->conn->reason));
-        return ZERG_END;
-    }
-    return ZERG_OK;
+    if (sc->inflow)
+        return ZERG_FED;
+    if (sc->forward)
+        return ZERG_FORWARDED;
+    return sc->conn->state == CONN_OPEN && sc->conn->fin_wanted ? ZERG_CLOSED : ZERG_OK;
+}
+
+/* A connection that can be handed on. OK, or what the call gives. */
+static int check_free(const struct task *task, const struct zerg_conn *handle, struct script_conn **out)
+{
+    struct script_conn *sc = api_script_conn(handle);
+    int rc = sc ? check_source(sc) : api_gone(handle);
+
+    *out = sc;
+    if (rc == ZERG_OK)
+        rc = check_sink(sc);
+    if (rc == ZERG_OK && sc->conn->state != CONN_OPEN)
+        rc = ZERG_END;
+    return refuse(task, handle, rc);
 }
 
 int zerg_forward(const struct zerg_conn *handle, const char *target, uint32_t len,
                  const struct zerg_dial_options *options)
 {
-    struct task *task = api_task();
     struct group_view *view;
     struct script_conn *sc;
-    int rc = task ? check_free(handle, &sc) : ZERG_NO_TASK;
+    struct task *task;
+    int rc = begin(&task);
 
+    if (rc == ZERG_OK)
+        rc = check_free(task, handle, &sc);
     if (rc == ZERG_OK)
         rc = find_group(task, target, len, &view);
     return rc == ZERG_OK ? forward_begin(task, sc, view, options) : rc;
@@ -147,12 +182,14 @@ int zerg_forward(const struct zerg_conn *handle, const char *target, uint32_t le
 int zerg_forward_conn(const struct zerg_conn *handle, const struct zerg_conn *to,
                       const struct zerg_dial_options *options)
 {
-    struct task *task = api_task();
     struct script_conn *client, *server;
-    int rc = task ? check_free(handle, &client) : ZERG_NO_TASK;
+    struct task *task;
+    int rc = begin(&task);
 
     if (rc == ZERG_OK)
-        rc = check_free(to, &server);
+        rc = check_free(task, handle, &client);
+    if (rc == ZERG_OK)
+        rc = check_free(task, to, &server);
     if (rc == ZERG_OK && client == server)
         return ZERG_NO_TARGET;
     return rc == ZERG_OK ? forward_begin_conn(task, client, server, options) : rc;
@@ -165,28 +202,101 @@ int zerg_forward_finish(struct zerg_forward_result *out)
     return task ? forward_finish(task, out) : ZERG_NO_TASK;
 }
 
+/* ---- forwarding with filters ---- */
+
+int zerg_forward_check(const struct zerg_conn *handle)
+{
+    struct script_conn *sc;
+    struct task *task;
+    int rc = begin(&task);
+
+    return rc == ZERG_OK ? check_free(task, handle, &sc) : rc;
+}
+
+const char *zerg_forward_server(const struct zerg_conn *handle)
+{
+    static _Thread_local char text[ADDR_TEXT_MAX];
+    const struct script_conn *sc = api_script_conn(handle);
+    struct addr addr;
+
+    if (!sc)
+        return "";
+    if (sc->slot.server)
+        return sc->slot.server->name;
+    conn_remote(sc->conn, &addr);
+    return addr_format(&addr, text);
+}
+
+void zerg_forward_end(struct zerg_conn *handle, int ending)
+{
+    struct script_conn *sc = api_script_conn(handle);
+
+    if (!sc)
+        return;
+    switch ((enum zerg_ending)ending) {
+    case ZERG_ENDING_ORDERLY: conn_close(sc->conn, CLOSE_LOCAL); break;
+    case ZERG_ENDING_BROKEN: conn_close(sc->conn, CLOSE_ABORTED); break;
+    case ZERG_ENDING_NOW: conn_kill(sc->conn, CLOSE_ABORTED); break;
+    }
+    if (sc->is_outgoing)
+        script_conn_let_go(sc);
+}
+
+int zerg_forward_ending(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+
+    return conn && conn->state < CONN_DYING && !conn->is_aborted ? ZERG_ENDING_ORDERLY : ZERG_ENDING_BROKEN;
+}
+
+void zerg_forward_report(const struct zerg_conn *client, const char *target, const struct zerg_forward_result *result,
+                         double connect_s, int cause, int phase)
+{
+    const struct conn *conn = api_conn(client);
+    struct session_record record = {
+        .conn_id = (uint64_t)client->_id,
+        .listener = zerg_conn_listener(client),
+        .group = target,
+        .server = result->server,
+        .bytes_up = (uint64_t)result->bytes_up,
+        .bytes_down = (uint64_t)result->bytes_down,
+        .connect_ms = (uint64_t)(connect_s * (double)MS_PER_S),
+        .total_ms = (uint64_t)(result->duration_s * (double)MS_PER_S),
+        .cause = (enum session_cause)cause,
+        .phase = (enum session_phase)phase,
+    };
+
+    if (conn)
+        conn_remote(conn, &record.client);
+    session_report(&record);
+}
+
 /* ---- relaying a part ---- */
+
+/* The running task may take from the one and give to the other. OK, or what the call gives. */
+static int check_relay(const struct task *task, const struct zerg_conn *from, const struct zerg_conn *to)
+{
+    struct script_conn *source = api_script_conn(from);
+    const struct script_conn *sink = api_script_conn(to);
+    int rc = source ? check_source(source) : api_gone(from);
+
+    if (rc != ZERG_OK)
+        return refuse(task, from, rc);
+    return refuse(task, to, sink ? check_sink(sink) : api_gone(to));
+}
 
 int zerg_relay(const struct zerg_conn *from, const struct zerg_conn *to, double n)
 {
-    struct task *task = api_task();
-    struct script_conn *source = api_script_conn(from);
-    struct script_conn *sink = api_script_conn(to);
+    struct task *task;
+    int rc = begin(&task);
 
-    if (!task)
-        return ZERG_NO_TASK;
-    task->relay_moved = 0;
-    if (!source || !sink)
-        return api_gone(source ? to : from);
-    if (source->closed_by_script)
-        return script_conn_closed_result(source);
-    if (sink->closed_by_script)
-        return script_conn_closed_result(sink);
-    if (source->reader && source->reader != task)
-        return ZERG_BUSY;
-    if (source->reader)
-        task_forget_park(task);
-    return transfer_begin(task, source, sink, isinf(n) ? UINT64_MAX : (uint64_t)n);
+    if (rc == ZERG_OK) {
+        task->relay_moved = 0;
+        rc = check_relay(task, from, to);
+    }
+    if (rc != ZERG_OK)
+        return rc;
+    return transfer_begin(task, api_script_conn(from), api_script_conn(to), isinf(n) ? UINT64_MAX : (uint64_t)n);
 }
 
 int zerg_relay_finish(void)
@@ -230,9 +340,10 @@ int zerg_conn_pass_seq(const struct zerg_conn *handle, const struct zerg_seq *se
 
 int zerg_resolve(const char *name, uint32_t len)
 {
-    struct task *task = api_task();
+    struct task *task;
+    int rc = begin(&task);
 
-    return task ? lookup_begin(task, name, len) : ZERG_NO_TASK;
+    return rc == ZERG_OK ? lookup_begin(task, name, len) : rc;
 }
 
 int zerg_resolve_finish(void)
@@ -264,26 +375,4 @@ const char *zerg_pending_reason(void)
     const struct runtime *runtime = runtime_current();
 
     return runtime ? runtime->pending_reason : "";
-}
-
-void zerg_session_report(const struct zerg_conn *client, const char *target, const struct zerg_forward_result *result,
-                         double connect_s, int cause, int phase)
-{
-    const struct conn *conn = api_conn(client);
-    struct session_record record = {
-        .conn_id = (uint64_t)client->_id,
-        .listener = zerg_conn_listener(client),
-        .group = target,
-        .server = result->server,
-        .bytes_up = (uint64_t)result->bytes_up,
-        .bytes_down = (uint64_t)result->bytes_down,
-        .connect_ms = (uint64_t)(connect_s * (double)MS_PER_S),
-        .total_ms = (uint64_t)(result->duration_s * (double)MS_PER_S),
-        .cause = (enum session_cause)cause,
-        .phase = (enum session_phase)phase,
-    };
-
-    if (conn)
-        conn_remote(conn, &record.client);
-    session_report(&record);
 }

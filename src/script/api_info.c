@@ -112,5 +112,7 @@ int zerg_conn_watch_close(const struct zerg_conn *handle)
 {
     struct script_conn *sc = api_script_conn(handle);
 
-    return sc && script_conn_watch(sc) ? ZERG_OK : ZERG_END;
+    if (!sc)
+        return api_gone(handle) == ZERG_FORWARDED ? ZERG_FORWARDED : ZERG_END;
+    return script_conn_watch(sc) ? ZERG_OK : ZERG_END;
 }

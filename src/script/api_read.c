@@ -6,17 +6,6 @@
 #include "core/lease.h"
 #include "script/api_common.h"
 
-/* True when another task is parked in a read. */
-static bool has_other_reader(struct script_conn *sc)
-{
-    if (LIKELY(!sc->reader))
-        return false;
-    if (sc->reader != sc->runtime->running)
-        return true;
-    task_forget_park(sc->reader);
-    return false;
-}
-
 /* Records that the running task waits for `bytes` unread bytes. */
 static int park_reader(struct script_conn *sc, uint32_t bytes)
 {
@@ -36,6 +25,7 @@ static int begin_read(const struct zerg_conn *handle, uint32_t bytes, struct con
 {
     struct script_conn *sc = api_script_conn(handle);
     struct conn *conn;
+    int rc;
 
     if (!sc)
         return api_gone(handle);
@@ -43,8 +33,9 @@ static int begin_read(const struct zerg_conn *handle, uint32_t bytes, struct con
     *out = conn;
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
-    if (has_other_reader(sc))
-        return ZERG_BUSY;
+    rc = api_claim_input(sc);
+    if (rc != ZERG_OK)
+        return rc;
     if (bytes > INPUT_WANT_BYTES_MAX)
         return ZERG_RANGE;
     input_end_borrow(&conn->in);
@@ -73,13 +64,15 @@ int zerg_conn_next_view(const struct zerg_conn *handle, struct zerg_view *out)
 {
     struct script_conn *sc = api_script_conn(handle);
     struct lease *lease;
+    int rc;
 
     if (!sc)
         return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
-    if (has_other_reader(sc))
-        return ZERG_BUSY;
+    rc = api_claim_input(sc);
+    if (rc != ZERG_OK)
+        return rc;
     lease = input_next(&sc->conn->in);
     if (!lease)
         return ZERG_END;

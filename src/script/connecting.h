@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+struct conn;
 struct group_view;
 struct task;
 struct zerg_conn;
@@ -11,9 +12,9 @@ struct dial_options;
 struct slab;
 
 void connecting_init_slab(struct slab *slab);
-/* What the options of a script say of a dial. */
+/* What the options of a script say of a dial; client: for whom, NULL: nobody. */
 struct dial_options connecting_options(const struct group_view *view, const struct zerg_dial_options *options,
-                                       uint64_t key_hash);
+                                       const struct conn *client);
 /* Begins, for the running task. ZERG_OK, _PARK, _END, _CANCELED, _NO_MEMORY. */
 int connecting_begin(struct task *task, struct group_view *view, const struct zerg_dial_options *options,
                      struct zerg_conn *out);

@@ -1,6 +1,7 @@
 /* See forward.h. */
 #include "script/forward.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +9,6 @@
 #include "base/limits.h"
 #include "base/slab.h"
 #include "core/conn.h"
-#include "core/listener.h"
 #include "core/reactor.h"
 #include "proxy/dial.h"
 #include "proxy/group.h"
@@ -24,7 +24,7 @@ enum forward_stage { FORWARD_DIALS, FORWARD_RELAYS, FORWARD_FAILED, FORWARD_ENDE
 
 struct forward {
     struct pending pending;
-    struct script_conn *client; /* borrowed: its task's, or pinned by its handle */
+    struct script_conn *client; /* borrowed until it ends, or the relay does */
     struct script_conn *server; /* the same: the script's own target, NULL: there is none */
     enum forward_stage stage;
     struct dial dial;
@@ -88,10 +88,26 @@ static void set_idle(const struct forward *forward, struct conn *conn)
     conn_set_timeouts(conn, &timeouts);
 }
 
-/* False: one of them has just ended, or there is no memory. */
-static bool start_relay(struct forward *forward, struct conn *server, struct relay_options *options)
+/* To the relay, or back. */
+static void lend(struct forward *forward)
+{
+    script_conn_lend(forward->client);
+    if (forward->server)
+        script_conn_lend(forward->server);
+}
+
+static void take_back(struct forward *forward)
+{
+    forward->client->is_lent = false;
+    if (forward->server)
+        forward->server->is_lent = false;
+}
+
+/* 0, -EPIPE (one of them has just ended) or -ENOMEM. */
+static int start_relay(struct forward *forward, struct conn *server, struct relay_options *options)
 {
     struct conn *client = forward->client->conn;
+    int rc;
 
     options->started_ms = forward->started_ms;
     options->total_ms = forward->total_ms;
@@ -100,44 +116,52 @@ static bool start_relay(struct forward *forward, struct conn *server, struct rel
     input_end_borrow(&client->in);
     set_idle(forward, client);
     set_idle(forward, server);
-    if (greeting_send(&forward->greeting, server) < 0)
-        return false;
+    rc = greeting_send(&forward->greeting, server);
+    if (rc < 0)
+        return rc;
     forward->client->forward = NULL;
     forward->stage = FORWARD_RELAYS; /* the relay may end at once */
-    if (relay_join(client, server, options) == 0)
-        return true;
-    forward->stage = FORWARD_FAILED;
-    return false;
+    lend(forward);
+    rc = relay_join(client, server, options);
+    if (rc < 0) {
+        forward->stage = FORWARD_FAILED;
+        take_back(forward);
+    }
+    return rc;
 }
 
 /* ---- the dial ---- */
-
-static struct runtime *runtime_of_forward(const struct forward *forward)
-{
-    return forward->pending.task->runtime;
-}
 
 static void fail(struct forward *forward)
 {
     forward->stage = FORWARD_FAILED;
     forward->client->forward = NULL;
-    pending_set_dial_reason(runtime_of_forward(forward), &forward->dial);
+}
+
+/* There is no relay; error: why. */
+static void fail_to_relay(struct forward *forward, int error)
+{
+    forward->dial.failure = error == -ENOMEM ? DIAL_NO_ROOM : DIAL_REFUSED;
+    forward->dial.reason = CLOSE_LOCAL;
+    fail(forward);
 }
 
 static void take_outcome(struct forward *forward)
 {
     struct dial *dial = &forward->dial;
     struct relay_options options = {.group = dial->view->group->name, .slot = dial->slot};
+    struct conn *server = dial->conn;
+    int rc;
 
-    if (!dial->conn) {
+    if (!server) {
         fail(forward);
         return;
     }
-    if (start_relay(forward, dial->conn, &options))
+    rc = start_relay(forward, server, &options);
+    if (rc == 0)
         return;
-    dial->failure = DIAL_NO_ROOM;
-    fail(forward);
-    conn_kill(dial->conn, CLOSE_NO_MEMORY);
+    fail_to_relay(forward, rc);
+    conn_kill(server, CLOSE_LOCAL);
     slot_give(&dial->slot);
 }
 
@@ -186,22 +210,6 @@ static struct forward *new_forward(struct task *task, struct script_conn *client
     return forward;
 }
 
-static struct dial_options dial_options_of(const struct forward *forward, const struct group_view *view,
-                                           const struct zerg_dial_options *options)
-{
-    const struct conn *client = forward->client->conn;
-    struct dial_options dial;
-    struct addr addr;
-
-    conn_remote(client, &addr);
-    dial = connecting_options(view, options, balance_hash_client(&addr));
-    dial.timeouts = client->timeouts;
-    dial.write_buffer_max = client->write_buffer_max;
-    if (client->listener)
-        dial.tcp = &client->listener->config->tcp;
-    return dial;
-}
-
 int forward_begin(struct task *task, struct script_conn *client, struct group_view *view,
                   const struct zerg_dial_options *options)
 {
@@ -216,11 +224,13 @@ int forward_begin(struct task *task, struct script_conn *client, struct group_vi
         drop(&forward->pending);
         return rc;
     }
-    dial = dial_options_of(forward, view, options);
+    dial = connecting_options(view, options, client->conn);
     forward->stage = FORWARD_DIALS;
     client->forward = forward;
     if (dial_start(&forward->dial, view, &dial, on_dial_done, forward) != DIAL_WAITS)
         take_outcome(forward);
+    else if (forward->total_ms)
+        dial_limit(&forward->dial, forward->total_ms);
     return forward_finish(task, NULL);
 }
 
@@ -229,20 +239,33 @@ int forward_begin_conn(struct task *task, struct script_conn *client, struct scr
 {
     struct relay_options relay = {.group = "conn"};
     struct forward *forward = new_forward(task, client, options);
+    int rc;
 
     if (!forward)
         return ZERG_NO_MEMORY;
     forward->server = server;
     input_end_borrow(&server->conn->in);
-    server->is_lent = server->is_outgoing;
-    if (!start_relay(forward, server->conn, &relay)) {
-        forward->dial.failure = DIAL_REFUSED;
-        forward->dial.reason = CLOSE_PEER;
-        pending_set_dial_reason(task->runtime, &forward->dial);
-        server->is_lent = false;
-        forward->stage = FORWARD_FAILED;
-    }
+    rc = start_relay(forward, server->conn, &relay);
+    if (rc < 0)
+        fail_to_relay(forward, rc);
     return forward_finish(task, NULL);
+}
+
+/* Why there is no server. */
+static void set_reason(const struct forward *forward)
+{
+    struct runtime *runtime = forward->pending.task->runtime;
+    uint64_t overdue_ms = forward->total_ms ? forward->started_ms + forward->total_ms : TIMER_NEVER;
+
+    if (forward->dial.failure == DIAL_GIVEN_UP && runtime->reactor->now_ms >= overdue_ms)
+        pending_set_reason(runtime, close_reason_text(CLOSE_TIMEOUT));
+    else
+        pending_set_dial_reason(runtime, &forward->dial);
+}
+
+bool forward_is_of(const struct forward *forward, const struct task *task)
+{
+    return forward->pending.task == task;
 }
 
 int forward_finish(struct task *task, struct zerg_forward_result *out)
@@ -254,6 +277,7 @@ int forward_finish(struct task *task, struct zerg_forward_result *out)
         return ZERG_END;
     forward = CONTAINER_OF(pending, struct forward, pending);
     if (forward->stage == FORWARD_FAILED) {
+        set_reason(forward);
         drop(pending);
         return ZERG_END;
     }

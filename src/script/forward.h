@@ -2,6 +2,8 @@
  * a relay has both, until both ends are done and the task goes on. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "proxy/group_view.h"
 #include "script/api.h"
 
@@ -19,6 +21,7 @@ int forward_begin_conn(struct task *task, struct script_conn *client, struct scr
                        const struct zerg_dial_options *options);
 /* After a wake. ZERG_OK and *out, _PARK, _END, _CANCELED. */
 int forward_finish(struct task *task, struct zerg_forward_result *out);
+bool forward_is_of(const struct forward *forward, const struct task *task);
 
 /* Events of the client while a server is being looked for. */
 void forward_on_client_input(struct forward *forward);

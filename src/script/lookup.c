@@ -13,11 +13,12 @@
 #include "script/runtime.h"
 #include "script/task.h"
 
-enum { LOOKUPS_PER_BLOCK = 4 };
+enum { LOOKUPS_PER_BLOCK = 4, PROBLEM_BYTES_MAX = 128 };
 
 struct lookup {
     struct pending pending;
     struct resolve resolve;
+    const char *problem; /* why there are none; static */
     uint32_t count;
     bool is_done;
     struct addr addrs[RESOLVE_ADDRS_MAX];
@@ -38,17 +39,25 @@ static void drop(struct pending *pending)
     slab_free(&runtime->lookup_slab, lookup);
 }
 
+/* END, with that as the reason. */
+static int fail(struct task *task, const char *problem)
+{
+    char reason[PROBLEM_BYTES_MAX];
+
+    snprintf(reason, sizeof(reason), "dns: %s", problem);
+    pending_set_reason(task->runtime, reason);
+    return ZERG_END;
+}
+
 static void on_answer(struct resolve *resolve, const struct resolution *resolution)
 {
     struct lookup *lookup = CONTAINER_OF(resolve, struct lookup, resolve);
-    struct runtime *runtime = lookup->pending.task->runtime;
 
     lookup->is_done = true;
     for (uint32_t i = 0; i < resolution->count; i++)
         lookup->addrs[i] = resolution->items[i].addr;
     lookup->count = resolution->count;
-    if (resolution->problem)
-        snprintf(runtime->pending_reason, sizeof(runtime->pending_reason), "dns: %s", resolution->problem);
+    lookup->problem = resolution->problem;
     pending_wake(&lookup->pending);
 }
 
@@ -64,20 +73,21 @@ int lookup_begin(struct task *task, const char *name, size_t len)
     if (!lookup)
         return ZERG_NO_MEMORY;
     lookup->resolve = (struct resolve){.on_done = on_answer};
+    lookup->problem = NULL;
     lookup->count = 0;
     lookup->is_done = false;
     pending_begin(&lookup->pending, task, drop);
     if (resolver_start(runtime->reactor->proxy->resolver, &lookup->resolve, RESOLVE_HOST, target.host, 0) == 0)
         return pending_park(task);
     drop(&lookup->pending);
-    snprintf(runtime->pending_reason, sizeof(runtime->pending_reason), "dns: it cannot be asked for just now");
-    return ZERG_END;
+    return fail(task, "it cannot be asked for just now");
 }
 
 int lookup_finish(struct task *task)
 {
     struct pending *pending = pending_of(task, drop);
     const struct lookup *lookup;
+    const char *problem;
 
     if (!pending)
         return ZERG_END;
@@ -86,8 +96,9 @@ int lookup_finish(struct task *task)
         return pending_park(task) == ZERG_PARK ? ZERG_LOOKUP_PARK : ZERG_CANCELED;
     if (lookup->count > 0)
         return (int)lookup->count;
+    problem = lookup->problem ? lookup->problem : "no address";
     drop(pending);
-    return ZERG_END;
+    return fail(task, problem);
 }
 
 const char *lookup_address(const struct task *task, uint32_t place)

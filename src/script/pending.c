@@ -47,6 +47,11 @@ void pending_wake(struct pending *pending)
         task_wake_later(pending->task, ZERG_WAKE);
 }
 
+void pending_set_reason(struct runtime *runtime, const char *reason)
+{
+    snprintf(runtime->pending_reason, sizeof(runtime->pending_reason), "%s", reason);
+}
+
 void pending_set_dial_reason(struct runtime *runtime, const struct dial *dial)
 {
     char *out = runtime->pending_reason;

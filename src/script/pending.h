@@ -27,5 +27,8 @@ MUST_CHECK int pending_park(struct task *task);
 /* Makes it ready, unless it does not wait any more. */
 void pending_wake(struct pending *pending);
 
-/* Says why there is no connection, for zerg_pending_reason(): a word, with detail behind a colon. */
+/* What zerg_pending_reason() gives next: a word, with detail behind a colon. To be set by the task that it is for, when it
+ * takes its outcome: what others do in between must not change it. */
+void pending_set_reason(struct runtime *runtime, const char *reason);
+/* Why a dial has no connection. */
 void pending_set_dial_reason(struct runtime *runtime, const struct dial *dial);

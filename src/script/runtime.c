@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "core/config.h"
+#include "core/conn.h"
 #include "core/engine.h"
 #include "proxy/proxy.h"
 #include "proxy/proxy_accept.h"
@@ -253,13 +254,32 @@ static int open_runtime(struct reactor *reactor)
 
 /* ---- turning and closing ---- */
 
+static void abandon(struct reactor *reactor)
+{
+    struct runtime *runtime = reactor->app_data;
+
+    task_abandon_all(runtime);
+    script_conn_let_go_all(runtime);
+}
+
+/* Whether an accepted connection is there, or the handler or an on_close callback of one. */
+static bool serves_clients(const struct reactor *reactor)
+{
+    for (const struct list *node = reactor->live.next; node != &reactor->live; node = node->next) {
+        if (CONTAINER_OF(node, struct conn, link)->listener)
+            return true;
+    }
+    return false;
+}
+
 static bool turn(struct reactor *reactor)
 {
     struct runtime *runtime = reactor->app_data;
     bool has_more = task_run_ready(runtime);
 
-    if (UNLIKELY(reactor->state == REACTOR_DRAINING) && reactor->stats.accepted == reactor->stats.closed)
-        script_conn_let_go_all(runtime); /* nobody is left to use them */
+    /* What scripts still do for themselves does not hold the reactor up. */
+    if (UNLIKELY(reactor->state == REACTOR_DRAINING) && !runtime->hook_task && !serves_clients(reactor))
+        abandon(reactor);
     script_conn_announce_ends(runtime);
     runtime->is_resuming = true; /* finalizers may close connections: what that wakes is resumed later */
     heap_after_turn(&runtime->heap, runtime->L);
@@ -276,18 +296,11 @@ static int starting(struct reactor *reactor)
     return runtime->hook_task != NULL;
 }
 
-static void abandon(struct reactor *reactor)
-{
-    struct runtime *runtime = reactor->app_data;
-
-    task_abandon_all(runtime);
-    script_conn_let_go_all(runtime);
-}
-
 static void close_runtime(struct reactor *reactor)
 {
     struct runtime *runtime = reactor->app_data;
 
+    runtime->is_closing = true;
     if (runtime->L) {
         if (runtime->module_ref)
             run_stop_hooks(runtime);

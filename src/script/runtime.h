@@ -37,6 +37,7 @@ struct runtime {
     bool is_resuming;              /* from before a resume until its end was dealt with */
     struct task *hook_task;        /* runs the `start` or `stop` hooks, NULL once they have ended */
     bool start_failed;             /* one of them raised */
+    bool is_closing;               /* no turn follows: nothing may be begun that needs one */
     struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */
     uint32_t pool_count;
     int module_ref; /* registry: the module zerg.runtime, and its functions serve and closed */

@@ -14,6 +14,7 @@
 #include "proxy/server.h"
 #include "script/api.h"
 #include "script/forward.h"
+#include "script/pending.h"
 #include "script/runtime.h"
 #include "script/task.h"
 #include "script/transfer.h"
@@ -97,7 +98,7 @@ static void on_input(struct conn *conn)
         transfer_move(sc->transfer);
     else if (UNLIKELY(sc->forward != NULL))
         forward_on_client_input(sc->forward);
-    else if (sc->reader && (conn->in.bytes >= sc->wanted || conn_ended(conn)))
+    else if (LIKELY(sc->reader != NULL) && (conn->in.bytes >= sc->wanted || conn_ended(conn)))
         task_wake(sc->reader, ZERG_WAKE);
 }
 
@@ -119,6 +120,20 @@ static void on_read_timeout(struct conn *conn)
         task_wake(sc->reader, ZERG_WAKE_TIMEOUT);
 }
 
+/* Tells all who wait for something of it. */
+static void tell_users(struct script_conn *sc)
+{
+    if (sc->transfer)
+        transfer_on_end(sc->transfer, sc->conn);
+    if (sc->inflow)
+        transfer_on_end(sc->inflow, sc->conn);
+    if (sc->forward)
+        forward_on_client_end(sc->forward);
+    if (sc->reader)
+        task_wake_later(sc->reader, ZERG_WAKE);
+    wake_writers(sc);
+}
+
 static void on_end(struct conn *conn)
 {
     struct script_conn *sc = conn->owner;
@@ -126,15 +141,7 @@ static void on_end(struct conn *conn)
     if (!sc)
         return;
     announce_end(sc);
-    if (sc->transfer)
-        transfer_on_end(sc->transfer);
-    if (sc->inflow)
-        transfer_on_end(sc->inflow);
-    if (sc->forward)
-        forward_on_client_end(sc->forward);
-    if (sc->reader)
-        task_wake_later(sc->reader, ZERG_WAKE);
-    wake_writers(sc);
+    tell_users(sc);
 }
 
 const struct conn_handler script_conn_handler = {
@@ -162,6 +169,31 @@ void script_conn_reader_left(struct script_conn *sc)
     conn_stop_awaiting(sc->conn);
 }
 
+int script_conn_claim_input(struct script_conn *sc)
+{
+    struct task *task = sc->runtime->running;
+
+    if (sc->reader && sc->reader != task)
+        return ZERG_BUSY;
+    if (sc->reader)
+        task_forget_park(task);
+    if (task &&
+        ((sc->transfer && transfer_is_of(sc->transfer, task)) || (sc->forward && forward_is_of(sc->forward, task))))
+        pending_drop(task);
+    if (sc->transfer)
+        return ZERG_BUSY;
+    return sc->forward ? ZERG_FORWARDED : ZERG_OK;
+}
+
+/* Its connection has ended, at times long before, while bytes that had come were still being moved: nobody waits for it
+ * any more. */
+static void dismiss_users(struct script_conn *sc)
+{
+    tell_users(sc);
+    if (sc->reader) /* the running task, which could not yield where it wanted to park */
+        task_forget_park(sc->reader);
+}
+
 static void free_when_unused(struct script_conn *sc)
 {
     struct conn *conn = sc->conn;
@@ -178,6 +210,7 @@ void script_conn_handler_ended(struct script_conn *sc)
 {
     sc->handler_ended = true;
     conn_close(sc->conn, CLOSE_LOCAL);
+    dismiss_users(sc);
     input_end_borrow(&sc->conn->in);
     free_when_unused(sc);
 }
@@ -295,6 +328,7 @@ static void forget(struct script_conn *sc)
     struct conn *conn = sc->conn;
 
     assert(sc->is_outgoing);
+    dismiss_users(sc);
     if (sc->handle)
         sc->handle->_owned = NULL;
     sc->handle = NULL;
@@ -319,8 +353,8 @@ void script_conn_let_go_all(struct runtime *runtime)
     while ((node = list_pop(&runtime->outgoing))) {
         struct script_conn *sc = CONTAINER_OF(node, struct script_conn, outgoing_link);
 
-        if (!sc->is_lent) /* else its relay does, which ends as well */
-            script_conn_let_go(sc);
+        assert(!sc->is_lent); /* forwards end with their tasks */
+        script_conn_let_go(sc);
     }
 }
 
@@ -329,9 +363,17 @@ void script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idl
     struct conn *conn = sc->conn;
     struct addr addr = sc->slot.server->addr;
 
+    if (sc->handle)
+        sc->handle->_generation = conn->generation - 1; /* it must not reach whoever uses the connection next */
     input_end_borrow(&conn->in);
     pool_checkin(&conn->reactor->proxy->pool, conn, &addr, max, idle_ms);
     forget(sc);
+}
+
+void script_conn_lend(struct script_conn *sc)
+{
+    wake_writers(sc);
+    sc->is_lent = sc->is_outgoing;
 }
 
 void script_conn_forward_ended(struct script_conn *sc)

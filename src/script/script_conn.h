@@ -25,18 +25,18 @@ struct script_conn {
     uint32_t wanted;     /* unread bytes it waits for */
     bool handler_ended;
     bool closed_by_script;
-    bool is_watched;      /* on_close callbacks are registered */
-    bool close_announced; /* they were called, or are about to be */
-    struct list writers;  /* tasks parked for room or a flush */
-    struct task *closer;  /* who closed it: later use by that task is misuse; compared, never followed */
-    uint32_t closer_generation;
-    struct list ended_link;    /* runtime->ended: on_close callbacks are due */
+    bool is_watched;           /* on_close callbacks are registered */
+    bool close_announced;      /* they were called, or are about to be */
     struct transfer *transfer; /* borrowed: conn:relay() moves bytes from here, NULL: none does */
+    struct forward *forward;   /* borrowed: conn:forward() looks for a server for it */
     struct transfer *inflow;   /* borrowed: conn:relay() moves bytes to here */
-    struct forward *forward;   /* borrowed: conn:forward() looks for a server, or relays */
+    struct list writers;       /* tasks parked for room or a flush */
+    struct task *closer;       /* who closed it: later use by that task is misuse; compared, never followed */
+    uint32_t closer_generation;
+    struct list ended_link; /* runtime->ended: on_close callbacks are due */
     /* Of a connection that zerg.connect() made: */
     bool is_outgoing;
-    bool is_lent;              /* to a relay, as conn:forward()'s target: its end lets go of us */
+    bool is_lent;              /* to a relay: its end lets go of us */
     struct zerg_conn *handle;  /* what Lua has of it; its collection lets go of us. NULL: nothing yet */
     struct slot slot;          /* on the server */
     struct list outgoing_link; /* runtime->outgoing */
@@ -48,6 +48,9 @@ extern const struct conn_handler script_conn_handler;
 void script_conn_set_reader(struct script_conn *sc, struct task *task, uint32_t wanted);
 /* The reader does not wait any more. */
 void script_conn_reader_left(struct script_conn *sc);
+/* Whether the running task may read, where something has hold of the input: OK, BUSY (another task reads or relays from it),
+ * FORWARDED (another one looks for a server for it). What the running task itself began and could not wait for is dropped. */
+int script_conn_claim_input(struct script_conn *sc);
 /* The handler's task has ended: closes the connection after what is staged. */
 void script_conn_handler_ended(struct script_conn *sc);
 /* The script closes the connection, in order or by a reset. */
@@ -70,7 +73,10 @@ void script_conn_fill_handle(struct script_conn *sc, struct zerg_conn *handle);
 void script_conn_let_go(struct script_conn *sc);
 /* Lets go of all of them: the reactor ends. */
 void script_conn_let_go_all(struct runtime *runtime);
-/* As script_conn_let_go(), but the connection goes to the pool: open, with nothing unread or staged. max, idle_ms: see pool_checkin(). */
+/* As script_conn_let_go(), but the connection goes to the pool: open, with nothing unread or staged. Its handle is stale then.
+ * max, idle_ms: see pool_checkin(). */
 void script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms);
-/* A relay that had taken the connection over has ended: on_close callbacks are due. */
+/* A relay takes the connection over now: who waits to write has to be told. */
+void script_conn_lend(struct script_conn *sc);
+/* That relay has ended: on_close callbacks are due, and nobody needs a connection that the script made. */
 void script_conn_forward_ended(struct script_conn *sc);

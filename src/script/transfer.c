@@ -1,6 +1,7 @@
 /* See transfer.h. */
 #include "script/transfer.h"
 
+#include "base/assert.h"
 #include "base/slab.h"
 #include "core/conn.h"
 #include "proxy/pump.h"
@@ -18,7 +19,8 @@ struct transfer {
     struct script_conn *to;
     uint64_t left;
     uint64_t moved;
-    int result; /* ZERG_PARK until it is over */
+    int result;         /* ZERG_PARK until it is over */
+    const char *reason; /* of ZERG_END; static */
 };
 
 void transfer_init_slab(struct slab *slab)
@@ -46,6 +48,15 @@ static void drop(struct pending *pending)
     slab_free(&runtime->transfer_slab, transfer);
 }
 
+/* One of the two says no more. */
+static int end_by(struct transfer *transfer, const struct conn *ended)
+{
+    const char *reason = close_reason_text(ended->reason);
+
+    transfer->reason = reason ? reason : close_reason_text(CLOSE_LOCAL); /* shut down by the script, it is open still */
+    return ZERG_END;
+}
+
 /* Moves what is there and fits. Its result then. */
 static int move(struct transfer *transfer)
 {
@@ -54,7 +65,7 @@ static int move(struct transfer *transfer)
     int64_t moved;
 
     if (!conn_is_writable(to))
-        return ZERG_END;
+        return end_by(transfer, to);
     moved = pump_move(from, to, transfer->left);
     if (moved < 0) {
         conn_kill(to, CLOSE_NO_MEMORY); /* bytes are missing in what it gets */
@@ -64,7 +75,19 @@ static int move(struct transfer *transfer)
     transfer->moved += (uint64_t)moved;
     if (transfer->left == 0)
         return ZERG_OK;
-    return conn_ended(from) && !from->in.first ? ZERG_END : ZERG_PARK;
+    return conn_ended(from) && !from->in.first ? end_by(transfer, from) : ZERG_PARK;
+}
+
+/* For bytes, and the read time-out counts from here; or for room, and it does not: that `to` is slow is not the fault of `from`. */
+static void await(const struct transfer *transfer)
+{
+    struct conn *from = transfer->from->conn;
+    const struct conn *to = transfer->to->conn;
+
+    if (to->out.staged < to->write_buffer_max)
+        conn_await_input(from, 1);
+    else
+        conn_stop_awaiting(from);
 }
 
 static void advance(struct transfer *transfer)
@@ -74,7 +97,7 @@ static void advance(struct transfer *transfer)
     if (transfer->result != ZERG_PARK) /* on_end came from within */
         return;
     if (result == ZERG_PARK) {
-        conn_await_input(transfer->from->conn, 1); /* the read time-out counts from here */
+        await(transfer);
         return;
     }
     settle(transfer, result);
@@ -92,10 +115,15 @@ void transfer_on_room(struct transfer *transfer)
         advance(transfer);
 }
 
-void transfer_on_end(struct transfer *transfer)
+void transfer_on_end(struct transfer *transfer, const struct conn *ended)
 {
-    settle(transfer, ZERG_END);
+    settle(transfer, end_by(transfer, ended));
     pending_wake(&transfer->pending);
+}
+
+bool transfer_is_of(const struct transfer *transfer, const struct task *task)
+{
+    return transfer->pending.task == task;
 }
 
 /* As a reader of `from`, so that another one is refused and the read time-out comes to us. */
@@ -103,8 +131,11 @@ static int park(struct task *task, struct transfer *transfer)
 {
     int rc = task_park_reading(task, transfer->from);
 
-    if (rc == ZERG_PARK)
-        script_conn_set_reader(transfer->from, task, 1);
+    assert(!transfer->from->reader);
+    if (rc == ZERG_PARK) {
+        transfer->from->reader = task;
+        await(transfer);
+    }
     return rc;
 }
 
@@ -113,8 +144,7 @@ int transfer_begin(struct task *task, struct script_conn *from, struct script_co
     struct runtime *runtime = task->runtime;
     struct transfer *transfer;
 
-    if (from->transfer || to->inflow)
-        return ZERG_BUSY;
+    assert(!from->transfer && !to->inflow);
     transfer = slab_new(&runtime->transfer_slab);
     if (!transfer)
         return ZERG_NO_MEMORY;
@@ -139,6 +169,8 @@ int transfer_finish(struct task *task)
     if (transfer->result == ZERG_PARK)
         return park(task, transfer);
     result = transfer->result;
+    if (result == ZERG_END)
+        pending_set_reason(task->runtime, transfer->reason);
     drop(pending);
     return result;
 }
