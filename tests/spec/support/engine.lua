@@ -13,6 +13,7 @@ local tasks = require("support.engine_tasks")
 local conns = require("support.engine_conns")
 local leases = require("support.engine_leases")
 local proxy = require("support.engine_proxy")
+local connects = require("support.engine_connects")
 
 -- The real namespace knows the enum constants of the header, and memmem.
 local C = setmetatable(model, {
@@ -21,7 +22,7 @@ local C = setmetatable(model, {
   end,
 })
 
-for _, part in ipairs({ tasks.api, leases.api, conns.api, proxy.api }) do
+for _, part in ipairs({ tasks.api, leases.api, conns.api, proxy.api, connects.api }) do
   for name, fn in pairs(part) do
     model[name] = fn
   end

@@ -38,6 +38,7 @@ local function conn_of(handle)
 end
 
 proxy.conn_of = conn_of
+M.conn_of = conn_of
 
 local function end_borrow(conn)
   for _, lease in ipairs(conn.borrowed) do
@@ -302,9 +303,20 @@ function api.zerg_conn_shutdown(handle)
     return END
   elseif conn.closed then
     return CLOSED
+  elseif conn.how or (conn.reason and conn.reason ~= "closed") then
+    return END
   end
   conn.half_closed = true
   return OK
+end
+
+local function tell_users(conn)
+  if conn.reader then
+    tasks.wake(conn.reader)
+  end
+  for _, task in ipairs(conn.writers) do
+    tasks.wake(task)
+  end
 end
 
 local function close(handle, how)
@@ -312,12 +324,19 @@ local function close(handle, how)
   if conn and not conn.closed then
     conn.closed, conn.how = true, how
     conn.reason = conn.reason or "closed"
-    if conn.reader then
-      tasks.wake(conn.reader)
-    end
-    for _, task in ipairs(conn.writers) do
-      tasks.wake(task)
-    end
+    tell_users(conn)
+  end
+end
+
+M.close = close
+
+---Ends a connection in a way that makes no misuse of its use afterwards.
+function M.finish(handle, how)
+  local conn = conn_of(handle)
+  if conn and not conn.how then
+    conn.how, conn.half_closed = how, false
+    conn.reason = conn.reason or "aborted"
+    tell_users(conn)
   end
 end
 
@@ -380,11 +399,9 @@ end
 
 -- ---- the peer's side ----
 
----A connection whose handler runs as runtime.serve would have it. slot: one that is free again.
----@param handler function
+---The peer of a new connection. slot: one that is free again.
 ---@param slot? integer
-function M.connect(handler, slot)
-  local conn_module = require("zerg.conn")
+function M.new_peer(slot)
   slot = slot or #conns + 1
   local generation = conns[slot] and conns[slot].generation + 1 or 1
   local peer = setmetatable({
@@ -401,8 +418,18 @@ function M.connect(handler, slot)
   }, peer_methods)
   next_id = next_id + 1
   conns[slot] = peer
+  return peer
+end
+
+---A connection whose handler runs as runtime.serve would have it.
+---@param handler function
+---@param slot? integer
+function M.connect(handler, slot)
+  local conn_module = require("zerg.conn")
+  local peer = M.new_peer(slot)
+  slot = peer.slot
   peer.task = tasks.spawn(nil, function()
-    local conn = conn_module.begin(ffi.cast("void *", slot), generation, slot, peer.id)
+    local conn = conn_module.begin(ffi.cast("void *", slot), peer.generation, slot, peer.id)
     peer.conn = conn
     handler(conn)
     conn_module.finish(slot, peer.id)
