@@ -64,7 +64,7 @@ end
 
 -- How many of the unread bytes were examined. Some may be gone by other ways than the reader's, as
 -- by conn:relay.
-local function examined(self)
+local function still_examined(self)
   local count = self._examined
   if count == 0 then
     return 0
@@ -104,7 +104,7 @@ function methods.read(self)
     return take_cancel(self)
   end
   local seq = seq_t()
-  local rc = C.zerg_conn_peek(self._conn, examined(self) + 1, seq)
+  local rc = C.zerg_conn_peek(self._conn, still_examined(self) + 1, seq)
   if rc == OK then
     self._given = seq._len
     return seq
@@ -130,7 +130,7 @@ function methods.try_read(self)
     return refuse(self, "reader:try_read", rc)
   end
   local len = seq._len
-  if len == 0 or (len <= examined(self) and C.zerg_conn_reason(conn) == nil) then
+  if len == 0 or (len <= still_examined(self) and C.zerg_conn_reason(conn) == nil) then
     return nil
   end
   self._given = len

@@ -55,8 +55,9 @@ describe("conn:forward with filters", function()
     server:finish()
     assert.same({ server = "192.0.2.7:40000", bytes_up = 5, bytes_down = 13, duration = 0,
       reason = "closed" }, task.results[1])
-    assert.same({ { target = "app", server = "192.0.2.7:40000", up = 5, down = 13, ending = "--" } },
-      connects.records)
+    assert.same({
+      { target = "app", server = "192.0.2.7:40000", up = 5, down = 13, ending = "--" },
+    }, connects.records)
   end)
 
   it("lets C carry a direction without a filter", function()

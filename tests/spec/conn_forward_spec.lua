@@ -19,7 +19,9 @@ local function quiet()
   return peer.conn, peer
 end
 
-local HOW = { server = "10.0.0.1:80", bytes_up = 5, bytes_down = 7, duration = 1.5, reason = "closed" }
+local HOW = {
+  server = "10.0.0.1:80", bytes_up = 5, bytes_down = 7, duration = 1.5, reason = "closed",
+}
 
 describe("conn:forward", function()
   before_each(function()
@@ -86,7 +88,8 @@ describe("conn:forward", function()
         { proxy_protocol = 1 } },
       { "proxy_fields: only", quiet(), { proxy_fields = {} } },
       { "unknown option 'fresh'", "app", { fresh = true } },
-      { "proxy_fields: expected strings by type %(0 to 255%)", "app", { proxy_fields = { x = "" } } },
+      { "proxy_fields: expected strings by type %(0 to 255%)", "app",
+        { proxy_fields = { x = "" } } },
       { "filter.up: expected a function, got table", "app", { filter = { up = {} } } },
     }) do
       local pattern = case[1]:find("^proxy_fields: only") and "proxy_protocol: only" or case[1]

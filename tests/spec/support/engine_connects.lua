@@ -53,9 +53,10 @@ end
 -- ---- connecting ----
 
 local function read_options(options)
+  local key = options.hash_key
   M.options = {
     connect_s = options.connect_s, idle_s = options.idle_s, total_s = options.total_s,
-    hash_key = options.hash_key ~= nil and ffi.string(options.hash_key, options.hash_key_len) or nil,
+    hash_key = key ~= nil and ffi.string(key, options.hash_key_len) or nil,
     proxy_version = options.proxy_version,
     fields = ffi.string(options.fields, options.fields_len),
     client = options.client ~= nil,
