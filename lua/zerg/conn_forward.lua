@@ -16,7 +16,7 @@ local result_t = ffi.typeof("struct zerg_forward_result")
 
 local FORWARD_OPTIONS = {
   connect_timeout = true, idle_timeout = true, total_timeout = true, hash_key = true,
-  proxy_protocol = true, proxy_fields = true, filter = true,
+  proxy_protocol = true, proxy_tlvs = true, filter = true,
 }
 local BYTES_MAX = 2 ^ 53
 
@@ -34,7 +34,7 @@ local BYTES_MAX = 2 ^ 53
 ---@field total_timeout? number seconds from the call
 ---@field hash_key? string what a hashing upstream chooses by; the client's address by default
 ---@field proxy_protocol? 0|1|2 whether a PROXY protocol header goes first
----@field proxy_fields? table<integer, string> its fields, by type
+---@field proxy_tlvs? table<integer, string> its fields, by type
 ---@field filter? zerg.forward.filter
 
 ---What sees the bytes of each direction before they go on: gives what goes on in their place, a
@@ -60,7 +60,7 @@ end
 local function check_conn_target(self, target, opts)
   if target._id == self._id then
     error("conn:forward: a connection cannot be forwarded to itself", 3)
-  elseif opts and ((opts.proxy_protocol or 0) > 0 or opts.proxy_fields) then
+  elseif opts and ((opts.proxy_protocol or 0) > 0 or opts.proxy_tlvs) then
     error("conn:forward: proxy_protocol: only a server that is connected to gets a header", 3)
   end
 end

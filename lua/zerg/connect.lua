@@ -55,7 +55,7 @@ local CHECKS = {
   proxy_protocol = { "0, 1 or 2", function(value)
     return value == 0 or value == 1 or value == 2
   end },
-  proxy_fields = { "a table of strings by type", function(value)
+  proxy_tlvs = { "a table of strings by type", function(value)
     return type(value) == "table"
   end },
   fresh = { "true or false", function(value)
@@ -85,13 +85,13 @@ local function pack_fields(method, fields)
   local types, parts, total = {}, {}, 0
   for kind, value in pairs(fields) do
     if not bytes.is_count(kind, 0, 255) or type(value) ~= "string" then
-      error(method .. ": proxy_fields: expected strings by type (0 to 255)", 4)
+      error(method .. ": proxy_tlvs: expected strings by type (0 to 255)", 4)
     end
     total = total + 3 + #value
     types[#types + 1] = kind
   end
   if total > FIELDS_BYTES_MAX then
-    error(("%s: proxy_fields: %d bytes, at most %d"):format(method, total, FIELDS_BYTES_MAX), 4)
+    error(("%s: proxy_tlvs: %d bytes, at most %d"):format(method, total, FIELDS_BYTES_MAX), 4)
   end
   table.sort(types)
   for _, kind in ipairs(types) do
@@ -110,7 +110,7 @@ end
 function M.options(method, opts, allowed)
   check_options(method, opts, allowed)
   opts = opts or {}
-  local fields = opts.proxy_fields and pack_fields(method, opts.proxy_fields) or ""
+  local fields = opts.proxy_tlvs and pack_fields(method, opts.proxy_tlvs) or ""
   local key = opts.hash_key
   local options = dial_options_t()
   options.connect_s = opts.connect_timeout or -1
@@ -138,7 +138,7 @@ function M.fail(method, rc, target)
     local shown = type(target) == "string" and ("%q"):format(target) or type(target)
     error(method .. ": expected " .. EXPECTED_TARGET .. ", got " .. shown, 2)
   elseif rc == RANGE then
-    error(method .. ": proxy_fields: fields that a PROXY protocol header of version 2 can have, "
+    error(method .. ": proxy_tlvs: fields that a PROXY protocol header of version 2 can have, "
       .. "in a header of that version", 2)
   end
   return outcome.fail(nil, method, rc)

@@ -167,7 +167,7 @@ def test_the_header_of_the_proxy_protocol(forwarder, engine, behind):
     backend = behind(Backend)
     server = forwarder("""
         conn:forward(TARGET, { proxy_protocol = tonumber(conn:reader():read_line()),
-          proxy_fields = PROXY_FIELDS })
+          proxy_tlvs = PROXY_FIELDS })
     """, backend.target)
     client = server.connect().send("1\nhello")
     host, port = client.name
@@ -183,7 +183,7 @@ def test_the_header_of_the_proxy_protocol(forwarder, engine, behind):
 def test_fields_of_ones_own_in_the_header(forwarder, engine, behind, filtered):
     backend = behind(Backend)
     server = forwarder(f"""
-        conn:forward(TARGET, {{ proxy_protocol = 2, proxy_fields = {{ [0xe1] = "two", [0xe0] = "one" }} {filtered} }})
+        conn:forward(TARGET, {{ proxy_protocol = 2, proxy_tlvs = {{ [0xe1] = "two", [0xe0] = "one" }} {filtered} }})
     """, backend.target)
     client = server.connect().send("hello")
     upstream = backend.accept()

@@ -55,7 +55,7 @@ describe("conn:forward", function()
     local conn = quiet()
     engine.run(conn.forward, conn, "app", {
       connect_timeout = 1, idle_timeout = 2, total_timeout = 3, hash_key = "k", proxy_protocol = 2,
-      proxy_fields = { [0xe1] = "b", [0xe0] = ("a"):rep(300) },
+      proxy_tlvs = { [0xe1] = "b", [0xe0] = ("a"):rep(300) },
     })
     local options = connects.options
     assert.same({ 1, 2, 3, "k", 2 }, { options.connect_s, options.idle_s, options.total_s,
@@ -86,13 +86,13 @@ describe("conn:forward", function()
       { "a connection cannot be forwarded to itself", conn },
       { "proxy_protocol: only a server that is connected to gets a header", quiet(),
         { proxy_protocol = 1 } },
-      { "proxy_fields: only", quiet(), { proxy_fields = {} } },
+      { "proxy_tlvs: only", quiet(), { proxy_tlvs = {} } },
       { "unknown option 'fresh'", "app", { fresh = true } },
-      { "proxy_fields: expected strings by type %(0 to 255%)", "app",
-        { proxy_fields = { x = "" } } },
+      { "proxy_tlvs: expected strings by type %(0 to 255%)", "app",
+        { proxy_tlvs = { x = "" } } },
       { "filter.up: expected a function, got table", "app", { filter = { up = {} } } },
     }) do
-      local pattern = case[1]:find("^proxy_fields: only") and "proxy_protocol: only" or case[1]
+      local pattern = case[1]:find("^proxy_tlvs: only") and "proxy_protocol: only" or case[1]
       raises(function()
         engine.call(function()
           conn:forward(case[2], case[3])
