@@ -28,9 +28,11 @@ void transfer_init_slab(struct slab *slab)
     slab_init(slab, sizeof(struct transfer), TRANSFERS_PER_BLOCK, 0);
 }
 
-/* It is over: the connections know it no more. */
+/* It is over: the connections know it no more. That `to` was full stops the receiving of `from` no longer, so that its end is
+ * seen. */
 static void settle(struct transfer *transfer, int result)
 {
+    conn_on_consumed(transfer->from->conn);
     transfer->result = result;
     transfer->from->transfer = NULL;
     transfer->to->inflow = NULL;

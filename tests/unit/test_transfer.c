@@ -70,6 +70,33 @@ static void bytes_wait_where_they_are_while_the_sink_is_full(void **state)
     assert_false(pair.source->is_paused);
 }
 
+static void receiving_goes_on_after_it_however_full_the_sink(void **state)
+{
+    struct pair pair = relaying(state, "local zerg = require('zerg')\n"
+                                       "local source\n"
+                                       "return function(conn)\n"
+                                       "  if not source then\n"
+                                       "    source = conn\n"
+                                       "    conn:on_close(function() zerg.log.info('noticed') end)\n"
+                                       "    zerg.sleep(5)\n"
+                                       "    return\n"
+                                       "  end\n"
+                                       "  zerg.log.info('relayed: %s', source:relay(conn, 8192))\n"
+                                       "  zerg.sleep(5)\n"
+                                       "end\n");
+    struct fixture *f = *state;
+
+    feed(f, pair.source, 2);
+    fixture_pump(f);
+    assert_true(fixture_log_has(f, "relayed: 8192"));
+    assert_int_equal(pair.sink->out.staged, 2 * BUFFER_BYTES);
+    assert_false(pair.source->is_paused);
+    fixture_recv_result(f, pair.source, 0);
+    fixture_pump(f);
+    assert_true(fixture_log_has(f, "noticed"));
+    fixture_drain(f, pair.sink, NULL, 0);
+}
+
 static void the_read_timeout_counts_only_while_bytes_are_awaited(void **state)
 {
     struct pair pair = relaying(state, RELAYING(""));
@@ -154,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(bytes_wait_where_they_are_while_the_sink_is_full, fixture_teardown),
+        cmocka_unit_test_teardown(receiving_goes_on_after_it_however_full_the_sink, fixture_teardown),
         cmocka_unit_test_teardown(the_read_timeout_counts_only_while_bytes_are_awaited, fixture_teardown),
         cmocka_unit_test_teardown(a_source_that_broke_long_ago_may_be_let_go, fixture_teardown),
         cmocka_unit_test_teardown(what_came_before_a_reset_stays_to_be_read, fixture_teardown),
