@@ -45,6 +45,13 @@ enum {
     PROXY_HEADER_BYTES_MAX = 4 * 1024,
     TRUSTED_MAX = 1024, /* address ranges of one listener */
 
+    /* HTTP/1. */
+    HTTP_HEAD_BYTES_MAX = 65535,       /* what an operator may allow at most */
+    HTTP_FIELDS_MAX = 128,             /* in one head, or in the trailers of one message */
+    HTTP_METHOD_BYTES_MAX = 32,        /* a longer one is not implemented (RFC 9112 section 3) */
+    HTTP_CONNECTION_OPTIONS_MAX = 16,  /* in all Connection fields of one head */
+    HTTP_CHUNK_EXTENSION_BYTES = 4096, /* of one message: senders could hide work in them */
+
     /* Names. */
     HOST_NAME_BYTES_MAX = 253, /* RFC 1035 section 2.3.4, as text without the last dot */
     HOST_LABEL_BYTES_MAX = 63,
