@@ -1,5 +1,6 @@
-/* Field lines of HTTP/1 (RFC 9112 section 5), up to the empty line that ends them: the headers of a message, or the trailers behind
- * its content. Where each name and value is, and which known name it is; what the values mean is http_framing.h's. */
+/* Field lines of HTTP/1 (RFC 9112 section 5), up to the empty line that ends them: the headers of a message, or the
+ * trailers behind its content. Where each name and value is, and which known name it is; what the values mean is
+ * http_framing.h's. */
 #pragma once
 
 #include <stdint.h>
@@ -34,6 +35,6 @@ struct http_fields {
 /* The fields begin at `at`. One more than count_max (1 to HTTP_FIELDS_MAX) is refused. */
 void http_fields_init(struct http_fields *fields, uint16_t at, uint16_t count_max);
 
-/* Goes on where the last call stopped. `data` has all that there is so far, from the same first byte as then, but may have
- * moved; len is at most HTTP_HEAD_BYTES_MAX. After PARSE_DONE fields->at is behind the empty line. */
+/* Goes on where the last call stopped. `data` has all that there is so far, from the same first byte as then, but may
+ * have moved; len is at most HTTP_HEAD_BYTES_MAX. After PARSE_DONE fields->at is behind the empty line. */
 enum parse_outcome http_fields_parse(struct http_fields *fields, const uint8_t *data, uint16_t len);

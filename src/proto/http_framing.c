@@ -282,7 +282,7 @@ const char *http_framing_derive(struct http_head *head, const uint8_t *data)
     for (uint16_t i = 0; i < head->fields.count; i++) {
         const struct http_field *field = &head->fields.list[i];
 
-        if (http_name_traits(field->known) & HTTP_INTERPRETED && !read_field(&facts, field))
+        if (field->known != HTTP_NAME_OTHER && field->known <= HTTP_NAME_LAST_INTERPRETED && !read_field(&facts, field))
             return head->refusal.problem;
     }
     return check_together(&facts) ? NULL : head->refusal.problem;

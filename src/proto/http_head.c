@@ -166,6 +166,8 @@ static enum parse_outcome scan_other_target(struct http_head *head, const uint8_
 
 static bool fits_version(const uint8_t *data, uint16_t len)
 {
+    if (len >= VERSION_BYTES && memcmp(data, "HTTP/1.1", VERSION_BYTES) == 0)
+        return true;
     for (uint16_t i = 0; i < len && i < VERSION_BYTES; i++) {
         bool fits = version_form[i] == '#' ? http_is(data[i], HTTP_IN_DIGIT) : data[i] == (uint8_t)version_form[i];
 

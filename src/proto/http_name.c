@@ -1,5 +1,5 @@
-/* See http_name.h. Names are found by a perfect hash: one slot to look at, then one comparison. That no two names share a
- * slot is seen by the compiler, which warns of a slot that is set twice. */
+/* See http_name.h. Names are found by a perfect hash: one slot to look at, then one comparison. That no two names
+ * share a slot is seen by the compiler, which warns of a slot that is set twice. */
 #include "proto/http_name.h"
 
 #include <string.h>
@@ -16,12 +16,17 @@ enum {
 
 struct known_name {
     uint8_t len;
-    uint8_t traits;
     char text[NAME_BYTES_MAX];
 };
 
 static const struct known_name known_names[HTTP_NAMES] = {
-#define ROW(name, spelling, first, late, traits) [HTTP_NAME_##name] = {sizeof(spelling) - 1, (traits), spelling},
+#define ROW(name, spelling, first, late, traits) [HTTP_NAME_##name] = {sizeof(spelling) - 1, spelling},
+    HTTP_KNOWN_NAMES(ROW)
+#undef ROW
+};
+
+const uint8_t http_name_trait_sets[HTTP_NAMES] = {
+#define ROW(name, spelling, first, late, traits) [HTTP_NAME_##name] = (traits),
     HTTP_KNOWN_NAMES(ROW)
 #undef ROW
 };
@@ -32,50 +37,68 @@ static const uint8_t name_by_slot[SLOTS] = {
 #undef ROW
 };
 
-static const char *const methods[HTTP_METHODS] = {
-    [HTTP_GET] = "GET",         [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",
-    [HTTP_PUT] = "PUT",         [HTTP_DELETE] = "DELETE", [HTTP_CONNECT] = "CONNECT",
-    [HTTP_OPTIONS] = "OPTIONS", [HTTP_TRACE] = "TRACE",   [HTTP_PATCH] = "PATCH",
+struct known_method {
+    uint8_t len;
+    char text[8];
+};
+
+#define METHOD(text)           \
+    {                          \
+        sizeof(text) - 1, text \
+    }
+
+static const struct known_method methods[HTTP_METHODS] = {
+    [HTTP_GET] = METHOD("GET"),         [HTTP_HEAD] = METHOD("HEAD"),     [HTTP_POST] = METHOD("POST"),
+    [HTTP_PUT] = METHOD("PUT"),         [HTTP_DELETE] = METHOD("DELETE"), [HTTP_CONNECT] = METHOD("CONNECT"),
+    [HTTP_OPTIONS] = METHOD("OPTIONS"), [HTTP_TRACE] = METHOD("TRACE"),   [HTTP_PATCH] = METHOD("PATCH"),
 };
 
 enum http_method http_method_find(const uint8_t *method, size_t len)
 {
     for (int i = HTTP_METHOD_OTHER + 1; i < HTTP_METHODS; i++) {
-        if (method[0] == (uint8_t)methods[i][0] && strlen(methods[i]) == len && memcmp(method, methods[i], len) == 0)
+        if (methods[i].len == len && memcmp(method, methods[i].text, len) == 0)
             return (enum http_method)i;
     }
     return HTTP_METHOD_OTHER;
 }
 
-static uint64_t load(const void *at, size_t bytes)
+/* Setting the bit by which cases differ makes no two other characters of a token equal to a letter, a digit or a
+ * hyphen. */
+static inline uint64_t difference8(const uint8_t *name, const char *text)
 {
-    uint64_t word = 0;
+    uint64_t word;
+    uint64_t expected;
 
-    memcpy(&word, at, bytes);
-    return word;
+    memcpy(&word, name, sizeof(word));
+    memcpy(&expected, text, sizeof(expected));
+    return (word | 0x2020202020202020) ^ expected;
 }
 
-/* Whether two words of `bytes` characters, at this place of both, differ by more than case. Setting the bit by which
- * cases differ makes no two other characters of a token equal to a letter, a digit or a hyphen. */
-static uint64_t difference(const uint8_t *name, const char *text, size_t at, size_t bytes)
+static inline uint32_t difference4(const uint8_t *name, const char *text)
 {
-    return (load(name + at, bytes) | load("        ", bytes)) ^ load(text + at, bytes);
+    uint32_t word;
+    uint32_t expected;
+
+    memcpy(&word, name, sizeof(word));
+    memcpy(&expected, text, sizeof(expected));
+    return (word | 0x20202020) ^ expected;
 }
 
+/* Whether the two, of that length, differ in nothing but case. The last word may overlap the one before. */
 static bool is_same(const uint8_t *name, const char *text, size_t len)
 {
     uint64_t differs = 0;
 
     if (len < 4) {
         for (size_t i = 0; i < len; i++)
-            differs |= difference(name, text, i, 1);
+            differs |= (uint8_t)((name[i] | ' ') ^ text[i]);
         return !differs;
     }
     if (len < 8)
-        return !(difference(name, text, 0, 4) | difference(name, text, len - 4, 4));
+        return !(difference4(name, text) | difference4(name + len - 4, text + len - 4));
     for (size_t i = 0; i + 8 < len; i += 8)
-        differs |= difference(name, text, i, 8);
-    return !(differs | difference(name, text, len - 8, 8));
+        differs |= difference8(name + i, text + i);
+    return !(differs | difference8(name + len - 8, text + len - 8));
 }
 
 enum http_name http_name_find(const uint8_t *name, size_t len)
@@ -90,11 +113,6 @@ enum http_name http_name_find(const uint8_t *name, size_t len)
     return known->len == len && is_same(name, known->text, len) ? (enum http_name)index : HTTP_NAME_OTHER;
 }
 
-uint8_t http_name_traits(enum http_name name)
-{
-    return known_names[name].traits;
-}
-
 const char *http_name_text(enum http_name name)
 {
     return name == HTTP_NAME_OTHER ? NULL : known_names[name].text;
@@ -102,7 +120,7 @@ const char *http_name_text(enum http_name name)
 
 const char *http_method_text(enum http_method method)
 {
-    return methods[method];
+    return method == HTTP_METHOD_OTHER ? NULL : methods[method].text;
 }
 
 bool http_name_is_valid(const char *name, size_t len)

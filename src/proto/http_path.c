@@ -78,7 +78,7 @@ int http_path_normalize(char *out, const uint8_t *path, size_t len)
         if (is_text(segment, at, "."))
             at = segment;
         else if (is_text(segment, at, ".."))
-            at = segment = parent(out, segment);
+            at = parent(out, segment);
         else if (path < end)
             *at++ = '/';
         if (path == end)

@@ -1,5 +1,5 @@
-/* The classes of all bytes. Of what RFC 3986 forbids in a target, what browsers send nevertheless ({ | } [ ] ^ ` and, in a
- * query, \) is let through; so are all of RFC 9110's obs-text in values, and nothing else. */
+/* The classes of all bytes. Of what RFC 3986 forbids in a target, what browsers send nevertheless ({ | } [ ] ^ ` and,
+ * in a query, \) is let through; so are all of RFC 9110's obs-text in values, and nothing else. */
 #include "proto/http_scan.h"
 
 enum {

@@ -1,21 +1,15 @@
 /* See http_span.h. The case of ASCII letters alone is nothing. */
 #include "proto/http_span.h"
 
-#include <string.h>
-
 static uint8_t lower(uint8_t byte)
 {
     return byte >= 'A' && byte <= 'Z' ? byte | ' ' : byte;
 }
 
-bool http_span_is(struct http_span span, const uint8_t *data, const char *word)
+bool http_spells(const uint8_t *data, const char *word, size_t len)
 {
-    uint16_t len = http_span_len(span);
-
-    if (strlen(word) != len)
-        return false;
-    for (uint16_t i = 0; i < len; i++) {
-        if (lower(data[span.at + i]) != (uint8_t)word[i])
+    for (size_t i = 0; i < len; i++) {
+        if (lower(data[i]) != (uint8_t)word[i])
             return false;
     }
     return true;

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/limits.h"
 #include "base/macros.h"
@@ -25,7 +26,15 @@ static inline bool http_span_is_empty(struct http_span span)
     return span.at == span.end;
 }
 
-/* Whether the bytes spell `word`, which is in lower case, in any case. */
-bool http_span_is(struct http_span span, const uint8_t *data, const char *word);
+/* Whether so many bytes spell `word`, which is in lower case, in any case. */
+bool http_spells(const uint8_t *data, const char *word, size_t len);
+
+static inline bool http_span_is(struct http_span span, const uint8_t *data, const char *word)
+{
+    size_t len = strlen(word);
+
+    return http_span_len(span) == len && http_spells(data + span.at, word, len);
+}
+
 /* Whether two parts spell the same, in any case. */
 bool http_span_is_same(struct http_span a, struct http_span b, const uint8_t *data);
