@@ -51,6 +51,21 @@ static bool next_item(struct http_span *rest, const uint8_t *data, struct http_s
 
 /* ---- each field ---- */
 
+/* Tabs are as good as spaces around a value (RFC 9110 section 5.6.3), but not to every program, and who frames a
+ * message wants to be understood. */
+static bool has_tab_around(const struct http_field *field, const uint8_t *data)
+{
+    uint16_t at = field->value.end;
+
+    for (uint16_t i = field->name.end; i < field->value.at; i++) {
+        if (data[i] == '\t')
+            return true;
+    }
+    while (data[at] == ' ')
+        at++;
+    return data[at] == '\t';
+}
+
 static bool read_length(struct facts *facts, struct http_span value)
 {
     struct http_head *head = facts->head;
@@ -109,6 +124,14 @@ static bool read_host(struct facts *facts, const struct http_field *field)
     if (!http_authority_read(&facts->head->authority, facts->data, field->value))
         return refuse(facts, 400, "a Host that is no host");
     return true;
+}
+
+static bool read_framing(struct facts *facts, const struct http_field *field)
+{
+    if (has_tab_around(field, facts->data))
+        return refuse(facts, 400, "a tab around a value that frames the message");
+    return field->known == HTTP_NAME_CONTENT_LENGTH ? read_length(facts, field->value)
+                                                    : read_encoding(facts, field->value);
 }
 
 /* A server must ignore it in 1.0 (RFC 9110 section 10.1.1). */
@@ -170,8 +193,8 @@ static bool read_field(struct facts *facts, const struct http_field *field)
     struct http_head *head = facts->head;
 
     switch ((enum http_name)field->known) {
-    case HTTP_NAME_CONTENT_LENGTH: return read_length(facts, field->value);
-    case HTTP_NAME_TRANSFER_ENCODING: return read_encoding(facts, field->value);
+    case HTTP_NAME_CONTENT_LENGTH:
+    case HTTP_NAME_TRANSFER_ENCODING: return read_framing(facts, field);
     case HTTP_NAME_CONNECTION: return read_connection(facts, field->value);
     case HTTP_NAME_HOST: return head->kind == HTTP_RESPONSE || read_host(facts, field);
     case HTTP_NAME_EXPECT: return head->kind == HTTP_RESPONSE || read_expect(facts, field->value);

@@ -8,5 +8,6 @@
 
 struct http_head;
 
-/* Sets what http_head.h calls derived. head->refusal tells what is wrong; its problem is returned too, NULL if nothing is. */
+/* Sets what http_head.h calls derived. head->refusal tells what is wrong; its problem is returned too, NULL if nothing
+ * is. */
 MUST_CHECK const char *http_framing_derive(struct http_head *head, const uint8_t *data);

@@ -1,11 +1,11 @@
-/* The head of an HTTP/1.0 or 1.1 message, as RFC 9112 has it and strictly: start line, fields, and what the two say about the
- * message's body and its connection, so that nobody else has to look at them again. Nothing is copied: what is found are
- * offsets into the head, which is in one piece. Resumable behind any byte, without looking at a byte twice.
+/* The head of an HTTP/1.0 or 1.1 message, as RFC 9112 has it and strictly: start line, fields, and what the two say
+ * about the message's body and its connection, so that nobody else has to look at them again. Nothing is copied: what
+ * is found are offsets into the head, which is in one piece. Resumable behind any byte, without starting over.
  *
- * What may be sent in two ways that two programs could understand differently is refused. Beyond the RFC that is: LF without
- * CR, which it lets a recipient take for a line's end; a Content-Length twice, even with the same number, or with a
- * Transfer-Encoding; userinfo in a target; and hosts with characters that no host has. One empty line in front of a
- * request is skipped, as old clients send one behind a body (section 2.2); a second is refused. */
+ * What two programs could understand differently is refused. Beyond the RFC that is: LF without CR, which it lets a
+ * recipient take for a line's end; a Content-Length twice, even with the same number, or with a Transfer-Encoding;
+ * tabs around the value of either; userinfo in a target; and hosts with characters that no host has. One empty line in
+ * front of a request is skipped, as old clients send one behind a body (section 2.2); a second is refused. */
 #pragma once
 
 #include <stdbool.h>
@@ -75,7 +75,7 @@ void http_request_init(struct http_head *head, const struct http_limits *limits)
 /* `method` is that of the request that is answered. After a status of 1xx other than 101 another response follows. */
 void http_response_init(struct http_head *head, const struct http_limits *limits, enum http_method method);
 
-/* Goes on where the last call stopped. `data` has all that there is so far, from the same first byte as then, but may have
- * moved in memory. After PARSE_DONE head->at bytes are the head; what follows is the body. After PARSE_BAD nothing that
- * follows may be interpreted. Neither may be asked again. */
+/* Goes on where the last call stopped. `data` has all that there is so far, from the same first byte as then, but may
+ * have moved in memory. After PARSE_DONE head->at bytes are the head; what follows is the body. After PARSE_BAD
+ * nothing that follows may be interpreted. Neither may be asked again. */
 enum parse_outcome http_head_parse(struct http_head *head, const uint8_t *data, size_t len);

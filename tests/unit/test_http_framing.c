@@ -108,6 +108,18 @@ static void transfer_encoding_is_one_chunked(void **state)
     ASSERT_BAD(POST_OF_1_0 "Transfer-Encoding: chunked\r\n" END, 400, "a Transfer-Encoding in 1.0");
 }
 
+static void tabs_around_what_frames_the_message_are_refused(void **state)
+{
+    static const char problem[] = "a tab around a value that frames the message";
+
+    (void)state;
+    ASSERT_BAD(POST "Content-Length:\t5\r\n" END, 400, problem);
+    ASSERT_BAD(POST "Content-Length: 5 \t\r\n" END, 400, problem);
+    ASSERT_BAD(POST "Transfer-Encoding: \tchunked\r\n" END, 400, problem);
+    ASSERT_BAD(POST "Transfer-Encoding: chunked\t \r\n" END, 400, problem);
+    assert_int_equal(request_of(BYTES(POST "Content-Length:  5  \r\n" END)).content_length, 5);
+}
+
 static void both_ways_to_say_a_length_are_one_too_many(void **state)
 {
     static const char problem[] = "both Content-Length and Transfer-Encoding";
@@ -253,6 +265,7 @@ int main(void)
         cmocka_unit_test(content_length_is_one_plain_number),
         cmocka_unit_test(content_length_past_all_bounds_is_too_large),
         cmocka_unit_test(transfer_encoding_is_one_chunked),
+        cmocka_unit_test(tabs_around_what_frames_the_message_are_refused),
         cmocka_unit_test(both_ways_to_say_a_length_are_one_too_many),
         cmocka_unit_test(host_is_there_once_in_1_1),
         cmocka_unit_test(host_is_a_host),
