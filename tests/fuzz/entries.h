@@ -7,4 +7,7 @@
 
 void fuzz_dns_srv(const uint8_t *data, size_t size);
 void fuzz_http_status(const uint8_t *data, size_t size);
+void fuzz_http_chunked(const uint8_t *data, size_t size);
+void fuzz_http_request(const uint8_t *data, size_t size);
+void fuzz_http_response(const uint8_t *data, size_t size);
 void fuzz_proxy_protocol(const uint8_t *data, size_t size);

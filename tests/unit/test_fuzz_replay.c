@@ -80,11 +80,35 @@ static void http_status_keeps_its_promises_on_committed_inputs(void **state)
     replay_folder(fuzz_http_status, "crashers", "http_status");
 }
 
+static void http_chunked_keeps_its_promises_on_committed_inputs(void **state)
+{
+    (void)state;
+    assert_true(replay_folder(fuzz_http_chunked, "seeds", "http_chunked") > 0);
+    replay_folder(fuzz_http_chunked, "crashers", "http_chunked");
+}
+
+static void http_request_keeps_its_promises_on_committed_inputs(void **state)
+{
+    (void)state;
+    assert_true(replay_folder(fuzz_http_request, "seeds", "http_request") > 0);
+    replay_folder(fuzz_http_request, "crashers", "http_request");
+}
+
+static void http_response_keeps_its_promises_on_committed_inputs(void **state)
+{
+    (void)state;
+    assert_true(replay_folder(fuzz_http_response, "seeds", "http_response") > 0);
+    replay_folder(fuzz_http_response, "crashers", "http_response");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dns_srv_keeps_its_promises_on_committed_inputs),
         cmocka_unit_test(http_status_keeps_its_promises_on_committed_inputs),
+        cmocka_unit_test(http_chunked_keeps_its_promises_on_committed_inputs),
+        cmocka_unit_test(http_request_keeps_its_promises_on_committed_inputs),
+        cmocka_unit_test(http_response_keeps_its_promises_on_committed_inputs),
         cmocka_unit_test(proxy_protocol_keeps_its_promises_on_committed_inputs),
     };
 
