@@ -149,6 +149,8 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(PLAIN_FIXTURES:%.c=$(BUILD)/obj/%
 
 $(BUILD)/unit/test_fuzz_replay: $(FUZZ_SOURCES:%.c=$(BUILD)/obj/%.o)
 
+$(BUILD)/tools/http_verdict: $(FUZZ_OBJECTS)
+
 $(BUILD)/tools/%: $(BUILD)/obj/tests/tools/%.o
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(LINK) -o $@ $^ -luring
