@@ -87,8 +87,9 @@ class Service:
 
     def start(self, name, *args, called=None):
         """Starts the program; `called` is what it finds as its own name."""
-        self.command = [called or name, *[self.filled(str(arg)) for arg in args]]
         self.executable = program(name)
+        # The whole path, by which PostgreSQL finds its other files.
+        self.command = [called or self.executable, *[self.filled(str(arg)) for arg in args]]
         return self.run_again()
 
     def run_again(self):
