@@ -10,6 +10,7 @@
 #include "core/conn_internal.h"
 #include "core/listener.h"
 #include "core/reactor.h"
+#include "core/starved.h"
 #include "core/write_wait.h"
 #include "uring/op.h"
 
@@ -97,15 +98,7 @@ static void on_recv_error(struct conn *conn, int error)
 {
     switch (error) {
     case -ECANCELED: break;
-    case -ENOBUFS:
-        /* Ends the multishot although the peer is fine. Re-arming now would only fail again: the reactor does it, first come
-         * first served, once buffers are with the kernel. */
-        bufring_on_empty(conn->reactor->bufs);
-        conn->reactor->stats.starved++;
-        conn->is_starved = true;
-        list_move_tail(conn->was_starved ? &conn->reactor->starved_again : &conn->reactor->starved,
-                       &conn->starved_link);
-        break;
+    case -ENOBUFS: starved_add(conn); break;
     case -EINTR:
     case -EAGAIN: break; /* ended without cause: conn_settle() arms it again */
     case -ECONNRESET:

@@ -15,6 +15,7 @@
 #include "core/engine.h"
 #include "core/listener.h"
 #include "core/reactor_options.h"
+#include "core/starved.h"
 #include "uring/bufring.h"
 #include "uring/op.h"
 
@@ -304,51 +305,6 @@ static void prefetch_ahead(const struct reactor *reactor, uint32_t i, uint32_t c
 
 /* ---- settling ---- */
 
-/* Buffers ran out: copy unread bytes out of them, so that nobody who waits for more bytes keeps others from theirs. */
-static void reclaim_buffers(struct reactor *reactor)
-{
-    while (!list_is_empty(&reactor->holding) && bufring_free(reactor->bufs) == 0) {
-        struct conn *conn = CONTAINER_OF(list_pop(&reactor->holding), struct conn, holding_link);
-
-        if (input_compact(&conn->in, &reactor->leases) < 0) {
-            list_add_tail(&reactor->holding, &conn->holding_link);
-            return; /* no memory either: wait for what scripts release */
-        }
-        reactor->stats.compacted++;
-    }
-}
-
-static bool is_any_starved(const struct reactor *reactor)
-{
-    return !list_is_empty(&reactor->starved) || !list_is_empty(&reactor->starved_again);
-}
-
-/* Receives that met an empty ring are armed again, oldest first, as many as there are buffers with the kernel. The first may
- * take all of them: those who then get nothing once more keep their place before all others. */
-static void rearm_starved(struct reactor *reactor)
-{
-    uint32_t buffers;
-
-    if (!is_any_starved(reactor))
-        return;
-    if (bufring_published(reactor->bufs) == 0 && bufring_free(reactor->bufs) == 0)
-        reclaim_buffers(reactor);
-    bufring_publish(reactor->bufs);
-    for (buffers = bufring_published(reactor->bufs); buffers > 0; buffers--) {
-        struct list *node = list_pop(&reactor->starved_again);
-        struct conn *conn;
-
-        if (!node)
-            node = list_pop(&reactor->starved);
-        if (!node)
-            return;
-        conn = CONTAINER_OF(node, struct conn, starved_link);
-        conn->is_starved = false;
-        conn->was_starved = true;
-        conn_mark_dirty(conn);
-    }
-}
-
 static void settle_dirty(struct reactor *reactor)
 {
     struct list *node;
@@ -361,7 +317,7 @@ static void settle(struct reactor *reactor)
 {
     settle_dirty(reactor);
     bufring_publish(reactor->bufs);
-    rearm_starved(reactor);
+    starved_rearm(reactor);
     settle_dirty(reactor);
     if (reactor->accept.source_count > 0)
         accept_settle(&reactor->accept);
@@ -383,7 +339,7 @@ static uint64_t until_next_timer(const struct reactor *reactor)
 static uint64_t next_wait(struct reactor *reactor, uint64_t wait_ns)
 {
     uint64_t until_timer = until_next_timer(reactor);
-    bool starved_can_go = is_any_starved(reactor) && bufring_published(reactor->bufs) > 0;
+    bool starved_can_go = starved_is_any(reactor) && bufring_published(reactor->bufs) > 0;
 
     if (reactor->has_ready || starved_can_go || !inbox_prepare_sleep(&reactor->inbox))
         return RING_NO_WAIT;
