@@ -72,8 +72,8 @@ static int serve(const struct cli *cli)
     struct config *config = load(cli);
     int status;
 
-    if (!config)
-        return STATUS_FAILED;
+    if (!config) /* of `zerg proxy` the command line is the configuration */
+        return cli->command == CLI_PROXY ? STATUS_USAGE : STATUS_FAILED;
     status = server_run(config);
     config_free(config);
     return status;

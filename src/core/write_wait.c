@@ -31,7 +31,8 @@ static void on_ready(struct fd_watch *watch, uint32_t events)
     struct epoll_event ready[EVENTS_MAX];
     int count = epoll_wait(waits->epoll_fd, ready, EVENTS_MAX, 0);
 
-    (void)events;
+    if (!(events & POLLIN)) /* polling failed, and is not tried again by itself */
+        watch_change(watch, POLLIN);
     for (int i = 0; i < count; i++) {
         struct conn *conn = conn_table_find(&reactor->conns, ready[i].data.u64);
 

@@ -115,7 +115,7 @@ def test_proxy_without_what_it_needs(zerg, args, words):
 
 def test_proxy_names_the_targets_that_are_wrong(zerg):
     done = zerg.command("proxy", "--tcp", ":8080", "127.0.0.1:1", "127.0.0.1", "[::1]:0", "127.0.0.1:1")
-    assert done.returncode == 1
+    assert done.returncode == 2
     for part in ('got "127.0.0.1"', 'got "[::1]:0"', '"127.0.0.1:1" is there already'):
         assert "zerg proxy: TARGET: " in done.stderr and part in done.stderr
 

@@ -379,8 +379,11 @@ describe("zerg.config.check", function()
       "localhost", "10.0.0.0/-1", "fe80::1%lo", "", "unix/1", "10/8", 10, false } do
       assert.same({ 'listeners[1].trusted[1]: expected an address range such as "10.0.0.0/8" or '
         .. '"::1", or "unix", got ' .. require("zerg.config.values").show(range) },
-        listener_problems { port = 1, trusted = { range } })
+        listener_problems { port = 1, proxy_protocol = true, trusted = { range } })
     end
+    assert.same({ "listeners[1].trusted: goes with `proxy_protocol = true` only: it says whose "
+      .. "headers are believed" }, listener_problems { port = 1, trusted = { "::1" } })
+    assert.same({}, listener_problems { port = 1, trusted = {} })
     local list = 'a list of address ranges such as { "10.0.0.0/8", "::1", "unix" }'
     assert.same({ "listeners[1].trusted: expected " .. list .. ', got "unix"' },
       listener_problems { port = 1, trusted = "unix" })

@@ -103,6 +103,15 @@ local function check_purpose(checker, given, path)
   end
 end
 
+---Who believes to have said who may connect has not.
+local function check_trusted(checker, given, path)
+  local asks = type(given.trusted) == "table" and next(given.trusted) ~= nil
+  if asks and (given.proxy_protocol == nil or given.proxy_protocol == false) then
+    checker:problem(checker.below(path, "trusted"),
+      "goes with `proxy_protocol = true` only: it says whose headers are believed")
+  end
+end
+
 ---@param map table<string, any>
 ---@return string[] names in their order
 local function sorted_names(map)
@@ -195,6 +204,7 @@ function M.check(checker, given, normalised)
     if type(listener) == "table" then
       check_place(checker, listener, path)
       check_purpose(checker, listener, path)
+      check_trusted(checker, listener, path)
       check_forward(checker, normalised.listeners[index].forward, normalised.upstreams or {}, path)
     end
   end
