@@ -3,6 +3,7 @@
 #include "uring/ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -160,11 +161,36 @@ void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struc
     ring->has_borrowed = ring->is_sqpoll;
 }
 
+/* connect(2) to a unix socket, which waits for nothing but room in the listener's queue: not for that. 0 or a negative
+ * errno; -EAGAIN: there is no room. */
+static int connect_at_once(int fd, const struct sockaddr *addr, socklen_t addr_len)
+{
+    int flags = fcntl(fd, F_GETFL);
+    int rc;
+
+    (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    rc = connect(fd, addr, addr_len) < 0 ? -errno : 0;
+    (void)fcntl(fd, F_SETFL, flags);
+    return rc;
+}
+
+/* A completion of our own making: a message to our own ring, which completes by itself only when it failed. */
+static void prepare_post(struct ring *ring, struct io_uring_sqe *sqe, uint64_t user_data, int result)
+{
+    io_uring_prep_msg_ring(sqe, ring->uring.ring_fd, (unsigned int)result, user_data, 0);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    sqe->user_data = user_data;
+}
+
 /* The kernel copies the address when it starts the operation (io_connect_prep(), io_connect() before 6.8). */
 void ring_add_connect(struct ring *ring, uint64_t user_data, int fd, const struct sockaddr *addr, socklen_t addr_len)
 {
     struct io_uring_sqe *sqe = take_sqe(ring);
 
+    if (addr->sa_family == AF_UNIX) {
+        prepare_post(ring, sqe, user_data, connect_at_once(fd, addr, addr_len));
+        return;
+    }
     io_uring_prep_connect(sqe, fd, addr, addr_len);
     sqe->user_data = user_data;
     ring->has_borrowed = ring->is_sqpoll;

@@ -57,7 +57,8 @@ enum ring_send {
 void ring_add_send(struct ring *ring, uint64_t user_data, int fd, const void *data, uint32_t len, enum ring_send how);
 /* The same, gathered. msg and its iovec must live until the next ring_submit*(); the bytes until the completion. */
 void ring_add_sendmsg(struct ring *ring, uint64_t user_data, int fd, const struct msghdr *msg, enum ring_send how);
-/* addr must live until the next ring_submit*(). */
+/* addr must live until the next ring_submit*(). A unix socket is connected at once, and completes with -EAGAIN when the
+ * listener's queue is full: io_uring would wait for that in a kernel worker thread. */
 void ring_add_connect(struct ring *ring, uint64_t user_data, int fd, const struct sockaddr *addr, socklen_t addr_len);
 void ring_add_close(struct ring *ring, uint64_t user_data, int fd);
 /* Completes once, as soon as one of the events (POLLIN, POLLOUT of poll(2)) is there, or an error; the result is what is

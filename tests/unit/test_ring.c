@@ -2,6 +2,8 @@
 #include "uring/ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -272,32 +274,58 @@ static void an_overflowed_completion_queue_loses_nothing(void **state)
     assert_false(ring_take_overflow(f->ring));
 }
 
-/* A listening unix socket in the abstract namespace, and its address. */
-static int listen_somewhere(struct sockaddr_un *addr, socklen_t *len)
+/* A listening socket, and its address. */
+static int listen_somewhere(struct sockaddr_in *addr, socklen_t *len)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
-    assert_int_equal(bind(fd, (struct sockaddr *)addr, sizeof(sa_family_t)), 0); /* the kernel chooses a name */
+    *addr = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     *len = sizeof(*addr);
+    assert_int_equal(bind(fd, (struct sockaddr *)addr, *len), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)addr, len), 0);
     assert_int_equal(listen(fd, 1), 0);
     return fd;
 }
 
 /* The address may be reused after the submission, also with a kernel thread that reads it in its own time. */
+static void a_unix_connect_never_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = "\0zerg-unit-ring"};
+    struct sockaddr_un missing = {.sun_family = AF_UNIX, .sun_path = "/nonexistent/zerg.sock"};
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fds[3];
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(listen(listener, 0), 0); /* one may wait */
+    for (int i = 0; i < 3; i++) {
+        struct sockaddr_un *to = i == 2 ? &missing : &addr;
+
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ring_add_connect(f->ring, (uint64_t)i + 1, fds[i], (struct sockaddr *)to, sizeof(*to));
+    }
+    turn_until(f, 3);
+    assert_int_equal(completion_of(f, 1)->result, 0);
+    assert_int_equal(completion_of(f, 2)->result, -EAGAIN);
+    assert_int_equal(completion_of(f, 3)->result, -ENOENT);
+    assert_int_equal(fcntl(fds[0], F_GETFL) & O_NONBLOCK, 0);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    close(listener);
+}
+
 static void connect_connects_or_is_refused(void **state)
 {
     struct fixture *f = *state;
-    struct sockaddr_un addr;
+    struct sockaddr_in addr;
     socklen_t len;
     int listen_fd = listen_somewhere(&addr, &len);
     int fds[2];
 
     for (int i = 0; i < 2; i++) {
-        struct sockaddr_un copy = addr;
+        struct sockaddr_in copy = addr;
 
-        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         ring_add_connect(f->ring, (uint64_t)i, fds[i], (struct sockaddr *)&copy, len);
         assert_int_equal(ring_submit(f->ring), 0);
         memset(&copy, 0xff, sizeof(copy));
@@ -428,6 +456,7 @@ int main(void)
         TEST(more_than_the_queue_holds_is_submitted_on_the_way),
         TEST(an_overflowed_completion_queue_loses_nothing),
         TEST(connect_connects_or_is_refused),
+        TEST(a_unix_connect_never_waits),
         TEST(close_closes),
         TEST(eventfd_read_waits_for_the_write),
         TEST(a_doorbell_rings_there_and_is_silent_here),
