@@ -420,6 +420,6 @@ def test_proxy_on_the_command_line(zerg, backend):
     client.send("through")
     upstream.expect("through")
     done = zerg.command("proxy", "--tcp", f"127.0.0.1:{port}", "db")
-    assert done.returncode == 1 and "TARGET: expected an address" in done.stderr
+    assert done.returncode == 2 and "TARGET: expected an address" in done.stderr
     done = zerg.command("proxy", f":{port}", backend.target)
     assert done.returncode == 2 and "HTTP proxying is not available" in done.stderr
