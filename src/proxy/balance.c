@@ -18,6 +18,7 @@ struct search {
     uint64_t key_hash;
     uint64_t now_ms;
     struct pick *pick;
+    bool is_last_resort; /* of those that are ejected, and of no others */
     bool saw_full;
 };
 
@@ -37,14 +38,16 @@ static uint32_t effective_weight(const struct search *search, const struct membe
     return server_weight(member->server, member->weight, search->upstream->health.slow_start_ms, search->now_ms);
 }
 
+static bool is_usable(const struct search *search, enum server_state state)
+{
+    return search->is_last_resort ? state == SERVER_EJECTED : state == SERVER_UP || state == SERVER_TRIAL_DUE;
+}
+
 static bool can_take(struct search *search, const struct member *member)
 {
-    enum server_state state;
-
     if (tried_has(search->tried, (uint32_t)(member - search->upstream->members)))
         return false;
-    state = server_state(member->server, search->now_ms);
-    if (state != SERVER_UP && state != SERVER_TRIAL_DUE)
+    if (!is_usable(search, server_state(member->server, search->now_ms)))
         return false;
     if (member->max_connections == 0 || server_open(member->server) < member->max_connections)
         return true;
@@ -56,20 +59,21 @@ static bool can_take(struct search *search, const struct member *member)
 static bool take(struct search *search, const struct member *member)
 {
     struct server *server = member->server;
-    enum server_state state = server_state(server, search->now_ms);
+    bool is_trial = !search->is_last_resort && server_state(server, search->now_ms) != SERVER_UP;
 
     if (!server_take_slot(server, member->max_connections)) {
         search->saw_full = true;
         return false;
     }
-    if (state != SERVER_UP && !server_claim_trial(server, search->now_ms, search->upstream->health.fail_timeout_ms)) {
+    if (is_trial && !server_claim_trial(server, search->now_ms, search->upstream->health.fail_timeout_ms)) {
         server_give_slot(server);
         return false;
     }
     *search->pick = (struct pick){
         .server = server,
         .index = (uint32_t)(member - search->upstream->members),
-        .is_trial = state != SERVER_UP,
+        .is_trial = is_trial,
+        .is_last_resort = search->is_last_resort,
     };
     return true;
 }
@@ -287,6 +291,15 @@ static bool pick_from_tier(struct search *search, enum tier tier)
     return false;
 }
 
+static enum pick_outcome run(struct search *search)
+{
+    for (enum tier tier = 0; tier < TIER_COUNT; tier++) {
+        if (pick_from_tier(search, tier))
+            return PICK_OK;
+    }
+    return search->saw_full ? PICK_BUSY : PICK_NONE;
+}
+
 enum pick_outcome balance_pick(struct upstream *upstream, uint64_t key_hash, const struct tried *tried, uint64_t now_ms,
                                struct pick *pick)
 {
@@ -298,11 +311,22 @@ enum pick_outcome balance_pick(struct upstream *upstream, uint64_t key_hash, con
         .pick = pick,
     };
 
-    for (enum tier tier = 0; tier < TIER_COUNT; tier++) {
-        if (pick_from_tier(&search, tier))
-            return PICK_OK;
-    }
-    return search.saw_full ? PICK_BUSY : PICK_NONE;
+    return run(&search);
+}
+
+enum pick_outcome balance_pick_ejected(struct upstream *upstream, uint64_t key_hash, const struct tried *tried,
+                                       uint64_t now_ms, struct pick *pick)
+{
+    struct search search = {
+        .upstream = upstream,
+        .tried = tried,
+        .key_hash = key_hash,
+        .now_ms = now_ms,
+        .pick = pick,
+        .is_last_resort = true,
+    };
+
+    return run(&search);
 }
 
 uint64_t balance_hash_client(const struct addr *addr)

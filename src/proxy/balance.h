@@ -32,8 +32,9 @@ enum pick_outcome {
 /* A slot on a server, which holds the server; ends with server_give_slot(). */
 struct pick {
     struct server *server;
-    uint32_t index; /* of the member in this version of the upstream */
-    bool is_trial;  /* the one connection that tries whether an ejected server works again */
+    uint32_t index;      /* of the member in this version of the upstream */
+    bool is_trial;       /* the one connection that tries whether an ejected server works again, when that is due */
+    bool is_last_resort; /* one to an ejected server before that, as there is no other */
 };
 
 /* Members a connection has tried already, by index; all zero at first, and again with another version. */
@@ -61,6 +62,10 @@ static inline void tried_add(struct tried *tried, const struct pick *pick)
  * PICK_OK. */
 MUST_CHECK enum pick_outcome balance_pick(struct upstream *upstream, uint64_t key_hash, const struct tried *tried,
                                           uint64_t now_ms, struct pick *pick);
+
+/* The same among those that are ejected alone: for who got PICK_NONE, as one of them may work again by now. */
+MUST_CHECK enum pick_outcome balance_pick_ejected(struct upstream *upstream, uint64_t key_hash,
+                                                  const struct tried *tried, uint64_t now_ms, struct pick *pick);
 
 /* The key of a client that has no other: its address without the port, the same for IPv4 and IPv4 mapped into IPv6.
  * Clients on a unix socket have no names and share one key. */

@@ -33,8 +33,9 @@ static void report(const struct dial *dial, const struct attempt *attempt, enum 
 
     switch (health_on_attempt(upstream, &attempt->pick, result, reactor_of(dial)->now_ms)) {
     case HEALTH_EJECTED:
-        log_warn("upstream %s: server %s is not used for %.1f s: connecting failed %u times", upstream->name, name,
-                 (double)upstream->health.fail_timeout_ms / 1000, upstream->health.max_fails);
+        log_warn("upstream %s: server %s is not used for %.1f s: connecting failed %u time%s", upstream->name, name,
+                 (double)upstream->health.fail_timeout_ms / 1000, upstream->health.max_fails,
+                 upstream->health.max_fails == 1 ? "" : "s");
         break;
     case HEALTH_RETURNED:
         log_info("upstream %s: server %s works again", upstream->name, name);
@@ -175,6 +176,16 @@ static enum pick_outcome pick(struct dial *dial, const struct tried *tried, stru
     return balance_pick(dial->upstream, dial->options.key_hash, tried, reactor_of(dial)->now_ms, out);
 }
 
+/* The next one to try; when there is none, one that is ejected: to refuse everybody would help nobody. */
+static enum pick_outcome pick_next(struct dial *dial, struct pick *out)
+{
+    enum pick_outcome outcome = pick(dial, &dial->tried, out);
+
+    if (outcome != PICK_NONE)
+        return outcome;
+    return balance_pick_ejected(dial->upstream, dial->options.key_hash, &dial->tried, reactor_of(dial)->now_ms, out);
+}
+
 /* A server that was picked for somebody who waits longer. */
 static void pass_on(struct dial *dial, const struct pick *picked)
 {
@@ -202,7 +213,7 @@ static enum dial_outcome join_line(struct dial *dial)
     timer_start(&reactor->timers, &dial->step, dial->queue_deadline_ms);
     /* A slot may have become free before we stood in the line. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (pick(dial, &dial->tried, &picked) == PICK_OK)
+    if (pick_next(dial, &picked) == PICK_OK)
         pass_on(dial, &picked);
     /* What became free may be what has failed us already, and is of use to others. */
     if (goes_back && dial->attempts_left < dial->options.attempts)
@@ -221,12 +232,12 @@ static void succeed(struct dial *dial, struct conn *conn, struct server *server)
     end(dial);
 }
 
-/* True when an idle connection to that server was there. A trial wants to know whether connecting works. */
+/* True when an idle connection to that server was there. Whether connecting works is what one that is ejected is asked. */
 static bool reuse(struct dial *dial, const struct pick *picked)
 {
     struct conn *conn;
 
-    if (!dial->options.uses_pool || picked->is_trial)
+    if (!dial->options.uses_pool || picked->is_trial || picked->is_last_resort)
         return false;
     conn = pool_checkout(&reactor_of(dial)->proxy->pool, &picked->server->addr);
     if (!conn)
@@ -266,7 +277,7 @@ static enum dial_outcome try_next(struct dial *dial)
     do {
         if (dial->attempts_left == 0)
             return fail(dial, dial->failure);
-        switch (pick(dial, &dial->tried, &picked)) {
+        switch (pick_next(dial, &picked)) {
         case PICK_OK: break;
         case PICK_BUSY: return join_line(dial);
         case PICK_NONE: return fail(dial, dial->failure ? dial->failure : DIAL_NO_SERVER);

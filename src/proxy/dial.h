@@ -37,7 +37,7 @@ enum dial_outcome {
 enum dial_failure {
     DIAL_NO_FAILURE,
     DIAL_NO_ADDRESS, /* the name could not be looked up: dial->problem */
-    DIAL_NO_SERVER,  /* all are down, ejected or draining */
+    DIAL_NO_SERVER,  /* all are down or draining */
     DIAL_REFUSED,    /* the last one tried refused, reset, or could not be reached: dial->reason */
     DIAL_TIMEOUT,    /* it did not answer in time */
     DIAL_QUEUE_FULL,

@@ -85,6 +85,15 @@ static enum health_change on_failure(const struct upstream *upstream, const stru
     return HEALTH_EJECTED;
 }
 
+/* It works: its ejection ends before its time. Others may have been the same way at once, and one says so. */
+static enum health_change on_last_resort(struct server *server, uint64_t now_ms)
+{
+    if (atomic_exchange_explicit(&server->ejected_until_ms, 0, memory_order_relaxed) == 0)
+        return HEALTH_SAME;
+    recover(server, now_ms);
+    return HEALTH_RETURNED;
+}
+
 enum health_change health_on_attempt(const struct upstream *upstream, const struct pick *pick,
                                      enum attempt_result result, uint64_t now_ms)
 {
@@ -92,6 +101,8 @@ enum health_change health_on_attempt(const struct upstream *upstream, const stru
 
     if (result == ATTEMPT_FAILED)
         return on_failure(upstream, pick, now_ms);
+    if (pick->is_last_resort)
+        return result == ATTEMPT_OK ? on_last_resort(server, now_ms) : HEALTH_SAME;
     if (!pick->is_trial)
         return HEALTH_SAME;
     if (result == ATTEMPT_ABANDONED) {

@@ -20,7 +20,7 @@ enum check_result { CHECK_PASSED, CHECK_FAILED };
 enum health_change {
     HEALTH_SAME,
     HEALTH_EJECTED,  /* passive: no connections for fail_timeout, then one trial */
-    HEALTH_RETURNED, /* passive: the trial succeeded */
+    HEALTH_RETURNED, /* passive: the trial, or a last resort, succeeded */
     HEALTH_DOWN,     /* active: `fall` checks in a row failed */
     HEALTH_UP,       /* active: `rise` checks in a row passed */
 };
@@ -30,7 +30,8 @@ enum health_change {
  * max_fails failures within fail_timeout (counted from the first of them, whatever succeeded in between) eject the
  * server for fail_timeout. After that one connection tries it: if it succeeds the server is back (with slow start), if
  * it fails the server is ejected for another fail_timeout. Other connections that began before the ejection and end
- * during it change nothing. The last server of the upstream that can be used is not ejected: to refuse
+ * during it change nothing, nor do those that were made to an ejected server as a last resort and fail; one that succeeds brings
+ * the server back at once. The last server of the upstream that can be used is not ejected: to refuse
  * everybody would help nobody. upstream: any version that has the server; its limits hold. */
 enum health_change health_on_attempt(const struct upstream *upstream, const struct pick *pick,
                                      enum attempt_result result, uint64_t now_ms);

@@ -131,6 +131,63 @@ static void failures_eject_and_a_trial_brings_back(void **state)
     dialing_assert_all_back(t, dialing_view(t));
 }
 
+/* Both are down; the first is ejected, the second is not, as it is the last. */
+static void begin_both_down(struct dialing *t)
+{
+    t->app.max_fails = 1;
+    dialing_begin(t, 2);
+    dialing_call(t, &t->callers[0]);
+    dialing_result(t, &t->callers[0], "10.0.0.1:80", -ECONNREFUSED);
+    dialing_result(t, &t->callers[0], "10.0.0.2:80", -ECONNREFUSED);
+    dialing_assert_failed(&t->callers[0], DIAL_REFUSED);
+}
+
+static void an_ejected_server_is_the_last_resort(void **state)
+{
+    struct dialing *t = *state;
+
+    begin_both_down(t);
+    dialing_call(t, &t->callers[1]);
+    dialing_result(t, &t->callers[1], "10.0.0.2:80", -ECONNREFUSED);
+    dialing_result(t, &t->callers[1], "10.0.0.1:80", 0);
+    dialing_assert_served(&t->callers[1], "10.0.0.1:80");
+    assert_int_equal(fixture_log_count(t->f, "server 10.0.0.1:80 works again"), 1);
+    dialing_connect(t, &t->callers[2]); /* for all others too */
+    dialing_assert_served(&t->callers[2], "10.0.0.1:80");
+}
+
+static void a_last_resort_is_an_attempt(void **state)
+{
+    struct dialing *t = *state;
+
+    t->app.retries = 0;
+    t->app.max_fails = 1;
+    dialing_begin(t, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        dialing_call(t, &t->callers[i]);
+        fixture_connect_result(t->f, t->callers[i].dial.attempts[0].conn, -ECONNREFUSED);
+        dialing_assert_failed(&t->callers[i], DIAL_REFUSED);
+    }
+    assert_int_equal(fixture_log_count(t->f, "connecting failed 1 time\n"), 1);
+}
+
+/* One that fails neither prolongs the ejection nor begins another. */
+static void a_last_resort_that_fails_changes_nothing(void **state)
+{
+    struct dialing *t = *state;
+
+    begin_both_down(t);
+    fixture_advance(t->f, 9000);
+    dialing_call(t, &t->callers[1]);
+    dialing_result(t, &t->callers[1], "10.0.0.2:80", -ECONNREFUSED);
+    dialing_result(t, &t->callers[1], "10.0.0.1:80", -ECONNREFUSED);
+    dialing_assert_failed(&t->callers[1], DIAL_REFUSED);
+    assert_int_equal(server_state(dialing_server(dialing_view(t), 0), t->f->reactor.now_ms), SERVER_EJECTED);
+    fixture_advance(t->f, 1000);
+    assert_int_equal(server_state(dialing_server(dialing_view(t), 0), t->f->reactor.now_ms), SERVER_TRIAL_DUE);
+    dialing_assert_all_back(t, dialing_view(t));
+}
+
 static void what_failed_here_is_not_the_servers_fault(void **state)
 {
     struct dialing *t = *state;
@@ -359,6 +416,9 @@ int main(void)
         TEST(each_attempt_has_its_time),
         TEST(nobody_to_try_is_known_at_once),
         TEST(failures_eject_and_a_trial_brings_back),
+        TEST(an_ejected_server_is_the_last_resort),
+        TEST(a_last_resort_is_an_attempt),
+        TEST(a_last_resort_that_fails_changes_nothing),
         TEST(what_failed_here_is_not_the_servers_fault),
         TEST(without_room_here_there_is_no_connection),
         TEST(a_name_is_looked_up_first),
