@@ -157,6 +157,11 @@ uint16_t addr_port(const struct addr *addr)
     return 0;
 }
 
+bool addr_equals(const struct addr *left, const struct addr *right)
+{
+    return left->len == right->len && memcmp(&left->sa, &right->sa, left->len) == 0;
+}
+
 bool addr_is_unix(const struct addr *addr)
 {
     return addr->sa.sa_family == AF_UNIX;

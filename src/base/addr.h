@@ -40,6 +40,7 @@ const char *addr_format_host(const struct addr *addr, char *out);
 /* Port in host byte order, 0 for unix sockets. */
 uint16_t addr_port(const struct addr *addr);
 bool addr_is_unix(const struct addr *addr);
+bool addr_equals(const struct addr *left, const struct addr *right);
 
 /* "10.0.0.0/8", "::1", "fd00::/8", or "unix". Bits behind the prefix are ignored. 0 or -EINVAL. */
 MUST_CHECK int addr_range_parse(struct addr_range *range, const char *text);

@@ -77,10 +77,12 @@ enum {
     RESOLVE_TTL_FAILED_MS = 3000, /* how long a failure is remembered */
 
     /* Plain targets ("db.internal:5432") of scripts and listeners. */
-    PLAIN_KEEPALIVE = 64,    /* idle connections kept to one, for each reactor */
-    PLAIN_CONNECT_MS = 5000, /* unless the caller says otherwise */
-    PLAIN_GROUPS_MAX = 1024, /* that a reactor remembers */
-    RACE_MS = 250,           /* before another family is tried beside the first (RFC 8305 section 8) */
+    PLAIN_KEEPALIVE = 64,     /* idle connections kept to one, for each reactor */
+    PLAIN_CONNECT_MS = 5000,  /* unless the caller says otherwise */
+    PLAIN_GROUPS_MAX = 1024,  /* that a reactor remembers */
+    POOL_SHARE_OF_CONNS = 2,  /* of a reactor's connections one in so many may be an idle one to a server; */
+    POOL_SPARE_OF_CONNS = 16, /* the oldest of them go when fewer than one in so many are free for new ones */
+    RACE_MS = 250,            /* before another family is tried beside the first (RFC 8305 section 8) */
 
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */

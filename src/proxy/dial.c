@@ -15,6 +15,7 @@
 #include "proxy/health.h"
 #include "proxy/proxy.h"
 #include "proxy/server.h"
+#include "proxy/shared.h"
 #include "proxy/upstream.h"
 
 static const struct conn_handler dial_handler;
@@ -36,6 +37,7 @@ static void report(const struct dial *dial, const struct attempt *attempt, enum 
         log_warn("upstream %s: server %s is not used for %.1f s: connecting failed %u time%s", upstream->name, name,
                  (double)upstream->health.fail_timeout_ms / 1000, upstream->health.max_fails,
                  upstream->health.max_fails == 1 ? "" : "s");
+        waitline_call_all(&dial->view->group->waitline, reactor_of(dial)->ring); /* to know when it may be tried */
         break;
     case HEALTH_RETURNED:
         log_info("upstream %s: server %s works again", upstream->name, name);
@@ -48,11 +50,8 @@ static void report(const struct dial *dial, const struct attempt *attempt, enum 
 /* The attempt is over and has no connection to show: its slot goes back. */
 static void give_up_slot(const struct dial *dial, struct attempt *attempt)
 {
-    struct slot slot = {.view = dial->view, .server = attempt->pick.server};
-
     attempt->conn = NULL;
-    dial->view->users++; /* the slot's, which slot_give() ends */
-    slot_give(&slot);
+    slot_release(dial->view, attempt->pick.server);
 }
 
 static void abandon_attempt(const struct dial *dial, struct attempt *attempt)
@@ -195,11 +194,36 @@ static void pass_on(struct dial *dial, const struct pick *picked)
     give_up_slot(dial, &unused); /* which calls the first in the line */
 }
 
+/* Sets the timer: to the end of the wait, or to when a server that is ejected may be tried, if that is before it. */
+static void start_waiting(struct dial *dial)
+{
+    struct reactor *reactor = reactor_of(dial);
+    uint64_t at_ms = dial->queue_deadline_ms;
+
+    for (uint32_t i = 0; i < upstream_member_count(dial->upstream); i++) {
+        uint64_t trial_ms = server_trial_ms(dial->upstream->members[i].server);
+
+        if (trial_ms > reactor->now_ms && trial_ms < at_ms && !tried_has(&dial->tried, i))
+            at_ms = trial_ms;
+    }
+    timer_start(&reactor->timers, &dial->step, at_ms);
+}
+
+/* Nobody gives a slot back when a trial is due: who sees that it is has the first in the line called. */
+static void look_for_trial(struct dial *dial)
+{
+    struct pick picked;
+
+    if (pick_next(dial, &picked) == PICK_OK)
+        pass_on(dial, &picked);
+    start_waiting(dial);
+}
+
 static enum dial_outcome join_line(struct dial *dial)
 {
-    const struct upstream_config *config = dial->view->group->config;
+    struct group *group = dial->view->group;
     struct reactor *reactor = reactor_of(dial);
-    struct waitline *line = &dial->view->group->waitline;
+    struct waitline *line = &group->waitline;
     bool goes_back = dial->was_called;
     struct pick picked;
 
@@ -209,12 +233,16 @@ static enum dial_outcome join_line(struct dial *dial)
     dial->state = DIAL_QUEUED;
     list_add_tail(&reactor->proxy->queued, &dial->queued_link);
     if (dial->queue_deadline_ms == 0)
-        dial->queue_deadline_ms = reactor->now_ms + config->queue_ms;
-    timer_start(&reactor->timers, &dial->step, dial->queue_deadline_ms);
-    /* A slot may have become free before we stood in the line. */
+        dial->queue_deadline_ms = reactor->now_ms + group->config->queue_ms;
+    start_waiting(dial);
+    /* A slot may have become free, or a version with more servers, before we stood in the line. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (pick_next(dial, &picked) == PICK_OK)
+    if (atomic_load(&group->version) != dial->view->version)
+        waitline_call_all(line, reactor->ring);
+    else if (pick_next(dial, &picked) == PICK_OK)
         pass_on(dial, &picked);
+    else if (atomic_load(&group->idle) > 0 && line->shared) /* the slots that pools keep are wanted */
+        proxy_shared_wake_all(line->shared, reactor->ring);
     /* What became free may be what has failed us already, and is of use to others. */
     if (goes_back && dial->attempts_left < dial->options.attempts)
         waitline_call_behind(line, &dial->waiter, reactor->ring);
@@ -222,38 +250,85 @@ static enum dial_outcome join_line(struct dial *dial)
 }
 
 /* The dial has its connection. */
-static void succeed(struct dial *dial, struct conn *conn, struct server *server)
+static void succeed(struct dial *dial, struct conn *conn, struct slot slot)
 {
     dial->failure = DIAL_NO_FAILURE;
     dial->conn = conn;
-    dial->slot = (struct slot){.view = dial->view, .server = server};
-    dial->view->users++;
+    dial->slot = slot;
+    dial->slot.told = dial->options.told;
     conn->owner = NULL;
     end(dial);
+}
+
+static void take_idle(struct dial *dial, struct conn *conn, struct slot slot)
+{
+    conn_set_timeouts(conn, &dial->options.timeouts);
+    dial->was_called = false;
+    succeed(dial, conn, slot);
 }
 
 /* True when an idle connection to that server was there. Whether connecting works is what one that is ejected is asked. */
 static bool reuse(struct dial *dial, const struct pick *picked)
 {
+    struct slot idle;
     struct conn *conn;
 
     if (!dial->options.uses_pool || picked->is_trial || picked->is_last_resort)
         return false;
-    conn = pool_checkout(&reactor_of(dial)->proxy->pool, &picked->server->addr);
+    conn = pool_checkout(&reactor_of(dial)->proxy->pool, dial->view, &picked->server->addr, dial->options.told, &idle);
     if (!conn)
         return false;
-    conn_set_timeouts(conn, &dial->options.timeouts);
-    dial->was_called = false;
-    succeed(dial, conn, picked->server);
+    take_idle(dial, conn, slot_of(dial->view, picked->server));
+    slot_give(&idle); /* the one that was picked counts */
     return true;
+}
+
+/* A server that is full may be so by connections that are idle here. */
+static bool may_be_idle(const struct dial *dial, uint32_t index)
+{
+    const struct server *server = dial->upstream->members[index].server;
+
+    return !tried_has(&dial->tried, index) && server_state(server, reactor_of(dial)->now_ms) == SERVER_UP;
+}
+
+/* True when one of them was of use as it is. */
+static bool reuse_any(struct dial *dial)
+{
+    struct pool *pool = &reactor_of(dial)->proxy->pool;
+    struct conn *conn = NULL;
+    struct slot idle;
+
+    if (!dial->options.uses_pool)
+        return false;
+    for (uint32_t i = 0; i < upstream_member_count(dial->upstream) && !conn; i++) {
+        if (may_be_idle(dial, i))
+            conn = pool_checkout(pool, dial->view, &dial->upstream->members[i].server->addr, dial->options.told, &idle);
+    }
+    if (conn)
+        take_idle(dial, conn, idle);
+    return conn != NULL;
+}
+
+/* True when one of them was closed for its slot. */
+static bool drop_any(struct dial *dial)
+{
+    struct pool *pool = &reactor_of(dial)->proxy->pool;
+
+    for (uint32_t i = 0; i < upstream_member_count(dial->upstream); i++) {
+        if (may_be_idle(dial, i) && pool_drop_one(pool, dial->view, &dial->upstream->members[i].server->addr))
+            return true;
+    }
+    return false;
 }
 
 /* 0 or a negative errno. An address that cannot be tried from here, as IPv6 may be off, counts as tried but is no attempt. */
 static int connect_to(struct dial *dial, const struct pick *picked)
 {
     struct reactor *reactor = reactor_of(dial);
-    int rc = begin_attempt(dial, picked, ROLE_FIRST);
+    int rc;
 
+    pool_spare(&reactor->proxy->pool);
+    rc = begin_attempt(dial, picked, ROLE_FIRST);
     if (rc == -EAFNOSUPPORT) {
         dial->failure = DIAL_REFUSED;
         dial->reason = CLOSE_UNREACHABLE;
@@ -267,6 +342,17 @@ static int connect_to(struct dial *dial, const struct pick *picked)
     return 0;
 }
 
+/* The next one to try; when all are full, one that a connection which is idle here makes room on. That is not tried while others
+ * wait, as it would be theirs. */
+static enum pick_outcome pick_or_make_room(struct dial *dial, bool others_wait, struct pick *out)
+{
+    enum pick_outcome outcome = pick_next(dial, out);
+
+    while (outcome == PICK_BUSY && !others_wait && !dial->options.uses_pool && drop_any(dial))
+        outcome = pick_next(dial, out);
+    return outcome;
+}
+
 /* Connects to the next server, or waits for one. */
 static enum dial_outcome try_next(struct dial *dial)
 {
@@ -277,9 +363,9 @@ static enum dial_outcome try_next(struct dial *dial)
     do {
         if (dial->attempts_left == 0)
             return fail(dial, dial->failure);
-        switch (pick_next(dial, &picked)) {
+        switch (pick_or_make_room(dial, others_wait, &picked)) {
         case PICK_OK: break;
-        case PICK_BUSY: return join_line(dial);
+        case PICK_BUSY: return !others_wait && reuse_any(dial) ? DIAL_CONNECTED : join_line(dial);
         case PICK_NONE: return fail(dial, dial->failure ? dial->failure : DIAL_NO_SERVER);
         }
         if (UNLIKELY(others_wait)) {
@@ -393,8 +479,9 @@ static void on_step(struct timer *timer, uint64_t now_ms)
 {
     struct dial *dial = CONTAINER_OF(timer, struct dial, step);
 
-    (void)now_ms;
-    if (dial->state == DIAL_QUEUED)
+    if (dial->state == DIAL_QUEUED && now_ms < dial->queue_deadline_ms)
+        look_for_trial(dial);
+    else if (dial->state == DIAL_QUEUED)
         finish(dial, fail(dial, DIAL_QUEUE_TIMEOUT));
     else if (dial->state == DIAL_CONNECTING)
         start_rival(dial, NULL);
@@ -407,7 +494,7 @@ static void on_connected(struct conn *conn)
 
     report(dial, attempt, ATTEMPT_OK);
     attempt->conn = NULL;
-    succeed(dial, conn, attempt->pick.server);
+    succeed(dial, conn, slot_of(dial->view, attempt->pick.server));
     finish(dial, DIAL_CONNECTED);
 }
 

@@ -53,6 +53,7 @@ struct dial_options {
     const struct tcp_options *tcp; /* borrowed until it is done */
     struct timeouts timeouts;      /* of the connection, once it is open */
     uint32_t write_buffer_max;
+    uint64_t told;  /* what the owner tells the server before all else: see struct slot */
     bool uses_pool; /* an idle connection to the server that was picked will do */
 };
 
@@ -85,7 +86,7 @@ struct dial {
     uint32_t attempts_left;
     struct attempt attempts[DIAL_ATTEMPTS_MAX]; /* under way at the same time */
     struct timer limit;                         /* of the whole */
-    struct timer step;                          /* of the state: the race while CONNECTING, the wait while QUEUED */
+    struct timer step; /* of the state: the race while CONNECTING, the wait, or until a trial is due, while QUEUED */
     struct view_waiter view_waiter;
     struct waiter waiter;
     struct list queued_link;    /* proxy->queued */

@@ -43,6 +43,7 @@ struct group {
     bool is_plain;                        /* made by group_new_plain() */
     bool has_names;
     struct waitline waitline;
+    atomic_uint idle; /* connections in the pools of reactors */
 
     pthread_mutex_t lock;
     struct upstream *current;    /* guarded by lock: a hold on it */

@@ -34,6 +34,8 @@ void group_view_init(struct group_view *view, struct group *group, struct reacto
 {
     *view = (struct group_view){.group = group, .reactor = reactor};
     list_init(&view->waiting);
+    list_init(&view->idle);
+    list_init(&view->idle_link);
     list_init(&view->link);
     list_init(&view->bucket_link);
 }
@@ -207,17 +209,25 @@ void view_waiter_cancel(struct view_waiter *waiter)
 
 /* ---- slots ---- */
 
+struct slot slot_of(struct group_view *view, struct server *server)
+{
+    view->users++;
+    return (struct slot){.view = view, .server = server};
+}
+
+void slot_release(struct group_view *view, struct server *server)
+{
+    server_give_slot(server);
+    waitline_call_next(&view->group->waitline, view->reactor->ring);
+}
+
 void slot_give(struct slot *slot)
 {
-    struct group_view *view = slot->view;
+    struct slot given = *slot;
 
-    if (!view)
+    if (!given.view)
         return;
-    slot->view = NULL;
-    view->users--;
-    server_give_slot(slot->server);
-    slot->server = NULL;
-    /* In one order with who joins the line and then looks for a server: one of us sees the other. */
-    atomic_thread_fence(memory_order_seq_cst);
-    waitline_call_next(&view->group->waitline, view->reactor->ring);
+    *slot = (struct slot){0};
+    given.view->users--;
+    slot_release(given.view, given.server);
 }

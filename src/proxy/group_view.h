@@ -26,6 +26,8 @@ struct group_view {
     uint32_t users;            /* dials and slots that point here */
     struct refresh *refresh;   /* owned: questions under way, NULL: none */
     struct list waiting;       /* struct view_waiter */
+    struct list idle;          /* struct idle_conn of pool.c: connections that wait to be used again, */
+    struct list idle_link;     /* and pool->views while there are some */
     struct list link;          /* of plain groups: proxy->plain_groups, the one used last at the end, */
     struct list bucket_link;   /* and proxy->plain_buckets */
 };
@@ -40,6 +42,7 @@ struct view_waiter {
 struct slot {
     struct group_view *view; /* NULL: none is held */
     struct server *server;   /* held by the slot */
+    uint64_t told;           /* what its connection was told before all else: a hash of the header, 0: nothing */
 };
 
 void group_view_init(struct group_view *view, struct group *group, struct reactor *reactor);
@@ -56,5 +59,9 @@ MUST_CHECK int group_view_await(struct group_view *view, struct view_waiter *wai
 void view_waiter_init(struct view_waiter *waiter, void (*on_answered)(struct view_waiter *waiter));
 void view_waiter_cancel(struct view_waiter *waiter); /* idempotent */
 
+/* The slot of a server that was picked for this view. */
+struct slot slot_of(struct group_view *view, struct server *server);
 /* Gives the slot back, and calls who waits for one. Idempotent. */
 void slot_give(struct slot *slot);
+/* The same for one that is no struct slot yet. */
+void slot_release(struct group_view *view, struct server *server);

@@ -1,7 +1,16 @@
 /* Connections of one reactor that are open to a server and wait for somebody to use them again. One that got bytes, was
- * closed or grew too old while it waited is never handed out. Reactor thread only. */
+ * closed or grew too old while it waited is never handed out. Each keeps its slot on the server, so that max_connections holds
+ * for those that wait too; so that they keep no slot from who needs it,
+ *
+ * - a dial that finds all servers full uses one of them, or its slot (dial.c);
+ * - one that is given back while others stand in its group's line stays only when the first of them is on this reactor, which is
+ *   called to take it;
+ * - who joins a line while reactors keep connections to that group has all reactors close theirs (pool_make_way()).
+ *
+ * All together they are at most one in POOL_SHARE_OF_CONNS of a reactor's connections. Reactor thread only. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -10,23 +19,38 @@
 
 struct addr;
 struct conn;
+struct group_view;
+struct reactor;
+struct slot;
 
 enum { POOL_BUCKETS = 256 };
 
 struct pool {
+    struct reactor *reactor;           /* borrowed */
+    uint32_t max;                      /* in all */
     struct slab idle;                  /* struct idle_conn */
-    struct list buckets[POOL_BUCKETS]; /* by address, the one checked in last at the end */
+    struct list buckets[POOL_BUCKETS]; /* by group and address, the one checked in last at the end */
+    struct list by_age;                /* all, the same way */
+    struct list views;                 /* struct group_view that have some */
 };
 
-void pool_init(struct pool *pool);
+void pool_init(struct pool *pool, struct reactor *reactor);
 /* After pool_clear(), and the turns in which its connections ended. */
 void pool_deinit(struct pool *pool);
 /* Closes all. */
 void pool_clear(struct pool *pool);
 
-/* Takes over a connection that conn_connect() made to this address and on which nothing is staged or unread; idle_ms: how
- * long it may wait (0: for ever). Of each address at most `max` wait: the oldest one goes. One that cannot wait is closed. */
-void pool_checkin(struct pool *pool, struct conn *conn, const struct addr *addr, uint32_t max, uint32_t idle_ms);
-/* The connection to this address that was checked in last, NULL: there is none. Its handler is still the pool's, and its owner
- * NULL: the caller sets both at once. */
-MUST_CHECK struct conn *pool_checkout(struct pool *pool, const struct addr *addr);
+/* Takes over a connection on which nothing is staged or unread, and its slot; idle_ms: how long it may wait (0: for ever). Of
+ * each group and address at most `max` wait: the oldest one goes. One that cannot wait is closed. */
+void pool_checkin(struct pool *pool, struct conn *conn, struct slot *slot, uint32_t max, uint32_t idle_ms);
+/* The connection of this group to this address that was checked in last, with its slot; NULL: there is none. told: only one
+ * that was told the same first (see struct slot). Its handler is still the pool's, and its owner NULL: the caller sets both
+ * at once. */
+MUST_CHECK struct conn *pool_checkout(struct pool *pool, struct group_view *view, const struct addr *addr,
+                                      uint64_t told, struct slot *slot);
+/* Closes the oldest one of this group to this address, for its slot; false: there is none. */
+bool pool_drop_one(struct pool *pool, struct group_view *view, const struct addr *addr);
+/* Somebody needs a connection of this reactor: closes the oldest one when few are left. Its place is free some turns later. */
+void pool_spare(struct pool *pool);
+/* Closes those of groups that somebody waits for in line. */
+void pool_make_way(struct pool *pool);

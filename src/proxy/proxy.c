@@ -164,7 +164,7 @@ int proxy_open(struct reactor *reactor)
     slab_init(&proxy->relays, sizeof(struct relay), RELAYS_PER_BLOCK, 0);
     slab_init(&proxy->plain_views, sizeof(struct group_view), VIEWS_PER_BLOCK, 0);
     slab_init(&proxy->dials, sizeof(struct dial), DIALS_PER_BLOCK, 0);
-    pool_init(&proxy->pool);
+    pool_init(&proxy->pool, reactor);
     list_init(&proxy->plain_groups);
     list_init(&proxy->queued);
     for (uint32_t i = 0; i < PLAIN_BUCKETS; i++)
@@ -222,6 +222,7 @@ void proxy_on_message(struct reactor *reactor, struct inbox_message *message)
         /* First: who is called from now on sends another one. */
         atomic_store(&CONTAINER_OF(message, struct proxy_wake, message)->is_sent, false);
         dial_look_for_calls(reactor->proxy);
+        pool_make_way(&reactor->proxy->pool); /* behind: who was called may use one */
         break;
     }
 }

@@ -18,7 +18,8 @@ struct resolver;
 
 /* Messages between the reactors of this layer. */
 enum proxy_wakeup {
-    REACTOR_PROXY_WAKE = REACTOR_APP, /* some of your dials were called: struct proxy_wake */
+    REACTOR_PROXY_WAKE =
+        REACTOR_APP, /* some of your dials were called, or want idle connections closed: struct proxy_wake */
 };
 
 enum { PLAIN_BUCKETS = 256 };

@@ -69,15 +69,10 @@ void resolution_fail(struct resolution_draft *draft, const char *problem)
     resolution_limit_ttl(draft, RESOLVE_TTL_FAILED_MS / 1000);
 }
 
-static bool is_same(const struct addr *a, const struct addr *b)
-{
-    return a->len == b->len && memcmp(&a->sa, &b->sa, a->len) == 0;
-}
-
 static bool is_known(const struct resolution *out, uint32_t count, const struct addr *addr)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (is_same(&out->items[i].addr, addr))
+        if (addr_equals(&out->items[i].addr, addr))
             return true;
     }
     return false;

@@ -58,6 +58,11 @@ enum server_state server_state(const struct server *server, uint64_t now_ms);
 /* The trial of a server whose ejection has run out. One caller gets it (true); to all others the server is ejected
  * for another next_ms, so a trial that is never decided is followed by another one. */
 MUST_CHECK bool server_claim_trial(struct server *server, uint64_t now_ms, uint64_t next_ms);
+/* When the server may be tried again, 0: it is not ejected. */
+static inline uint64_t server_trial_ms(const struct server *server)
+{
+    return atomic_load_explicit(&server->ejected_until_ms, memory_order_relaxed);
+}
 /* No new connections from now on, or again. Any thread. */
 void server_set_draining(struct server *server, bool is_draining);
 

@@ -64,3 +64,9 @@ void proxy_shared_wake(struct proxy_shared *shared, uint32_t reactor, struct rin
     if (!atomic_exchange(&wake->is_sent, true))
         inbox_send(&shared->engine->reactors[reactor].inbox, &wake->message, own_ring);
 }
+
+void proxy_shared_wake_all(struct proxy_shared *shared, struct ring *own_ring)
+{
+    for (uint32_t i = 0; i < shared->engine->reactor_count; i++)
+        proxy_shared_wake(shared, i, own_ring);
+}

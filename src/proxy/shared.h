@@ -12,7 +12,7 @@ struct engine;
 struct group;
 struct ring;
 
-/* Wakes one reactor; its dials look whether they were called. */
+/* Wakes one reactor; its dials look whether they were called, and its idle connections make way for those in line. */
 struct proxy_wake {
     struct inbox_message message; /* the reactor's inbox owns it while is_sent */
     atomic_bool is_sent;
@@ -31,3 +31,5 @@ MUST_CHECK int proxy_shared_open(struct engine *engine);
 void proxy_shared_close(struct engine *engine);
 /* Makes a reactor look for dials that were called. Any thread; own_ring: of the calling thread, NULL: it has none. */
 void proxy_shared_wake(struct proxy_shared *shared, uint32_t reactor, struct ring *own_ring);
+/* The same for all. */
+void proxy_shared_wake_all(struct proxy_shared *shared, struct ring *own_ring);

@@ -11,11 +11,6 @@
 #include "proxy/maglev.h"
 #include "proxy/server.h"
 
-static bool addr_is_same(const struct addr *left, const struct addr *right)
-{
-    return left->len == right->len && memcmp(&left->sa, &right->sa, left->len) == 0;
-}
-
 /* The server of the version before, held once more, or a new one. */
 static struct server *find_or_make(const struct server_options *options, const struct upstream *previous)
 {
@@ -24,7 +19,7 @@ static struct server *find_or_make(const struct server_options *options, const s
     for (uint32_t i = 0; i < count; i++) {
         struct server *server = previous->members[i].server;
 
-        if (strcmp(server->name, options->name) == 0 && addr_is_same(&server->addr, &options->addr)) {
+        if (strcmp(server->name, options->name) == 0 && addr_equals(&server->addr, &options->addr)) {
             server_hold(server);
             return server;
         }
@@ -133,7 +128,7 @@ int upstream_new(struct upstream **result, const struct upstream_options *option
 
 static bool member_is_made_of(const struct member *member, const struct server_options *options)
 {
-    return strcmp(member->server->name, options->name) == 0 && addr_is_same(&member->server->addr, &options->addr) &&
+    return strcmp(member->server->name, options->name) == 0 && addr_equals(&member->server->addr, &options->addr) &&
            member->weight == options->weight && member->max_connections == options->max_connections &&
            member->source == options->source;
 }

@@ -123,8 +123,26 @@ static void call_one(struct waitline *line, const struct waiter *behind, struct 
 
 void waitline_call_next(struct waitline *line, struct ring *own_ring)
 {
+    atomic_thread_fence(memory_order_seq_cst);
     if (UNLIKELY(atomic_load(&line->waiting) > 0))
         call_one(line, NULL, own_ring);
+}
+
+bool waitline_call_own(struct waitline *line, uint32_t reactor, struct ring *own_ring)
+{
+    struct waiter *first = NULL;
+
+    pthread_mutex_lock(&line->lock);
+    if (!list_is_empty(&line->list))
+        first = CONTAINER_OF(line->list.next, struct waiter, link);
+    if (first && first->reactor != reactor)
+        first = NULL;
+    if (first)
+        call(line, first);
+    pthread_mutex_unlock(&line->lock);
+    if (first)
+        wake(line, reactor, own_ring);
+    return first != NULL;
 }
 
 void waitline_call_behind(struct waitline *line, const struct waiter *waiter, struct ring *own_ring)
@@ -136,6 +154,7 @@ void waitline_call_all(struct waitline *line, struct ring *own_ring)
 {
     bool has_called[REACTORS_MAX] = {false};
 
+    atomic_thread_fence(memory_order_seq_cst);
     if (LIKELY(atomic_load(&line->waiting) == 0))
         return;
     pthread_mutex_lock(&line->lock);

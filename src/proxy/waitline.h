@@ -52,9 +52,12 @@ MUST_CHECK int waitline_join(struct waitline *line, struct waiter *waiter, enum 
 bool waitline_leave(struct waitline *line, struct waiter *waiter);
 /* True once when the waiter was called; it is out of the line then. */
 bool waitline_take_call(struct waitline *line, struct waiter *waiter);
-/* Calls the first one, if anybody waits. own_ring: of the calling thread, NULL: it has none. */
+/* Calls the first one, if anybody waits: for who has given a slot back, which is seen by who joins from now on (a full
+ * fence). own_ring: of the calling thread, NULL: it has none. */
 void waitline_call_next(struct waitline *line, struct ring *own_ring);
+/* Calls the first one if it is on this reactor, which is the caller's: there is something that only it can use. */
+bool waitline_call_own(struct waitline *line, uint32_t reactor, struct ring *own_ring);
 /* Calls the first one behind the place of a waiter, who cannot use what others may. */
 void waitline_call_behind(struct waitline *line, const struct waiter *waiter, struct ring *own_ring);
-/* Calls all: there may be room for many. */
+/* Calls all: there may be room for many. A full fence, as above. */
 void waitline_call_all(struct waitline *line, struct ring *own_ring);

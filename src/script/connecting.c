@@ -54,7 +54,7 @@ static void take_outcome(struct connecting *connecting)
     if (!conn)
         return;
     connecting->made = script_conn_adopt(connecting->pending.task->runtime, conn, &dial->slot);
-    /* One that was used before has been told. */
+    /* One that was used before has been told, and the same: the pool sees to that. */
     if (connecting->made && (conn->bytes_out > 0 || greeting_send(&connecting->greeting, conn) == 0))
         return;
     dial->failure = DIAL_NO_ROOM;
@@ -148,6 +148,7 @@ int connecting_begin(struct task *task, struct group_view *view, const struct ze
         return rc;
     }
     dial.uses_pool = !options->no_reuse;
+    dial.told = connecting->greeting.bytes ? hash_bytes(connecting->greeting.bytes, connecting->greeting.len) : 0;
     if (dial_start(&connecting->dial, view, &dial, on_dial_done, connecting) == DIAL_WAITS) {
         limit(connecting, options);
         return pending_park(task);

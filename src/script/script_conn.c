@@ -361,12 +361,11 @@ void script_conn_let_go_all(struct runtime *runtime)
 void script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms)
 {
     struct conn *conn = sc->conn;
-    struct addr addr = sc->slot.server->addr;
 
     if (sc->handle)
         sc->handle->_generation = conn->generation - 1; /* it must not reach whoever uses the connection next */
     input_end_borrow(&conn->in);
-    pool_checkin(&conn->reactor->proxy->pool, conn, &addr, max, idle_ms);
+    pool_checkin(&conn->reactor->proxy->pool, conn, &sc->slot, max, idle_ms);
     forget(sc);
 }
 

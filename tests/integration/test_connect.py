@@ -451,6 +451,58 @@ def test_a_server_with_room_for_one_serves_all_in_turn(caller, engine, behind):
             assert client.line() == "ok " + way
 
 
+def test_idle_connections_count_and_make_way(caller, engine, behind):
+    """Those that wait in the pool of any reactor are among max_connections, and go when another one needs their place."""
+    numbered = behind(Numbered)
+    server = caller("""
+        local server = assert(zerg.connect("app", conn:reader():read_line() == "fresh" and { fresh = true } or nil))
+        server:write("x\\n")
+        conn:write(server:reader():read_line(), "\\n")
+        server:keepalive()
+    """, upstreams={"app": {"servers": [{"address": numbered.target, "max_connections": 2}]}})
+    for turn in range(16):
+        clients = [server.connect().send("fresh\n" if turn % 4 == 3 else "any\n") for _ in range(4)]
+        for client in clients:
+            assert client.line().isdigit()
+            client.close()
+        until(lambda: sum(is_open(peer) for peer in numbered.backend.peers) <= 2, "no more than two are open")
+
+
+def test_idle_connections_of_many_targets_leave_room_for_clients(caller, behind):
+    servers = [behind(Talker, str(i)) for i in range(24)]
+    server = caller("""
+        local server = assert(zerg.connect(conn:reader():read_line()))
+        conn:write(server:reader():read_line(), "\\n")
+        server:keepalive()
+    """, reactors=1, reactor={"max_connections": 16})
+    for i, talker in enumerate(servers):
+        client = server.connect().send(talker.target + "\n")
+        assert client.line() == str(i)
+        client.close()
+
+
+def test_an_idle_connection_is_used_for_the_same_upstream_alone(caller, behind):
+    """What another one has in front, or has not, and who it was for, would be wrong."""
+    backend = behind(Backend)
+    server = caller("""
+        for _, name in ipairs { TARGET, "app", TARGET, "app" } do
+          local server = assert(zerg.connect(name))
+          server:write(name == "app" and "to app\\n" or "plain\\n")
+          conn:write(server:reader():read_line(), "\\n")
+          server:keepalive()
+        end
+    """, backend.target, reactors=1, upstreams={"app": {"servers": [backend.target], "proxy_protocol": 1}})
+    client = server.connect()
+    plain = backend.accept().expect("plain\n").send("1\n")
+    assert client.line() == "1"
+    told = backend.accept().expect("PROXY UNKNOWN\r\nto app\n").send("2\n")
+    assert client.line() == "2"
+    plain.expect("plain\n").send("3\n")
+    assert client.line() == "3"
+    told.expect("to app\n").send("4\n")
+    assert client.line() == "4"
+
+
 # ---- resolve ----
 
 

@@ -10,7 +10,10 @@
 
 #include "dialing.h"
 #include "fake_ring.h"
+#include "proxy/group.h"
 #include "proxy/proxy.h"
+#include "proxy/server.h"
+#include "proxy/shared.h"
 
 /* ---- the line ---- */
 
@@ -230,14 +233,153 @@ static void a_server_that_is_back_calls_those_who_wait(void **state)
     dialing_result(t, &t->callers[0], "10.0.0.2:80", 0);
     dialing_call(t, &t->callers[1]);
     dialing_call(t, &t->callers[2]);
-    fixture_advance(t->f, 10000);
-    dialing_call(t, &t->callers[3]); /* sees that one may try it */
+    fixture_advance(t->f, 10000); /* one may try it */
     dialing_wake(t);
+    dialing_call(t, &t->callers[3]);
     assert_int_equal(t->callers[2].dial.state, DIAL_QUEUED);
     dialing_result(t, &t->callers[1], "10.0.0.1:80", 0);
     dialing_wake(t);
     dialing_result(t, &t->callers[2], "10.0.0.1:80", 0);
     dialing_result(t, &t->callers[3], "10.0.0.1:80", 0);
+}
+
+/* A trial is due while everybody waits for the other server, and no slot comes back. */
+static void a_trial_that_is_due_calls_the_first(void **state)
+{
+    struct dialing *t = *state;
+
+    t->app.max_fails = 1;
+    t->app.fail_timeout_ms = 500;
+    t->servers[1].max_connections = 1;
+    dialing_begin(t, 2);
+    dialing_call(t, &t->callers[0]);
+    dialing_result(t, &t->callers[0], "10.0.0.1:80", -ECONNREFUSED); /* ejected */
+    dialing_result(t, &t->callers[0], "10.0.0.2:80", 0);
+    dialing_call(t, &t->callers[1]);
+    dialing_call(t, &t->callers[2]);
+    fixture_advance(t->f, 499);
+    dialing_wake(t);
+    assert_int_equal(t->callers[1].dial.state, DIAL_QUEUED);
+    fixture_advance(t->f, 1);
+    dialing_wake(t);
+    dialing_wake(t);
+    dialing_result(t, &t->callers[1], "10.0.0.1:80", 0);
+    dialing_wake(t);
+    dialing_result(t, &t->callers[2], "10.0.0.1:80", 0);
+}
+
+static void after_a_trial_the_wait_has_its_end(void **state)
+{
+    struct dialing *t = *state;
+
+    t->app.max_fails = 1;
+    t->app.fail_timeout_ms = 400;
+    t->app.retries = 0;
+    t->servers[1].max_connections = 1;
+    dialing_begin(t, 2);
+    dialing_call(t, &t->callers[0]);
+    dialing_result(t, &t->callers[0], "10.0.0.1:80", -ECONNREFUSED);
+    dialing_connect(t, &t->callers[3]);
+    dialing_call(t, &t->callers[1]);
+    dialing_call(t, &t->callers[2]);
+    fixture_advance(t->f, 400);
+    dialing_wake(t);
+    dialing_wake(t);
+    dialing_result(t, &t->callers[1], "10.0.0.1:80", -ECONNREFUSED);
+    dialing_assert_failed(&t->callers[1], DIAL_REFUSED);
+    fixture_advance(t->f, 399);
+    dialing_wake(t);
+    assert_int_equal(t->callers[2].dial.state, DIAL_QUEUED);
+    fixture_advance(t->f, 1);
+    dialing_wake(t);
+    dialing_wake(t);
+    dialing_attempt(&t->callers[2], "10.0.0.1:80");
+}
+
+/* Who waits learns that another server, which was full, may be tried later. */
+static void an_ejection_sets_the_clocks_of_those_who_wait(void **state)
+{
+    struct dialing *t = *state;
+
+    t->app.max_fails = 1;
+    t->app.fail_timeout_ms = 300;
+    t->app.retries = 0;
+    t->servers[0].max_connections = 1;
+    t->servers[1].max_connections = 1;
+    dialing_begin(t, 2);
+    dialing_call(t, &t->callers[0]);
+    dialing_connect(t, &t->callers[3]);
+    dialing_call(t, &t->callers[1]);
+    dialing_result(t, &t->callers[0], "10.0.0.1:80", -ECONNREFUSED);
+    dialing_wake(t);
+    assert_int_equal(t->callers[1].dial.state, DIAL_QUEUED);
+    fixture_advance(t->f, 300);
+    dialing_wake(t);
+    dialing_result(t, &t->callers[1], "10.0.0.1:80", 0);
+}
+
+/* ---- beside the pool ---- */
+
+/* The caller's connection goes to the pool. */
+static void give_to_pool(struct dialing *t, struct caller *caller)
+{
+    struct conn *conn = caller->conn;
+
+    caller->conn = NULL;
+    pool_checkin(&t->f->reactor.proxy->pool, conn, &caller->slot, 4, 0);
+    fixture_pump(t->f);
+}
+
+/* One server with one slot, whose connection is idle. */
+static void begin_idle(struct dialing *t)
+{
+    begin_line(t, 0);
+    give_to_pool(t, &t->callers[0]);
+    assert_int_equal(server_open(dialing_server(dialing_view(t), 0)), 1);
+}
+
+static void who_uses_no_idle_one_has_it_closed_for_its_slot(void **state)
+{
+    struct dialing *t = *state;
+
+    begin_idle(t);
+    dialing_connect(t, &t->callers[1]);
+    assert_int_equal(server_open(dialing_server(dialing_view(t), 0)), 1);
+    assert_int_equal(t->f->reactor.proxy->pool.idle.taken, 0);
+    dialing_hang_up(t, &t->callers[1]);
+    assert_int_equal(server_open(dialing_server(dialing_view(t), 0)), 0);
+}
+
+/* As one on another reactor would: it has no dial here. */
+static void who_waits_has_idle_ones_closed(void **state)
+{
+    struct dialing *t = *state;
+    struct group_view *view;
+    struct waiter elsewhere;
+
+    begin_idle(t);
+    view = dialing_view(t);
+    waiter_init(&elsewhere, 0); /* there is but one to wake */
+    assert_int_equal(waitline_join(&view->group->waitline, &elsewhere, WAITLINE_LAST), 0);
+    proxy_shared_wake_all(view->group->waitline.shared, t->f->ring);
+    dialing_wake(t);
+    assert_true(waitline_take_call(&view->group->waitline, &elsewhere));
+    assert_int_equal(server_open(dialing_server(view, 0)), 0);
+    assert_int_equal(t->f->reactor.proxy->pool.idle.taken, 0);
+}
+
+static void one_that_is_given_back_is_for_the_first_in_line(void **state)
+{
+    struct dialing *t = *state;
+
+    begin_line(t, 2);
+    give_to_pool(t, &t->callers[0]);
+    assert_true(atomic_load(&t->callers[1].dial.waiter.is_called));
+    dialing_wake(t); /* it uses none, and so closes it and connects */
+    dialing_result(t, &t->callers[1], "10.0.0.1:80", 0);
+    dialing_assert_served(&t->callers[1], "10.0.0.1:80");
+    assert_int_equal(server_open(dialing_server(dialing_view(t), 0)), 1);
+    hand_over(t, &t->callers[1], &t->callers[2]);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, dialing_setup, dialing_teardown)
@@ -258,6 +400,12 @@ int main(void)
         TEST(who_cannot_use_what_became_free_passes_the_call_on),
         TEST(new_servers_call_those_who_wait),
         TEST(a_server_that_is_back_calls_those_who_wait),
+        TEST(a_trial_that_is_due_calls_the_first),
+        TEST(after_a_trial_the_wait_has_its_end),
+        TEST(an_ejection_sets_the_clocks_of_those_who_wait),
+        TEST(who_uses_no_idle_one_has_it_closed_for_its_slot),
+        TEST(who_waits_has_idle_ones_closed),
+        TEST(one_that_is_given_back_is_for_the_first_in_line),
     };
 
     return cmocka_run_group_tests_name("dial_line", tests, NULL, NULL);

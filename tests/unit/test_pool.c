@@ -11,17 +11,22 @@
 
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "core/connect.h"
 #include "fake_ring.h"
 #include "fixture.h"
+#include "proxy/group.h"
+#include "proxy/group_view.h"
 #include "proxy/proxy.h"
+#include "proxy/server.h"
+#include "proxy/upstream.h"
 #include "uring/op.h"
 
 struct setup {
     struct fixture *f;
     struct pool *pool;
-    struct addr addr;
-    int peers[8]; /* the other ends of what made() made */
+    struct group_view *view; /* the group's that made() connects to */
+    int peers[16];           /* the other ends of what made() made */
     uint32_t count;
 };
 
@@ -39,13 +44,26 @@ static const struct conn_handler nobody = {
     .on_end = ignore,
 };
 
+static struct group_view *view_of(const struct setup *s, const char *target)
+{
+    struct group_view *view;
+
+    assert_int_equal(proxy_find_group(s->f->reactor.proxy, target, strlen(target), &view), 0);
+    return view;
+}
+
+static struct server *server_of(struct group_view *view)
+{
+    return group_view_upstream(view)->members[0].server;
+}
+
 static int setup(void **state)
 {
     static struct setup s;
 
     s = (struct setup){.f = fixture_new(&(struct fixture_options){0})};
     s.pool = &s.f->reactor.proxy->pool;
-    assert_int_equal(addr_parse_unix(&s.addr, "@zerg-unit-pool"), 0);
+    s.view = view_of(&s, "unix:@zerg-unit-pool");
     *state = &s;
     return 0;
 }
@@ -60,10 +78,10 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A connection that is open to addr. */
+/* A connection that is open to the server of the group. */
 static struct conn *made(struct setup *s)
 {
-    struct connect_options options = {.addr = &s->addr, .write_buffer_max = 4096};
+    struct connect_options options = {.addr = &server_of(s->view)->addr, .write_buffer_max = 4096};
     struct conn *conn;
     int pair[2];
 
@@ -77,22 +95,37 @@ static struct conn *made(struct setup *s)
     return conn;
 }
 
+/* Its user gives it to the pool, where at most so many wait, for so long. */
+static void keep(struct setup *s, struct conn *conn, uint32_t max, uint32_t idle_ms)
+{
+    struct server *server = server_of(s->view);
+    struct slot slot;
+
+    assert_true(server_take_slot(server, 0));
+    slot = slot_of(s->view, server);
+    pool_checkin(s->pool, conn, &slot, max, idle_ms);
+    assert_null(slot.view);
+    fixture_pump(s->f);
+}
+
 static struct conn *kept(struct setup *s, uint32_t idle_ms)
 {
     struct conn *conn = made(s);
 
-    pool_checkin(s->pool, conn, &s->addr, 4, idle_ms);
-    fixture_pump(s->f);
+    keep(s, conn, 4, idle_ms);
     return conn;
 }
 
 /* Takes one, as its user would. */
 static struct conn *taken(struct setup *s)
 {
-    struct conn *conn = pool_checkout(s->pool, &s->addr);
+    struct slot slot;
+    struct conn *conn = pool_checkout(s->pool, s->view, &server_of(s->view)->addr, 0, &slot);
 
-    if (conn)
-        conn->handler = &nobody;
+    if (!conn)
+        return NULL;
+    conn->handler = &nobody;
+    slot_give(&slot);
     return conn;
 }
 
@@ -120,11 +153,84 @@ static void one_to_another_address_is_none(void **state)
 {
     struct setup *s = *state;
     struct addr other;
+    struct slot slot;
 
     kept(s, 0);
     assert_int_equal(addr_parse_unix(&other, "@zerg-unit-other"), 0);
-    assert_null(pool_checkout(s->pool, &other));
+    assert_null(pool_checkout(s->pool, s->view, &other, 0, &slot));
     assert_int_equal(s->pool->idle.taken, 1);
+}
+
+/* As "app" and the plain target of its server: one of them may have a header in front, and other limits. */
+static void one_of_another_group_to_the_same_address_is_none(void **state)
+{
+    struct setup *s = *state;
+    struct group_view *other = view_of(s, "unix:@zerg-unit-pool#");
+    struct slot slot;
+
+    kept(s, 0);
+    assert_null(pool_checkout(s->pool, other, &server_of(s->view)->addr, 0, &slot));
+    assert_non_null(taken(s));
+}
+
+static void one_that_was_told_something_else_is_none(void **state)
+{
+    struct setup *s = *state;
+    struct slot slot;
+
+    kept(s, 0);
+    assert_null(pool_checkout(s->pool, s->view, &server_of(s->view)->addr, 1, &slot));
+    assert_non_null(taken(s));
+}
+
+static void each_keeps_its_slot_while_it_waits(void **state)
+{
+    struct setup *s = *state;
+
+    kept(s, 0);
+    kept(s, 0);
+    assert_int_equal(server_open(server_of(s->view)), 2);
+    assert_int_equal(atomic_load(&s->view->group->idle), 2);
+    assert_non_null(taken(s));
+    assert_int_equal(server_open(server_of(s->view)), 1);
+    fixture_recv_result(s->f, CONTAINER_OF(s->f->reactor.live.next, struct conn, link), 0);
+    assert_int_equal(server_open(server_of(s->view)), 0);
+    assert_int_equal(atomic_load(&s->view->group->idle), 0);
+    assert_int_equal(s->view->users, 0);
+}
+
+/* Half of the sixteen connections that the reactor may have. */
+static void all_together_they_leave_room_for_others(void **state)
+{
+    struct setup *s = *state;
+    struct conn *oldest = kept(s, 0);
+
+    for (int i = 0; i < 3; i++)
+        kept(s, 0);
+    s->view = view_of(s, "unix:@zerg-unit-other");
+    for (int i = 0; i < 4; i++)
+        kept(s, 0);
+    assert_int_equal(oldest->state, CONN_OPEN);
+    s->view = view_of(s, "unix:@zerg-unit-third");
+    kept(s, 0);
+    assert_int_equal(s->pool->idle.taken, 16 / POOL_SHARE_OF_CONNS);
+    assert_int_not_equal(oldest->state, CONN_OPEN);
+}
+
+static void the_oldest_goes_when_few_are_left_for_others(void **state)
+{
+    struct setup *s = *state;
+    struct conn *oldest = kept(s, 0);
+    struct conn *other = kept(s, 0);
+
+    pool_spare(s->pool);
+    assert_int_equal(oldest->state, CONN_OPEN);
+    while (s->f->reactor.conns.taken < s->f->reactor.conns.max)
+        fixture_open(s->f);
+    pool_spare(s->pool);
+    assert_int_not_equal(oldest->state, CONN_OPEN);
+    assert_int_equal(other->state, CONN_OPEN);
+    assert_int_equal(server_open(server_of(s->view)), 1);
 }
 
 static void the_oldest_makes_room(void **state)
@@ -143,7 +249,7 @@ static void where_none_may_wait_it_is_closed(void **state)
     struct setup *s = *state;
     struct conn *conn = made(s);
 
-    pool_checkin(s->pool, conn, &s->addr, 0, 0);
+    keep(s, conn, 0, 0);
     assert_int_not_equal(conn->state, CONN_OPEN);
     assert_int_equal(s->pool->idle.taken, 0);
 }
@@ -209,6 +315,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_one_that_came_last_goes_first, setup, teardown),
         cmocka_unit_test_setup_teardown(each_use_has_an_id_of_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(one_to_another_address_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_of_another_group_to_the_same_address_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_was_told_something_else_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_keeps_its_slot_while_it_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_together_they_leave_room_for_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_oldest_goes_when_few_are_left_for_others, setup, teardown),
         cmocka_unit_test_setup_teardown(the_oldest_makes_room, setup, teardown),
         cmocka_unit_test_setup_teardown(where_none_may_wait_it_is_closed, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_gets_bytes_is_dropped, setup, teardown),

@@ -165,12 +165,26 @@ static void leaving_says_whether_there_was_a_call(void **state)
     assert_false(waitline_leave(&t->line, &t->waiters[2]));
 }
 
+static void who_has_something_for_its_reactor_calls_the_first_only_if_it_is_there(void **state)
+{
+    struct line_test *t = *state;
+
+    join(t, 2); /* on reactors 0 and 1 */
+    assert_false(waitline_call_own(&t->line, 1, NULL));
+    assert_true(waitline_call_own(&t->line, 0, NULL));
+    assert_called(t, 0);
+    assert_true(waitline_call_own(&t->line, 1, NULL));
+    assert_called(t, 1);
+    assert_false(waitline_call_own(&t->line, 0, NULL));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(who_comes_first_is_called_first),
+        TEST(who_has_something_for_its_reactor_calls_the_first_only_if_it_is_there),
         TEST(no_more_than_the_bound_wait),
         TEST(with_a_bound_of_none_nobody_waits),
         TEST(who_goes_back_has_its_old_place),

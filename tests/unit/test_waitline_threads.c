@@ -37,7 +37,6 @@ struct worker {
 static void give(void)
 {
     server_give_slot(server);
-    atomic_thread_fence(memory_order_seq_cst);
     waitline_call_next(&line, NULL);
 }
 
