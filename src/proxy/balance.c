@@ -66,6 +66,7 @@ static bool take(struct search *search, const struct member *member)
         return false;
     }
     if (is_trial && !server_claim_trial(server, search->now_ms, search->upstream->health.fail_timeout_ms)) {
+        server_uncount(server);
         server_give_slot(server);
         return false;
     }

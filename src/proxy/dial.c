@@ -145,6 +145,7 @@ static void end(struct dial *dial)
 static enum dial_outcome fail(struct dial *dial, enum dial_failure failure)
 {
     dial->failure = failure;
+    dial->was_queued = dial->state == DIAL_QUEUED || failure == DIAL_QUEUE_FULL;
     end(dial);
     return DIAL_FAILED;
 }
@@ -191,6 +192,7 @@ static void pass_on(struct dial *dial, const struct pick *picked)
     struct attempt unused = {.pick = *picked};
 
     report(dial, &unused, ATTEMPT_ABANDONED);
+    server_uncount(picked->server);
     give_up_slot(dial, &unused); /* which calls the first in the line */
 }
 
@@ -429,26 +431,30 @@ static sa_family_t family_of(const struct member *member)
     return member->server->addr.sa.sa_family;
 }
 
-/* Whether a member may run beside the attempts under way, and one that just failed (NULL: none has). */
-static bool may_race(const struct dial *dial, const struct attempt *failed, const struct member *member)
+/* Whether a member is another way to the host of one that was picked. */
+static bool is_rival_of(const struct dial *dial, const struct member *member, const struct pick *other)
 {
-    bool same_family_too = dial->view->group->is_plain;
+    const struct member *beside = &dial->upstream->members[other->index];
 
+    if (beside->source != member->source)
+        return false;
+    return dial->view->group->is_plain || family_of(beside) != family_of(member);
+}
+
+/* Whether it may run beside the attempts under way, and one that just failed (NULL: none has). */
+static bool may_race(const struct dial *dial, const struct pick *failed, const struct member *member)
+{
+    if (failed && !is_rival_of(dial, member, failed))
+        return false;
     for (uint32_t i = 0; i < DIAL_ATTEMPTS_MAX; i++) {
-        const struct attempt *other = &dial->attempts[i];
-
-        if (!other->conn && other != failed)
-            continue;
-        if (dial->upstream->members[other->pick.index].source != member->source)
-            return false;
-        if (!same_family_too && family_of(&dial->upstream->members[other->pick.index]) == family_of(member))
+        if (dial->attempts[i].conn && !is_rival_of(dial, member, &dial->attempts[i].pick))
             return false;
     }
     return true;
 }
 
 /* Somebody to run beside what is under way; PICK_NONE when there is nobody. */
-static enum pick_outcome pick_rival(struct dial *dial, const struct attempt *failed, struct pick *out)
+static enum pick_outcome pick_rival(struct dial *dial, const struct pick *failed, struct pick *out)
 {
     struct tried tried = dial->tried;
 
@@ -460,7 +466,7 @@ static enum pick_outcome pick_rival(struct dial *dial, const struct attempt *fai
 }
 
 /* When nobody can be started, what is under way goes on alone. */
-static void start_rival(struct dial *dial, const struct attempt *failed)
+static void start_rival(struct dial *dial, const struct pick *failed)
 {
     struct reactor *reactor = reactor_of(dial);
     struct pick rival;
@@ -516,10 +522,12 @@ static void on_end(struct conn *conn)
 {
     struct attempt *attempt = conn->owner;
     enum close_reason reason = conn->reason;
+    struct attempt ended;
     struct dial *dial;
 
     if (!attempt) /* abandoned */
         return;
+    ended = *attempt; /* a rival may take its place */
     dial = attempt->dial;
     conn->owner = NULL;
     dial->reason = (uint8_t)reason;
@@ -531,8 +539,8 @@ static void on_end(struct conn *conn)
         return;
     }
     /* Now rather than when its time has come (RFC 8305 section 5). A host has two families, so one rival. */
-    if (!attempt->is_rival || is_under_way(dial))
-        start_rival(dial, attempt);
+    if (!ended.is_rival || is_under_way(dial))
+        start_rival(dial, &ended.pick);
     if (!is_under_way(dial))
         finish(dial, advance(dial));
 }

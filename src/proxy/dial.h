@@ -94,6 +94,7 @@ struct dial {
     bool has_asked;             /* for names, because none were known */
     bool was_called;            /* out of the line: its turn */
     bool is_limited;            /* by dial_limit() */
+    bool was_queued;            /* it failed in the line, or at its door */
 };
 
 /* What a group's configuration says; the caller overrides what it likes. */

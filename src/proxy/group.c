@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "proxy/resolver.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
@@ -27,6 +28,7 @@ static const struct upstream_config plain_config = {
 struct roster {
     uint32_t count;
     uint32_t max;
+    uint32_t left_out;              /* addresses past that */
     struct server_options *servers; /* owned */
     char (*names)[ADDR_TEXT_MAX];   /* owned */
 };
@@ -51,14 +53,16 @@ static int roster_init(struct roster *roster, uint32_t max)
 /* Adds the address unless it is there: two names may lead to the same one. */
 static void roster_add(struct roster *roster, const struct addr *addr, const struct server_options *options)
 {
-    char *name = roster->names[roster->count];
+    char *name = roster->names[roster->count]; /* there is one more than servers */
 
-    if (roster->count == roster->max)
-        return;
     addr_format(addr, name);
     for (uint32_t i = 0; i < roster->count; i++) {
         if (strcmp(roster->names[i], name) == 0)
             return;
+    }
+    if (roster->count == roster->max) {
+        roster->left_out++;
+        return;
     }
     roster->servers[roster->count] = *options;
     roster->servers[roster->count].name = name;
@@ -155,6 +159,15 @@ static void update_expiry(struct group *group)
     atomic_store(&group->expires_ms, first_ms);
 }
 
+/* Once for each change. With the lock held. */
+static void note_left_out(struct group *group, const struct roster *roster)
+{
+    if (roster->left_out > 0 && roster->left_out != group->left_out)
+        log_warn("upstream %s: its names have %u more addresses than the %u that are used", group->name,
+                 roster->left_out, roster->max);
+    group->left_out = roster->left_out;
+}
+
 int group_publish(struct group *group)
 {
     struct roster roster;
@@ -166,6 +179,7 @@ int group_publish(struct group *group)
     for (uint32_t i = 0; i < group->source_count; i++)
         roster_add_source(&roster, &group->sources[i], i);
     rc = make_version(group, &roster);
+    note_left_out(group, &roster);
     update_expiry(group); /* last: who sees it sees the version too */
     pthread_mutex_unlock(&group->lock);
     roster_deinit(&roster);

@@ -47,6 +47,7 @@ struct group {
 
     pthread_mutex_t lock;
     struct upstream *current;    /* guarded by lock: a hold on it */
+    uint32_t left_out;           /* guarded by lock: addresses that are too many */
     atomic_uint version;         /* of current */
     atomic_bool is_asking;       /* some reactor asks again for names that have expired */
     _Atomic uint64_t expires_ms; /* when the first of the names has, as of the present version */

@@ -238,7 +238,7 @@ static void fail_client(struct relay *relay)
 {
     struct conn *client = relay->client;
     enum dial_failure failure = relay->dial->failure;
-    bool was_queued = failure == DIAL_QUEUE_TIMEOUT || failure == DIAL_QUEUE_FULL;
+    bool was_queued = relay->dial->was_queued;
 
     if (failure != DIAL_GIVEN_UP)
         log_warn("listener %s: cannot reach %s for conn %llu: %s", client->listener->config->name, relay->options.group,
@@ -336,8 +336,8 @@ static void on_output(struct conn *conn)
         move(relay, from, conn);
 }
 
-/* Nobody reads: conn_await_input() is not called. */
-static void on_read_timeout(struct conn *conn)
+/* Its servers are connected already, and nobody reads: conn_await_input() is not called. */
+static void ignore(struct conn *conn)
 {
     (void)conn;
 }
@@ -390,9 +390,9 @@ static void on_end(struct conn *conn)
 
 const struct conn_handler relay_handler = {
     .on_open = on_open,
-    .on_connected = on_read_timeout,
+    .on_connected = ignore,
     .on_input = on_input,
     .on_output = on_output,
-    .on_read_timeout = on_read_timeout,
+    .on_read_timeout = ignore,
     .on_end = on_end,
 };

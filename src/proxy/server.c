@@ -70,6 +70,11 @@ bool server_take_slot(struct server *server, uint32_t max)
     return true;
 }
 
+void server_uncount(struct server *server)
+{
+    atomic_fetch_sub_explicit(&server->total, 1, memory_order_relaxed);
+}
+
 void server_give_slot(struct server *server)
 {
     unsigned int before = atomic_fetch_sub_explicit(&server->open, 1, memory_order_relaxed);

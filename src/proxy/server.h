@@ -37,7 +37,7 @@ struct server {
     _Atomic uint64_t ejected_until_ms; /* 0: not ejected */
     _Atomic uint64_t recent_fails;     /* since when, and how many: health.c packs them */
     _Atomic uint64_t recovered_ms;     /* when slow start began, 0: never */
-    _Atomic uint64_t total;            /* slots ever taken */
+    _Atomic uint64_t total;            /* slots ever taken and used */
     _Atomic uint64_t fails;            /* attempts that failed */
     _Atomic uint64_t ejections;
 };
@@ -50,6 +50,8 @@ void server_release(struct server *server);
 
 /* Takes a slot, which also holds the server; false when `max` are taken (0: no limit). */
 MUST_CHECK bool server_take_slot(struct server *server, uint32_t max);
+/* A slot that was taken and then not used is none that was ever taken; it is still to be given back. */
+void server_uncount(struct server *server);
 /* Gives it back, when the connection (or the attempt) has ended. The server may be gone afterwards. */
 void server_give_slot(struct server *server);
 

@@ -49,6 +49,35 @@ def test_who_waits_too_long_is_reset(forward_to, behind):
     until(lambda: who(server) == "a", "the slot is free again")
 
 
+@pytest.mark.parametrize("way", ["half_close", "reset"])
+def test_who_goes_while_waiting_was_queued(forward_to, behind, way):
+    server = forward_to(behind(Talker, "a").target, max_connections=1, queue_timeout=30)
+    holder = server.connect()
+    assert holder.line() == "a"
+    waiting = server.connect()
+    waiting.expect_silence(0.1)
+    getattr(waiting, way)()
+    (session,) = server.log.sessions(1)
+    assert session.end == "CQ"
+    holder.close()
+
+
+def test_a_trial_is_offered_to_those_who_wait(forward_to, behind, services):
+    """Nobody gives a slot back then: the other server is busy all the time."""
+    dead = Backend()
+    target = dead.target
+    dead.close()
+    server = forward_to(behind(Talker, "a").target, target, max_connections=1, queue_timeout=30, retries=0, max_fails=1,
+                        fail_timeout=1)
+    holder = server.connect()
+    assert holder.line() == "a"
+    expect_reset(server)
+    waiting = server.connect()
+    waiting.expect_silence(0.1)
+    waiting.expect_reset()
+    holder.close()
+
+
 def test_a_full_queue_turns_away(forward_to, behind):
     server = forward_to(behind(Talker, "a").target, max_connections=1, queue=1)
     holder = server.connect()

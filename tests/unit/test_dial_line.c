@@ -74,6 +74,32 @@ static void nobody_waits_for_ever(void **state)
     dialing_assert_all_back(t, dialing_view(t));
 }
 
+static void who_gives_up_in_the_line_was_there(void **state)
+{
+    struct dialing *t = *state;
+
+    begin_line(t, 1);
+    dial_limit(&t->callers[1].dial, 300);
+    fixture_advance(t->f, 300);
+    dialing_assert_failed(&t->callers[1], DIAL_GIVEN_UP);
+    assert_true(t->callers[1].dial.was_queued);
+}
+
+/* What was picked for the first and passed on is no connection. */
+static void a_slot_that_is_passed_on_does_not_count(void **state)
+{
+    struct dialing *t = *state;
+
+    begin_line(t, 1);
+    dialing_hang_up(t, &t->callers[0]);
+    dialing_connect(t, &t->callers[2]); /* is faster */
+    dialing_wake(t);
+    dialing_hang_up(t, &t->callers[2]);
+    dialing_wake(t);
+    dialing_result(t, &t->callers[1], "10.0.0.1:80", 0);
+    assert_int_equal(atomic_load(&dialing_server(dialing_view(t), 0)->total), 3);
+}
+
 static void who_leaves_the_line_is_not_called(void **state)
 {
     struct dialing *t = *state;
@@ -390,6 +416,8 @@ int main(void)
         TEST(who_waits_is_served_in_order),
         TEST(a_full_line_turns_away),
         TEST(nobody_waits_for_ever),
+        TEST(who_gives_up_in_the_line_was_there),
+        TEST(a_slot_that_is_passed_on_does_not_count),
         TEST(who_leaves_the_line_is_not_called),
         TEST(who_was_called_and_leaves_passes_it_on),
         TEST(who_was_called_too_late_passes_it_on),

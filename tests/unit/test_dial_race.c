@@ -220,6 +220,26 @@ static void addresses_of_a_family_that_is_not_there_are_passed_over(void **state
     dialing_assert_all_back(t, view);
 }
 
+/* Nor do they stand for the one that failed, whose place they had. */
+static void a_rival_that_cannot_be_tried_lets_no_other_in(void **state)
+{
+    struct dialing *t = *state;
+    struct caller *caller = &t->callers[0];
+    struct resolution resolution = {.ttl_ms = 60 * 1000, .count = 3};
+
+    t->servers[0].target = (char *)(uintptr_t) "db.test:80";
+    t->app.retries = 0;
+    dialing_begin(t, 1);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(addr_parse_ip(&resolution.items[i].addr, "10.0.0.1", (uint16_t)(80 + i)), 0);
+    resolution.items[2].addr.sa.sa_family = AF_MAX;
+    group_take_answer(dialing_view(t)->group, 0, &resolution, t->f->reactor.now_ms);
+    assert_int_equal(group_publish(dialing_view(t)->group), 0);
+    dialing_call(t, caller);
+    dialing_result(t, caller, "10.0.0.1:80", -ECONNREFUSED);
+    dialing_assert_failed(caller, DIAL_REFUSED);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, dialing_setup, dialing_teardown)
 
 int main(void)
@@ -236,6 +256,7 @@ int main(void)
         TEST(all_addresses_share_the_time),
         TEST(no_more_than_a_few_addresses_at_a_time),
         TEST(addresses_of_a_family_that_is_not_there_are_passed_over),
+        TEST(a_rival_that_cannot_be_tried_lets_no_other_in),
     };
 
     return cmocka_run_group_tests_name("dial_race", tests, NULL, NULL);

@@ -347,6 +347,7 @@ static void more_servers_than_fit_are_left_out(void **state)
         publish(group, source, &resolution, NOW_MS);
     }
     assert_count(group, UPSTREAM_SERVERS_MAX, 0);
+    assert_int_equal(group->left_out, COUNT_OF(many) * RESOLVE_ADDRS_MAX - UPSTREAM_SERVERS_MAX);
     group_free(group);
 }
 
