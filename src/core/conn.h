@@ -148,7 +148,7 @@ struct conn {
         struct sockaddr_in6 in6;
     } peer;                       /* who connected to us, or whom we connected to */
     struct proxied *proxied;      /* owned, of malloc(3), until the slot is free; NULL: no proxy said anything */
-    const struct addr *target;    /* borrowed while CONNECTING: where to */
+    struct addr *target;          /* owned, of malloc(3), until the slot is free: where to, if that is a unix socket */
     uint64_t connect_deadline_ms; /* 0: none */
 } __attribute__((aligned(CACHE_LINE_BYTES)));
 

@@ -189,6 +189,8 @@ void conn_settle_end(struct conn *conn)
         input_deinit(&conn->in);
         free(conn->proxied);
         conn->proxied = NULL;
+        free(conn->target);
+        conn->target = NULL;
         conn_set_state(conn, CONN_FREE);
         conn_table_return(&reactor->conns, conn);
         reactor_on_slot_free(reactor);

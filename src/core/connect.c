@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,17 +41,32 @@ static void set_peer(struct conn *conn, const struct addr *addr)
         conn->peer.family = AF_UNSPEC;
 }
 
+static struct addr *copy_target(const struct addr *addr)
+{
+    struct addr *copy = malloc(sizeof(*copy));
+
+    if (copy)
+        *copy = *addr;
+    return copy;
+}
+
 int conn_connect(struct conn **out, struct reactor *reactor, const struct connect_options *options,
                  const struct conn_handler *handler, void *owner)
 {
     int fd = open_socket(options);
+    struct addr *target = NULL;
     struct conn *conn;
 
     assert(handler->on_connected);
     if (fd < 0)
         return fd;
+    if (addr_is_unix(options->addr) && !(target = copy_target(options->addr))) {
+        close(fd);
+        return -ENOMEM;
+    }
     conn = reactor_take_slot(reactor);
     if (!conn) {
+        free(target);
         close(fd);
         return -EBUSY;
     }
@@ -58,7 +74,7 @@ int conn_connect(struct conn **out, struct reactor *reactor, const struct connec
     conn->owner = owner;
     conn->timeouts = options->timeouts;
     conn->write_buffer_max = options->write_buffer_max;
-    conn->target = options->addr;
+    conn->target = target;
     set_peer(conn, options->addr);
     if (options->connect_ms)
         conn_limit_connect(conn, options->connect_ms);
@@ -77,11 +93,23 @@ void conn_limit_connect(struct conn *conn, uint32_t ms)
     conn_update_timer(conn);
 }
 
+/* The kernel reads the address when it takes the operation, which may be long after the connection was given up: it lives as
+ * long as the slot. */
+static void add_connect(struct conn *conn, const struct sockaddr *addr, socklen_t len)
+{
+    ring_add_connect(conn->reactor->ring, conn_op(conn, OP_CONNECT), conn->fd, addr, len);
+}
+
 void conn_settle_connect(struct conn *conn)
 {
     if (conn->connect_armed)
         return;
-    ring_add_connect(conn->reactor->ring, conn_op(conn, OP_CONNECT), conn->fd, &conn->target->sa, conn->target->len);
+    if (conn->target)
+        add_connect(conn, &conn->target->sa, conn->target->len);
+    else if (conn->peer.family == AF_INET)
+        add_connect(conn, (const struct sockaddr *)&conn->peer.in4, sizeof(conn->peer.in4));
+    else
+        add_connect(conn, (const struct sockaddr *)&conn->peer.in6, sizeof(conn->peer.in6));
     conn->connect_armed = true;
     conn->operations++;
 }
@@ -124,7 +152,6 @@ void conn_on_connect(struct conn *conn, const struct completion *completion)
         return;
     if (completion->result == -EINTR) /* settling starts it anew */
         return;
-    conn->target = NULL;
     if (completion->result < 0) {
         conn_kill(conn, (enum close_reason)connect_reason(completion->result));
         return;

@@ -16,7 +16,7 @@ struct reactor;
 
 /* Where to, and how. */
 struct connect_options {
-    const struct addr *addr;       /* borrowed until on_connected or on_end */
+    const struct addr *addr;       /* borrowed during the call */
     const struct tcp_options *tcp; /* borrowed during the call; NULL: TCP_NODELAY alone */
     struct timeouts timeouts;      /* once it is open */
     uint32_t write_buffer_max;

@@ -109,13 +109,37 @@ static void it_begins_when_the_turn_settles(void **state)
     fixture_pump(f);
     const struct fake_sqe *sqe = fake_ring_find(f->ring, FAKE_CONNECT, conn->fd);
     assert_non_null(sqe);
-    assert_ptr_equal(sqe->addr, &target.sa);
+    assert_memory_equal(sqe->addr, &target.sa, target.len);
     assert_int_equal(sqe->user_data, fixture_op(conn, OP_CONNECT));
     assert_int_equal(fake_ring_count(f->ring, FAKE_RECV), 0);
     assert_int_equal(conn->operations, 1);
     conn_mark_dirty(conn);
     fixture_pump(f);
     assert_int_equal(fake_ring_count(f->ring, FAKE_CONNECT), 1); /* once */
+}
+
+/* The kernel may take the operation when who asked for it has long gone. */
+static void the_address_lives_as_long_as_the_slot(void **state)
+{
+    static const char *const hosts[] = {"10.0.0.1", "fd00::1", NULL};
+    struct fixture *f = *state;
+
+    for (uint32_t i = 0; i < 3; i++) {
+        struct addr meant;
+        struct conn *conn;
+
+        if (hosts[i])
+            assert_int_equal(addr_parse_ip(&target, hosts[i], 9), 0);
+        else
+            assert_int_equal(addr_parse_unix(&target, "@zerg-unit-connect"), 0);
+        meant = target;
+        conn = start(f, 0);
+        memset(&target, 0, sizeof(target));
+        conn_kill(conn, CLOSE_LOCAL);
+        assert_memory_equal(fake_ring_find(f->ring, FAKE_CONNECT, conn->fd)->addr, &meant.sa, meant.len);
+        fixture_answer(f);
+        assert_int_equal(conn->state, CONN_FREE);
+    }
 }
 
 static int option(const struct conn *conn, int level, int name)
@@ -291,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(it_begins_when_the_turn_settles),
+        TEST(the_address_lives_as_long_as_the_slot),
         TEST(its_socket_has_the_options_of_accepted_ones),
         TEST(once_connected_it_is_as_any_other),
         TEST(failures_have_their_reasons),
