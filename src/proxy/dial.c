@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "core/conn.h"
 #include "core/connect.h"
+#include "core/engine.h"
 #include "core/reactor.h"
 #include "proxy/group.h"
 #include "proxy/health.h"
@@ -115,7 +116,6 @@ static void leave_line(struct dial *dial)
 {
     struct waitline *line = &dial->view->group->waitline;
 
-    list_del(&dial->queued_link);
     if (waitline_leave(line, &dial->waiter))
         waitline_call_next(line, reactor_of(dial)->ring);
 }
@@ -139,7 +139,7 @@ static void end(struct dial *dial)
     if (dial->was_called) /* and had no use for it */
         waitline_call_next(&dial->view->group->waitline, reactor_of(dial)->ring);
     dial->was_called = false;
-    dial->view->users--;
+    group_view_unuse(dial->view);
 }
 
 static enum dial_outcome fail(struct dial *dial, enum dial_failure failure)
@@ -233,7 +233,6 @@ static enum dial_outcome join_line(struct dial *dial)
     if (waitline_join(line, &dial->waiter, goes_back ? WAITLINE_BACK : WAITLINE_LAST) < 0)
         return fail(dial, DIAL_QUEUE_FULL);
     dial->state = DIAL_QUEUED;
-    list_add_tail(&reactor->proxy->queued, &dial->queued_link);
     if (dial->queue_deadline_ms == 0)
         dial->queue_deadline_ms = reactor->now_ms + group->config->queue_ms;
     start_waiting(dial);
@@ -585,12 +584,11 @@ enum dial_outcome dial_start(struct dial *dial, struct group_view *view, const s
         .attempts_left = options->attempts,
     };
     assert(options->attempts > 0);
-    view->users++;
+    group_view_use(view);
     timer_init(&dial->limit, on_limit);
     timer_init(&dial->step, on_step);
     view_waiter_init(&dial->view_waiter, on_names_answered);
     waiter_init(&dial->waiter, reactor_of(dial)->index);
-    list_init(&dial->queued_link);
     if (view->group->is_plain && options->connect_ms)
         timer_start(&reactor_of(dial)->timers, &dial->limit, reactor_of(dial)->now_ms + options->connect_ms);
     return advance(dial);
@@ -614,7 +612,6 @@ void dial_limit(struct dial *dial, uint32_t ms)
 
 static void on_called(struct dial *dial)
 {
-    list_del(&dial->queued_link);
     timer_stop(&reactor_of(dial)->timers, &dial->step);
     dial->was_called = true;
     finish(dial, advance(dial));
@@ -622,18 +619,18 @@ static void on_called(struct dial *dial)
 
 void dial_look_for_calls(struct proxy *proxy)
 {
-    struct list looked_at;
+    const struct reactor *reactor = proxy->reactor;
+    struct list called;
     struct list *node;
 
-    list_init(&looked_at);
-    list_splice_tail(&looked_at, &proxy->queued);
-    while ((node = list_pop(&looked_at))) {
-        struct dial *dial = CONTAINER_OF(node, struct dial, queued_link);
+    list_init(&called);
+    proxy_shared_take_called(reactor->engine->shared, reactor->index, &called);
+    /* One of them may end others, which leave this list then. Who is called meanwhile has its turn after the next wake. */
+    while ((node = list_pop(&called))) {
+        struct dial *dial = CONTAINER_OF(node, struct dial, waiter.called_link);
 
         if (waitline_take_call(&dial->view->group->waitline, &dial->waiter))
             on_called(dial);
-        else
-            list_add_tail(&proxy->queued, &dial->queued_link);
     }
 }
 

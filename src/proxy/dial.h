@@ -89,7 +89,6 @@ struct dial {
     struct timer step; /* of the state: the race while CONNECTING, the wait, or until a trial is due, while QUEUED */
     struct view_waiter view_waiter;
     struct waiter waiter;
-    struct list queued_link;    /* proxy->queued */
     uint64_t queue_deadline_ms; /* 0: it was not in the line yet */
     bool has_asked;             /* for names, because none were known */
     bool was_called;            /* out of the line: its turn */

@@ -56,6 +56,19 @@ void group_view_deinit(struct group_view *view)
         upstream_release(view->upstream);
 }
 
+void group_view_use(struct group_view *view)
+{
+    if (view->users++ == 0)
+        list_del(&view->link);
+}
+
+void group_view_unuse(struct group_view *view)
+{
+    assert(view->users > 0);
+    if (--view->users == 0 && view->group->is_plain)
+        list_add_tail(&view->reactor->proxy->plain_groups, &view->link);
+}
+
 struct upstream *group_view_upstream(struct group_view *view)
 {
     uint32_t version = atomic_load(&view->group->version);
@@ -78,13 +91,13 @@ static void tell_waiters(struct group_view *view)
 
     list_init(&told);
     list_splice_tail(&told, &view->waiting);
-    view->users++; /* telling may end the last dial */
+    group_view_use(view); /* telling may end the last dial */
     while ((node = list_pop(&told))) {
         struct view_waiter *waiter = CONTAINER_OF(node, struct view_waiter, link);
 
         waiter->on_answered(waiter);
     }
-    view->users--;
+    group_view_unuse(view);
 }
 
 static void publish(struct group_view *view)
@@ -211,7 +224,7 @@ void view_waiter_cancel(struct view_waiter *waiter)
 
 struct slot slot_of(struct group_view *view, struct server *server)
 {
-    view->users++;
+    group_view_use(view);
     return (struct slot){.view = view, .server = server};
 }
 
@@ -228,6 +241,6 @@ void slot_give(struct slot *slot)
     if (!given.view)
         return;
     *slot = (struct slot){0};
-    given.view->users--;
     slot_release(given.view, given.server);
+    group_view_unuse(given.view);
 }

@@ -28,8 +28,8 @@ struct group_view {
     struct list waiting;       /* struct view_waiter */
     struct list idle;          /* struct idle_conn of pool.c: connections that wait to be used again, */
     struct list idle_link;     /* and pool->views while there are some */
-    struct list link;          /* of plain groups: proxy->plain_groups, the one used last at the end, */
-    struct list bucket_link;   /* and proxy->plain_buckets */
+    struct list link; /* of plain groups: proxy->plain_groups while nobody uses it, the one used last at the end, */
+    struct list bucket_link; /* and proxy->plain_buckets */
 };
 
 /* Told once when the questions under way have been answered. */
@@ -48,6 +48,10 @@ struct slot {
 void group_view_init(struct group_view *view, struct group *group, struct reactor *reactor);
 /* Lets go of the version and drops what was asked; nobody uses it any more. */
 void group_view_deinit(struct group_view *view);
+
+/* Somebody uses it from now on, or no more. One of a plain target that nobody uses may be gone when another is made. */
+void group_view_use(struct group_view *view);
+void group_view_unuse(struct group_view *view);
 
 /* The version to use now; borrowed until the next call. */
 struct upstream *group_view_upstream(struct group_view *view);

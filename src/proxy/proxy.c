@@ -70,7 +70,7 @@ static void forget_oldest(struct proxy *proxy)
     for (struct list *node = proxy->plain_groups.next; node != &proxy->plain_groups; node = node->next) {
         struct group_view *view = CONTAINER_OF(node, struct group_view, link);
 
-        if (view->users == 0 && !view->refresh) {
+        if (!view->refresh) {
             forget_plain(proxy, view);
             return;
         }
@@ -108,7 +108,8 @@ int proxy_find_group(struct proxy *proxy, const char *target, size_t len, struct
         view = find_plain(proxy, target, len);
         if (!view)
             return make_plain(proxy, target, len, out);
-        list_move_tail(&proxy->plain_groups, &view->link);
+        if (list_is_linked(&view->link))
+            list_move_tail(&proxy->plain_groups, &view->link);
     }
     *out = view;
     return 0;
@@ -146,7 +147,7 @@ static int open_forwards(struct proxy *proxy, const struct config *config)
             log_error("listener %s: cannot forward to %s: %s", config->listeners[i].name, target, strerror(-rc));
             return rc;
         }
-        proxy->forwards[i]->users++;
+        group_view_use(proxy->forwards[i]);
     }
     return 0;
 }
@@ -166,7 +167,6 @@ int proxy_open(struct reactor *reactor)
     slab_init(&proxy->dials, sizeof(struct dial), DIALS_PER_BLOCK, 0);
     pool_init(&proxy->pool, reactor);
     list_init(&proxy->plain_groups);
-    list_init(&proxy->queued);
     for (uint32_t i = 0; i < PLAIN_BUCKETS; i++)
         list_init(&proxy->plain_buckets[i]);
     rc = resolver_open(&proxy->resolver, reactor, &engine->config->resolver);
@@ -185,7 +185,7 @@ static void close_groups(struct proxy *proxy)
 
     for (uint32_t i = 0; proxy->forwards && i < proxy->reactor->engine->config->listener_count; i++) {
         if (proxy->forwards[i])
-            proxy->forwards[i]->users--;
+            group_view_unuse(proxy->forwards[i]);
     }
     while ((node = list_pop(&proxy->plain_groups)))
         forget_plain(proxy, CONTAINER_OF(node, struct group_view, link));
@@ -199,7 +199,6 @@ void proxy_close(struct reactor *reactor)
 
     if (!proxy)
         return;
-    assert(list_is_empty(&proxy->queued));
     checks_close(proxy->checks);
     close_groups(proxy);
     resolver_close(proxy->resolver);

@@ -33,11 +33,10 @@ struct proxy {
     struct group_view *views; /* owned: of the configured upstreams, in their order */
     uint32_t view_count;
     struct group_view **forwards; /* owned: where each listener forwards to, NULL: it does not */
-    struct list plain_groups;     /* struct group_view, owned */
+    struct list plain_groups;     /* struct group_view, owned: those that nobody uses */
     uint32_t plain_group_count;
     struct list plain_buckets[PLAIN_BUCKETS]; /* by name */
     struct pool pool;
-    struct list queued;    /* struct dial that wait for a server */
     struct checks *checks; /* owned; NULL: there are none here */
 };
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
@@ -40,8 +41,11 @@ int proxy_shared_open(struct engine *engine)
     shared->wakes = calloc(engine->reactor_count, sizeof(*shared->wakes));
     if (!shared->wakes)
         return -ENOMEM;
-    for (uint32_t i = 0; i < engine->reactor_count; i++)
+    for (uint32_t i = 0; i < engine->reactor_count; i++) {
         shared->wakes[i].message.kind = REACTOR_PROXY_WAKE;
+        pthread_mutex_init(&shared->wakes[i].lock, NULL);
+        list_init(&shared->wakes[i].called);
+    }
     return open_groups(shared, engine->config);
 }
 
@@ -52,9 +56,40 @@ void proxy_shared_close(struct engine *engine)
     for (uint32_t i = 0; i < shared->group_count; i++)
         group_free(shared->groups[i]);
     free(shared->groups);
+    for (uint32_t i = 0; shared->wakes && i < engine->reactor_count; i++) {
+        assert(list_is_empty(&shared->wakes[i].called));
+        pthread_mutex_destroy(&shared->wakes[i].lock);
+    }
     free(shared->wakes);
     free(shared);
     engine->shared = NULL;
+}
+
+void proxy_shared_add_called(struct proxy_shared *shared, uint32_t reactor, struct list *link)
+{
+    struct proxy_wake *wake = &shared->wakes[reactor];
+
+    pthread_mutex_lock(&wake->lock);
+    list_add_tail(&wake->called, link);
+    pthread_mutex_unlock(&wake->lock);
+}
+
+void proxy_shared_remove_called(struct proxy_shared *shared, uint32_t reactor, struct list *link)
+{
+    struct proxy_wake *wake = &shared->wakes[reactor];
+
+    pthread_mutex_lock(&wake->lock);
+    list_del(link);
+    pthread_mutex_unlock(&wake->lock);
+}
+
+void proxy_shared_take_called(struct proxy_shared *shared, uint32_t reactor, struct list *out)
+{
+    struct proxy_wake *wake = &shared->wakes[reactor];
+
+    pthread_mutex_lock(&wake->lock);
+    list_splice_tail(out, &wake->called);
+    pthread_mutex_unlock(&wake->lock);
 }
 
 void proxy_shared_wake(struct proxy_shared *shared, uint32_t reactor, struct ring *own_ring)

@@ -2,9 +2,11 @@
  * somebody waiting for a server. Made before the first reactor starts, freed after the last has ended. */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/macros.h"
 #include "core/inbox.h"
 
@@ -12,10 +14,12 @@ struct engine;
 struct group;
 struct ring;
 
-/* Wakes one reactor; its dials look whether they were called, and its idle connections make way for those in line. */
+/* Wakes one reactor: those of its dials that were called go on, and its idle connections make way for those in line. */
 struct proxy_wake {
     struct inbox_message message; /* the reactor's inbox owns it while is_sent */
     atomic_bool is_sent;
+    pthread_mutex_t lock;
+    struct list called; /* guarded by lock: struct waiter of this reactor that were called, in order */
 };
 
 /* engine->shared. */
@@ -29,6 +33,12 @@ struct proxy_shared {
 /* Makes engine->shared. 0 or a negative errno after logging why. */
 MUST_CHECK int proxy_shared_open(struct engine *engine);
 void proxy_shared_close(struct engine *engine);
+/* A waiter of a reactor was called (its link); proxy_shared_wake() is to follow. Any thread. */
+void proxy_shared_add_called(struct proxy_shared *shared, uint32_t reactor, struct list *link);
+/* It is not called any more. Its reactor's thread. */
+void proxy_shared_remove_called(struct proxy_shared *shared, uint32_t reactor, struct list *link);
+/* All that were called until now go to the end of a list. The reactor's thread. */
+void proxy_shared_take_called(struct proxy_shared *shared, uint32_t reactor, struct list *out);
 /* Makes a reactor look for dials that were called. Any thread; own_ring: of the calling thread, NULL: it has none. */
 void proxy_shared_wake(struct proxy_shared *shared, uint32_t reactor, struct ring *own_ring);
 /* The same for all. */

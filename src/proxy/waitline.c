@@ -24,6 +24,7 @@ void waiter_init(struct waiter *waiter, uint32_t reactor)
 {
     *waiter = (struct waiter){.reactor = reactor};
     list_init(&waiter->link);
+    list_init(&waiter->called_link);
 }
 
 /* With the lock held. */
@@ -68,6 +69,8 @@ bool waitline_leave(struct waitline *line, struct waiter *waiter)
 
     pthread_mutex_lock(&line->lock);
     was_called = atomic_exchange(&waiter->is_called, false);
+    if (was_called && line->shared)
+        proxy_shared_remove_called(line->shared, waiter->reactor, &waiter->called_link);
     if (list_is_linked(&waiter->link))
         take_out(line, waiter);
     pthread_mutex_unlock(&line->lock);
@@ -78,7 +81,6 @@ bool waitline_take_call(struct waitline *line, struct waiter *waiter)
 {
     bool was_called;
 
-    /* Mostly not. One that was called before its reactor was woken shows here: see proxy_on_message(). */
     if (!atomic_load(&waiter->is_called))
         return false;
     pthread_mutex_lock(&line->lock);
@@ -94,6 +96,8 @@ static uint32_t call(struct waitline *line, struct waiter *waiter)
 
     take_out(line, waiter);
     atomic_store(&waiter->is_called, true);
+    if (line->shared)
+        proxy_shared_add_called(line->shared, reactor, &waiter->called_link);
     return reactor;
 }
 

@@ -31,7 +31,8 @@ struct waitline {
 /* Embedded by its owner, on one reactor. */
 struct waiter {
     struct list link;
-    uint64_t ticket; /* lower ones come first */
+    struct list called_link; /* see struct proxy_wake */
+    uint64_t ticket;         /* lower ones come first */
     uint32_t reactor;
     atomic_bool is_called;
 };
@@ -50,7 +51,8 @@ void waiter_init(struct waiter *waiter, uint32_t reactor);
 MUST_CHECK int waitline_join(struct waitline *line, struct waiter *waiter, enum waitline_place place);
 /* Takes the waiter out, or gives up its call: true when it had been called, so that the next one should be. Idempotent. */
 bool waitline_leave(struct waitline *line, struct waiter *waiter);
-/* True once when the waiter was called; it is out of the line then. */
+/* True once when the waiter was called; it is out of the line then. Where reactors are woken, called_link must have been taken off its
+ * list before. */
 bool waitline_take_call(struct waitline *line, struct waiter *waiter);
 /* Calls the first one, if anybody waits: for who has given a slot back, which is seen by who joins from now on (a full
  * fence). own_ring: of the calling thread, NULL: it has none. */

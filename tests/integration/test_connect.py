@@ -451,7 +451,8 @@ def test_a_server_with_room_for_one_serves_all_in_turn(caller, engine, behind):
             assert client.line() == "ok " + way
 
 
-def test_idle_connections_count_and_make_way(caller, engine, behind):
+@pytest.mark.parametrize("reactors", [1, pytest.param(2, marks=pytest.mark.threads)])
+def test_idle_connections_count_and_make_way(caller, behind, reactors):
     """Those that wait in the pool of any reactor are among max_connections, and go when another one needs their place."""
     numbered = behind(Numbered)
     server = caller("""
@@ -459,7 +460,7 @@ def test_idle_connections_count_and_make_way(caller, engine, behind):
         server:write("x\\n")
         conn:write(server:reader():read_line(), "\\n")
         server:keepalive()
-    """, upstreams={"app": {"servers": [{"address": numbered.target, "max_connections": 2}]}})
+    """, reactors=reactors, upstreams={"app": {"servers": [{"address": numbered.target, "max_connections": 2}]}})
     for turn in range(16):
         clients = [server.connect().send("fresh\n" if turn % 4 == 3 else "any\n") for _ in range(4)]
         for client in clients:

@@ -251,7 +251,6 @@ void dialing_assert_all_back(struct dialing *t, const struct group_view *view)
     for (uint32_t i = 0; i < upstream_member_count(view->upstream); i++)
         assert_int_equal(server_open(view->upstream->members[i].server), 0);
     assert_int_equal(atomic_load(&view->group->waitline.waiting), 0);
-    assert_true(list_is_empty(&t->f->reactor.proxy->queued));
     assert_int_equal(atomic_load(&view->upstream->references), 2); /* the group's and the view's */
     for (uint32_t i = 0; i < CALLERS_MAX; i++) {
         const struct dial *dial = &t->callers[i].dial;

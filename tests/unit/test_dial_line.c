@@ -13,7 +13,6 @@
 #include "proxy/group.h"
 #include "proxy/proxy.h"
 #include "proxy/server.h"
-#include "proxy/shared.h"
 
 /* ---- the line ---- */
 
@@ -387,9 +386,8 @@ static void who_waits_has_idle_ones_closed(void **state)
     view = dialing_view(t);
     waiter_init(&elsewhere, 0); /* there is but one to wake */
     assert_int_equal(waitline_join(&view->group->waitline, &elsewhere, WAITLINE_LAST), 0);
-    proxy_shared_wake_all(view->group->waitline.shared, t->f->ring);
-    dialing_wake(t);
-    assert_true(waitline_take_call(&view->group->waitline, &elsewhere));
+    pool_make_way(&t->f->reactor.proxy->pool);
+    assert_true(waitline_leave(&view->group->waitline, &elsewhere));
     assert_int_equal(server_open(dialing_server(view, 0)), 0);
     assert_int_equal(t->f->reactor.proxy->pool.idle.taken, 0);
 }

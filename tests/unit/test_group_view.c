@@ -322,15 +322,14 @@ static void a_slot_goes_back_once_and_calls(void **state)
     wait_answered(t);
     server = group_view_upstream(view)->members[0].server;
     assert_true(server_take_slot(server, 1));
-    slot = (struct slot){.view = view, .server = server};
-    view->users++;
+    slot = slot_of(view, server);
     waiter_init(&waiter, 0);
     assert_int_equal(waitline_join(&view->group->waitline, &waiter, WAITLINE_LAST), 0);
     slot_give(&slot);
     slot_give(&slot);
     assert_int_equal(view->users, 0);
     assert_int_equal(server_open(server), 0);
-    assert_true(waitline_take_call(&view->group->waitline, &waiter));
+    assert_true(waitline_leave(&view->group->waitline, &waiter)); /* it was called */
 }
 
 /* ---- plain targets ---- */
@@ -369,7 +368,8 @@ static void targets_that_nobody_uses_are_forgotten_the_oldest_first(void **state
     view_waiter_init(&waiter, on_answered_again);
     used = find_number(t, 0);
     asks = find_number(t, 1);
-    used->users++;
+    group_view_use(used);
+    assert_false(list_is_linked(&used->link)); /* it is not even looked at */
     assert_int_equal(group_view_await(asks, &waiter), 0);
     view_waiter_cancel(&waiter); /* the questions go on */
     for (uint32_t i = 2; i < PLAIN_GROUPS_MAX; i++)
@@ -383,7 +383,7 @@ static void targets_that_nobody_uses_are_forgotten_the_oldest_first(void **state
     assert_int_equal(proxy->plain_group_count, PLAIN_GROUPS_MAX);
     find_number(t, 3); /* that was the oldest: it is made anew, for 4 */
     assert_int_equal(proxy->plain_group_count, PLAIN_GROUPS_MAX);
-    used->users--;
+    group_view_unuse(used);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, ns_teardown)
