@@ -147,6 +147,7 @@ void conn_await_input(struct conn *conn, uint32_t bytes)
         conn->is_paused = false;
         conn_mark_dirty(conn);
     }
+    conn->read_deadline_ms = 0; /* of an earlier wait under another time-out */
     if (conn->timeouts.read_ms > 0) {
         conn->read_deadline_ms = conn->reactor->now_ms + conn->timeouts.read_ms;
         conn_update_timer(conn);

@@ -59,6 +59,7 @@ static void report_end(struct conn *conn)
     if (conn->end_reported)
         return;
     conn->end_reported = true;
+    conn->read_deadline_ms = 0; /* whoever waited is told of the end, and may be gone after that */
     conn->handler->on_end(conn);
 }
 

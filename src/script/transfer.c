@@ -29,9 +29,10 @@ void transfer_init_slab(struct slab *slab)
 }
 
 /* It is over: the connections know it no more. That `to` was full stops the receiving of `from` no longer, so that its end is
- * seen. */
+ * seen; and nobody waits for its bytes, whose time-out may come to another reader, or to nobody. */
 static void settle(struct transfer *transfer, int result)
 {
+    conn_stop_awaiting(transfer->from->conn);
     conn_on_consumed(transfer->from->conn);
     transfer->result = result;
     transfer->from->transfer = NULL;

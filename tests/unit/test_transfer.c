@@ -166,6 +166,34 @@ static void a_transfer_from_a_dead_source_ends_with_its_handler(void **state)
     fixture_drain(f, pair.sink, NULL, 0);
 }
 
+/* A deadline that has passed already: the relay begins, awaits bytes, and cannot park. Its connection is closed before the
+ * read time-out would have come. */
+static void a_relay_that_could_not_park_leaves_no_time_out_behind(void **state)
+{
+    struct pair pair = relaying(state, "local zerg = require('zerg')\n"
+                                       "local sink\n"
+                                       "return function(conn)\n"
+                                       "  if not sink then\n"
+                                       "    sink = conn\n"
+                                       "    zerg.sleep(50)\n"
+                                       "    return\n"
+                                       "  end\n"
+                                       "  local _, reason = zerg.deadline(0.05, function()\n"
+                                       "    pcall(zerg.sleep, 1)\n"
+                                       "    return conn:relay(sink, 100)\n"
+                                       "  end)\n"
+                                       "  zerg.log.info('relayed: %s', reason)\n"
+                                       "end\n");
+    struct fixture *f = *state;
+
+    fixture_advance(f, 50);
+    fixture_pump(f);
+    assert_true(fixture_log_has(f, "relayed: timeout"));
+    assert_int_equal(pair.sink->state, CONN_LINGERING);
+    assert_int_equal(pair.sink->read_deadline_ms, 0);
+    fixture_advance(f, 1000);
+}
+
 static void a_stopping_reactor_drops_it(void **state)
 {
     struct pair pair = relaying(state, RELAYING(""));
@@ -186,6 +214,7 @@ int main(void)
         cmocka_unit_test_teardown(a_source_that_broke_long_ago_may_be_let_go, fixture_teardown),
         cmocka_unit_test_teardown(what_came_before_a_reset_stays_to_be_read, fixture_teardown),
         cmocka_unit_test_teardown(a_transfer_from_a_dead_source_ends_with_its_handler, fixture_teardown),
+        cmocka_unit_test_teardown(a_relay_that_could_not_park_leaves_no_time_out_behind, fixture_teardown),
         cmocka_unit_test_teardown(a_stopping_reactor_drops_it, fixture_teardown),
     };
 
