@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <math.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "core/reactor.h"
 #include "proxy/group.h"
@@ -87,6 +88,7 @@ static void note_closer(struct zerg_conn *handle)
 
 void api_let_go(struct zerg_conn *handle)
 {
+    assert(handle->_owned);
     note_closer(handle);
     script_conn_let_go(handle->_owned);
 }
@@ -231,7 +233,7 @@ void zerg_forward_end(struct zerg_conn *handle, int ending)
 {
     struct script_conn *sc = api_script_conn(handle);
 
-    if (!sc)
+    if (!sc || (sc->is_outgoing && !handle->_owned))
         return;
     switch ((enum zerg_ending)ending) {
     case ZERG_ENDING_ORDERLY: conn_close(sc->conn, CLOSE_LOCAL); break;

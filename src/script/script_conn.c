@@ -198,11 +198,13 @@ static void free_when_unused(struct script_conn *sc)
 {
     struct conn *conn = sc->conn;
 
-    if (!sc->handler_ended || list_is_linked(&sc->ended_link))
+    if (!sc->handler_ended)
+        return;
+    if (conn->owner == sc) /* and not the pool, or a relay. No handle leads here any more. */
+        conn->owner = NULL;
+    if (list_is_linked(&sc->ended_link))
         return;
     assert(!sc->reader && list_is_empty(&sc->writers) && !sc->transfer && !sc->inflow && !sc->forward);
-    if (conn->owner == sc) /* and not the pool, or a relay */
-        conn->owner = NULL;
     slab_free(&sc->runtime->conn_slab, sc);
 }
 

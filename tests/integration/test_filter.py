@@ -150,3 +150,20 @@ def test_a_read_timeout_of_the_listener_does_not_end_it(filtering, engine, behin
     client.expect_silence(0.3)
     client.send("late")
     upstream.expect("late")
+
+
+def test_a_watched_server_of_the_scripts_own_is_ended_once(filtering, engine, behind):
+    """What was said of its end comes when the forward has ended: it is let go of in that same turn."""
+    backend = behind(Backend)
+    server = filtering("{}", backend.target, before="""
+        local server = zerg.connect(TARGET)
+        server:on_close(function(_, reason) zerg.log.info("seen: %s", reason) end)
+        local ok, err = pcall(conn.forward, conn, server, { filter = { up = function() error("boom") end } })
+        zerg.log.info("caught: %s", err)
+        if true then return end
+    """)
+    client = server.connect().send("x")
+    backend.accept()
+    client.expect_reset()
+    assert server.log.wait("caught: .*").endswith("boom")
+    server.log.wait("seen: .*")

@@ -148,6 +148,23 @@ static void closing_it_gives_all_back_at_once(void **state)
     assert_int_equal(users(f), 0);
 }
 
+/* Its callbacks are due at the end of the turn; until then, too, the handle leads nowhere. */
+static void a_watched_one_may_be_closed_twice(void **state)
+{
+    struct conn *made = connected(state, HANDLER(CONNECT "up:on_close(function(_, reason) say('seen %s', reason) end)\n"
+                                                         "up:close() up:close() up:abort()\n"
+                                                         "say('%s', select(2, pcall(up.keepalive, up)))\n"
+                                                         "say('%s', select(2, pcall(conn.relay, conn, up, 5)))\n"
+                                                         "conn:read()"));
+    struct fixture *f = *state;
+
+    assert_true(fixture_log_has(f, "conn:keepalive: used after close"));
+    assert_true(fixture_log_has(f, "conn:relay: used after close"));
+    assert_int_equal(fixture_log_count(f, "seen closed"), 1);
+    assert_int_equal(made->pins, 0);
+    assert_int_equal(users(f), 0);
+}
+
 /* A read inside of a C function cannot wait: it raises, and the script may catch that and close the connection. */
 static void one_may_close_what_one_could_not_wait_for(void **state)
 {
@@ -205,6 +222,7 @@ int main(void)
         cmocka_unit_test_teardown(what_nobody_has_taken_yet_is_closed, fixture_teardown),
         cmocka_unit_test_teardown(a_lost_handle_closes_it, fixture_teardown),
         cmocka_unit_test_teardown(closing_it_gives_all_back_at_once, fixture_teardown),
+        cmocka_unit_test_teardown(a_watched_one_may_be_closed_twice, fixture_teardown),
         cmocka_unit_test_teardown(one_may_close_what_one_could_not_wait_for, fixture_teardown),
         cmocka_unit_test_teardown(keepalive_gives_it_to_the_next_who_connects, fixture_teardown),
         cmocka_unit_test_teardown(draining_waits_for_clients_only, fixture_teardown),
