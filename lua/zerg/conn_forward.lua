@@ -58,7 +58,7 @@ local function begin(self, target, options)
 end
 
 local function check_conn_target(self, target, opts)
-  if target._id == self._id then
+  if self and target._id == self._id then
     error("conn:forward: a connection cannot be forwarded to itself", 3)
   elseif opts and ((opts.proxy_protocol or 0) > 0 or opts.proxy_tlvs) then
     error("conn:forward: proxy_protocol: only a server that is connected to gets a header", 3)

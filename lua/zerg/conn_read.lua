@@ -143,7 +143,9 @@ end
 ---@param opts? zerg.reader.options
 ---@return zerg.reader
 function methods.reader(self, opts)
-  if opts ~= nil and type(opts) ~= "table" then
+  if not self then
+    error("conn:reader: " .. outcome.NO_SELF, 2)
+  elseif opts ~= nil and type(opts) ~= "table" then
     return bytes.misuse("conn:reader", "a table of options", opts)
   end
   return reader.new(self, opts)
@@ -153,7 +155,9 @@ end
 ---@param opts? zerg.stream.options
 ---@return zerg.stream
 function methods.stream(self, opts)
-  if opts ~= nil and type(opts) ~= "table" then
+  if not self then
+    error("conn:stream: " .. outcome.NO_SELF, 2)
+  elseif opts ~= nil and type(opts) ~= "table" then
     return bytes.misuse("conn:stream", "a table of options", opts)
   end
   return stream.new(self, opts)

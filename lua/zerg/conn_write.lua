@@ -343,11 +343,17 @@ end
 
 ---Closes after what is staged. Does not park; closing twice does nothing.
 function methods.close(self)
+  if not self then
+    error("conn:close: " .. outcome.NO_SELF, 2)
+  end
   C.zerg_conn_close(self)
 end
 
 ---Resets the connection: staged bytes are dropped. Does not park; aborting twice does nothing.
 function methods.abort(self)
+  if not self then
+    error("conn:abort: " .. outcome.NO_SELF, 2)
+  end
   C.zerg_conn_abort(self)
 end
 

@@ -11,6 +11,9 @@ local CANCELED = park.CANCELED
 local CLOSED = C.ZERG_CLOSED
 local RESULT_CANCELED, END, NO_MEMORY = C.ZERG_CANCELED, C.ZERG_END, C.ZERG_NO_MEMORY
 
+---Of a method that was called without a connection.
+M.NO_SELF = "expected a connection as self: call it with a colon"
+
 local misuse = {
   [CLOSED] = "used after close",
   [C.ZERG_BUSY] = "another coroutine is reading this connection",
@@ -19,6 +22,7 @@ local misuse = {
   [C.ZERG_RANGE] = "out of range",
   [C.ZERG_FORWARDED] = "the connection is being forwarded",
   [C.ZERG_FED] = "another coroutine relays to this connection",
+  [C.ZERG_NO_CONN] = M.NO_SELF,
 }
 
 ---Why a connection gives no more.

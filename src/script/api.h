@@ -27,6 +27,7 @@ enum zerg_result {
     ZERG_NO_TARGET = -10,   /* misuse: neither an upstream nor an address */
     ZERG_LOOKUP_PARK = -11, /* ZERG_PARK, where a positive number is a count */
     ZERG_FED = -12,         /* misuse: another coroutine relays to this connection */
+    ZERG_NO_CONN = -13,     /* misuse: the handle is NULL, which is what FFI makes of nil. Any function that takes one. */
 };
 
 /* How zerg_forward_end() ends a connection. */
@@ -182,7 +183,7 @@ int zerg_conn_commit(const struct zerg_conn *conn, uint32_t n);
 int zerg_conn_flush(const struct zerg_conn *conn);
 /* Half-close after what is staged; reading goes on. OK, END, CLOSED. Idempotent. */
 int zerg_conn_shutdown(const struct zerg_conn *conn);
-/* Close after what is staged. Idempotent, never fails. */
+/* Close after what is staged. Idempotent; a NULL handle is ignored, as by all that return nothing. */
 void zerg_conn_close(struct zerg_conn *conn);
 /* RST, staged bytes dropped. Idempotent. */
 void zerg_conn_abort(struct zerg_conn *conn);

@@ -9,12 +9,12 @@
 #include "script/script_conn.h"
 #include "script/task.h"
 
-/* The connection of a handle, NULL when that one is gone. */
+/* The connection of a handle, NULL when that one is gone, and for NULL. */
 static inline struct conn *api_conn(const struct zerg_conn *handle)
 {
-    struct conn *conn = handle->_conn;
+    struct conn *conn = LIKELY(handle != NULL) ? handle->_conn : NULL;
 
-    return conn->generation == handle->_generation ? conn : NULL;
+    return conn && LIKELY(conn->generation == handle->_generation) ? conn : NULL;
 }
 
 /* Its script side, NULL when it is gone, its handler has ended, or C relays it: api_gone() says which. */
@@ -34,12 +34,14 @@ static inline struct task *api_task(void)
 }
 
 /* What a call on a handle without a script side gives: CLOSED to the task that closed it, FORWARDED while C relays it, END to
- * all others. */
+ * all others; NO_CONN for NULL. */
 static inline int api_gone(const struct zerg_conn *handle)
 {
     const struct conn *conn = api_conn(handle);
     const struct task *task = api_task();
 
+    if (!handle)
+        return ZERG_NO_CONN;
     if (task && handle->_closer == task && handle->_closer_generation == task->generation)
         return ZERG_CLOSED;
     if (conn && conn->owner && conn->handler != &script_conn_handler)

@@ -112,7 +112,10 @@ int zerg_conn_watch_close(const struct zerg_conn *handle)
 {
     struct script_conn *sc = api_script_conn(handle);
 
-    if (!sc)
-        return api_gone(handle) == ZERG_FORWARDED ? ZERG_FORWARDED : ZERG_END;
+    if (!sc) {
+        int rc = api_gone(handle);
+
+        return rc == ZERG_CLOSED ? ZERG_END : rc;
+    }
     return script_conn_watch(sc) ? ZERG_OK : ZERG_END;
 }
