@@ -13,13 +13,15 @@ local M = {}
 local C, ffi = zffi.C, zffi.ffi
 local CANCELED = park.CANCELED
 local OK, FULL, END = C.ZERG_OK, C.ZERG_FULL, C.ZERG_END
-local NOW, ORDERLY = C.ZERG_ENDING_NOW, C.ZERG_ENDING_ORDERLY
+local NOW, SOON = C.ZERG_ENDING_NOW, C.ZERG_ENDING_SOON
 local conn_t, seq_t, view_t = zffi.conn_t, zffi.seq_t, zffi.view_t
+local filtering_t = ffi.typeof("struct zerg_filtering")
 local result_t = ffi.typeof("struct zerg_forward_result")
 
 -- The first of HAProxy's two letters, by what broke a forward.
 local CAUSES = { client = "C", server = "S", script = "I", total = "P", canceled = "K" }
 local TIMED_OUT = { client = "c", server = "s" }
+local OTHER = { client = "server", server = "client" }
 local FILTERS = { up = true, down = true, up_end = true, down_end = true }
 
 local function check_filter(filters)
@@ -55,19 +57,26 @@ local function pass(direction, to, data)
   return to
 end
 
--- Passes on what comes, to the end of the stream. The reason when `sink` takes no more.
-local function carry_filtered(state, source, sink, direction, filter)
-  local count = "bytes_" .. direction
-  for data in source:reads() do
-    state[count] = state[count] + #data
+-- Passes on what comes, to the end of the stream. What has broken otherwise, and why.
+local function carry_filtered(source, sink, direction, filter)
+  local data, reason = source:read()
+  while data do
+    C.zerg_filter_count(source, #data)
     local out = filter(data)
     if out ~= nil then
-      local ok, reason = pass(direction, sink, out)
+      local ok
+      ok, reason = pass(direction, sink, out)
       if not ok then
-        return reason
+        return "sink", reason
       end
     end
+    data, reason = source:read()
   end
+  return "source", reason
+end
+
+local function is_limit(reason)
+  return reason:find("^limit") ~= nil
 end
 
 -- One direction of a forward. When it has broken: the side that has, and its reason.
@@ -81,17 +90,19 @@ local function carry(state, from, to, filters)
   local source, sink = state[from], state[to]
   local direction = from == "client" and "up" or "down"
   local filter, finish = filters[direction], filters[direction .. "_end"]
-  local _, reason
+  local broken, reason
   if filter then
-    reason = carry_filtered(state, source, sink, direction, filter)
+    broken, reason = carry_filtered(source, sink, direction, filter)
   else
-    _, _, state["bytes_" .. direction] = source:relay(sink, math.huge)
+    source:relay(sink, math.huge)
   end
   local ended = C.zerg_conn_reason(source)
-  if reason or ended == nil then
+  if broken == "sink" or (not broken and ended == nil) then
     return to, reason or outcome.reason(sink)
+  elseif broken and is_limit(reason) then
+    return from, reason
   end
-  ended = ffi.string(ended)
+  ended = outcome.reason(source)
   if ended ~= "closed" then
     return from, ended
   end
@@ -110,17 +121,29 @@ end
 
 -- ---- both ----
 
--- The first that breaks ends both: the other side of one that has ended as that one did, all else
--- at once.
+local function cut(state)
+  C.zerg_forward_end(state.client, NOW)
+  C.zerg_forward_end(state.server, NOW)
+end
+
+-- The first that breaks ends both: the other side of one that has ended as that one did, when it
+-- has what that one had sent; all else at once.
 local function break_off(state, broken, reason)
-  if state.broken then
-    return
-  end
-  state.broken, state.reason = broken, reason
   local first = state[broken]
-  local ending = first and C.zerg_forward_ending(first) or NOW
-  C.zerg_forward_end(state.client, ending)
-  C.zerg_forward_end(state.server, ending)
+  local is_first = not state.broken
+  if is_first then
+    state.broken, state.reason = broken, reason
+  end
+  if not first or is_limit(reason) then
+    cut(state)
+  elseif is_first then
+    state.ending = C.zerg_forward_ending(first)
+    if state.carried[broken] then
+      C.zerg_forward_end(state[OTHER[broken]], SOON)
+    else
+      C.zerg_forward_end(state[OTHER[broken]], state.ending)
+    end
+  end
 end
 
 local function keep_error(state, err)
@@ -132,8 +155,11 @@ end
 
 local function run_direction(state, from, to, filters)
   local ok, broken, reason = xpcall(carry, task.keep_traceback, state, from, to, filters)
+  state.carried[from] = false
   if not ok then
     keep_error(state, broken)
+  elseif state.broken == from then
+    C.zerg_forward_end(state[to], state.ending)
   elseif broken then
     break_off(state, broken, reason)
   end
@@ -144,38 +170,53 @@ local function expire(state, seconds)
   break_off(state, "total", "timeout")
 end
 
--- Runs both directions to their ends, also when this task is cancelled.
-local function run(state, filters, seconds_left)
-  local clock = seconds_left and task.spawn(expire, state, seconds_left)
-  local down = task.spawn(run_direction, state, "server", "client", filters)
+local function begin_tasks(state, filters, seconds_left)
+  if seconds_left then
+    state.clock = task.spawn(expire, state, seconds_left)
+  end
+  state.down = task.spawn(run_direction, state, "server", "client", filters)
+end
+
+local function run_both(state, filters)
   run_direction(state, "client", "server", filters)
-  local ok, err = xpcall(down.join, task.keep_traceback, down)
+  local ok, err = xpcall(state.down.join, task.keep_traceback, state.down)
   if not ok then
     keep_error(state, err)
+    state.down:cancel()
   end
-  if clock then
-    clock:cancel()
+end
+
+-- Runs both directions to their ends, also when this task is cancelled.
+local function run(state, filters, seconds_left)
+  local ok, err = xpcall(begin_tasks, task.keep_traceback, state, filters, seconds_left)
+  if ok then
+    run_both(state, filters)
+  else
+    keep_error(state, err)
+  end
+  if state.clock then
+    state.clock:cancel()
   end
 end
 
 local function causes_of(state)
-  local broken = state.broken
+  local broken, reason = state.broken, state.reason
   if not broken then
     return "-", "-"
+  elseif is_limit(reason) then
+    return "R", "D"
+  elseif reason == "aborted" and state[broken] then
+    return "K", "D" -- by another task
   end
-  return state.reason == "timeout" and TIMED_OUT[broken] or CAUSES[broken], "D"
+  return reason == "timeout" and TIMED_OUT[broken] or CAUSES[broken], "D"
 end
 
 local function report(state)
   local result = result_t()
   local cause, phase = causes_of(state)
-  result.bytes_up, result.bytes_down = state.bytes_up, state.bytes_down
-  result.duration_s = C.zerg_now() - state.started
-  result.server = state.server_name
-  C.zerg_forward_report(state.client, state.target, result, state.connect_s, cause:byte(),
-    phase:byte())
+  C.zerg_filter_end(state.filtering, cause:byte(), phase:byte(), result)
   return {
-    server = state.server_name, bytes_up = state.bytes_up, bytes_down = state.bytes_down,
+    server = ffi.string(result.server), bytes_up = result.bytes_up, bytes_down = result.bytes_down,
     duration = result.duration_s, reason = state.reason or "closed",
   }
 end
@@ -190,6 +231,14 @@ local function open(target, options, anchor)
   end
   local rc = C.zerg_forward_check(target)
   return rc == OK and target or nil, rc
+end
+
+-- The server was connected to for nothing, or one of the two was closed meanwhile.
+local function fail_to_begin(rc, server, target)
+  if type(target) == "string" then
+    server:close()
+  end
+  return connect.fail("conn:forward", rc, target)
 end
 
 ---conn:forward with opts.filter: filter.up and filter.down are called with each received sequence
@@ -215,20 +264,26 @@ function M.forward(self, target, opts, options, anchor)
     return connect.fail("conn:forward", rc, target)
   end
   local connect_s = C.zerg_now() - started
+  local name = type(target) == "string" and target or "conn"
+  -- With its finalizer from the start: C keeps what is needed for the record.
+  local filtering = ffi.gc(filtering_t(), C.zerg_filter_drop)
+  rc = C.zerg_filter_begin(self, server, name, connect_s, filtering)
+  if rc ~= OK then
+    return fail_to_begin(rc, server, target)
+  end
+  local client, held = filtering._client, { self, server }
+  server = filtering._server
   local state = {
-    client = self, server = server, target = type(target) == "string" and target or "conn",
-    server_name = ffi.string(C.zerg_forward_server(server)), started = started,
-    connect_s = connect_s, bytes_up = 0, bytes_down = 0,
-    broken = nil, reason = nil, err = nil, trace = nil,
+    filtering = filtering, client = client, server = server, held = held,
+    carried = { client = true, server = true }, -- by side: whether what it sends is being carried
+    clock = nil, down = nil, broken = nil, reason = nil, ending = nil, err = nil, trace = nil,
   }
   -- As for a relay in C, nobody is in a read that could take too long.
-  C.zerg_conn_set_timeouts(self, 0, -1, options.idle_s)
+  C.zerg_conn_set_timeouts(client, 0, -1, options.idle_s)
   C.zerg_conn_set_timeouts(server, 0, -1, options.idle_s)
   local total = opts.total_timeout or 0
   run(state, opts.filter, total > 0 and math.max(total - connect_s, 0) or nil)
   local result = report(state)
-  C.zerg_forward_end(self, ORDERLY)
-  C.zerg_forward_end(server, ORDERLY)
   if state.err ~= nil then
     return task.raise_again(state.err, state.trace)
   end

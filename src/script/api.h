@@ -35,6 +35,7 @@ enum zerg_ending {
     ZERG_ENDING_ORDERLY = 0, /* after what is staged */
     ZERG_ENDING_BROKEN = 1,  /* by a RST behind it */
     ZERG_ENDING_NOW = 2,     /* by a RST */
+    ZERG_ENDING_SOON = 3,    /* not yet: what is staged still goes out, if the peer takes it without long pauses */
 };
 
 /* What coroutine.yield() returns when the reactor resumes a parked task. */
@@ -89,6 +90,7 @@ struct zerg_conn {
     void *_owned; /* its script side, NULL once it was let go, or for an accepted one */
     void *_closer;
     uint32_t _closer_generation;
+    uint32_t _carries; /* 1: of struct zerg_filtering */
 };
 
 struct zerg_task {
@@ -118,6 +120,14 @@ struct zerg_forward_result {
     double duration_s;
     const char *server;
     const char *reason; /* "closed": both sides have said all they had */
+};
+
+/* A forward with filters, which the script carries out itself. */
+struct zerg_filtering {
+    void *_filtering; /* NULL: it has not begun */
+    /* Handles for the carrying alone: to all others both connections are being forwarded. */
+    struct zerg_conn _client;
+    struct zerg_conn _server;
 };
 
 /* ---- views and sequences (no connection needed) ---- */
@@ -218,16 +228,20 @@ int zerg_forward_finish(struct zerg_forward_result *out);
 /* For a forward that the script carries out itself, with filters. */
 /* Whether the connection can be forwarded: OK, or as zerg_forward(). */
 int zerg_forward_check(const struct zerg_conn *conn);
-/* The name that its upstream has for the server at the other end, else its address. Valid until the next call of any function
- * here. */
-const char *zerg_forward_server(const struct zerg_conn *conn);
-/* Ends a connection, as enum zerg_ending says; no misuse to use it later. Idempotent. */
-void zerg_forward_end(struct zerg_conn *conn, int ending);
+/* Begins. OK (zerg_filter_drop() must follow some day), or as zerg_forward_check() of the two, or NO_MEMORY. */
+int zerg_filter_begin(const struct zerg_conn *client, const struct zerg_conn *server, const char *target, double connect_s,
+                      struct zerg_filtering *out);
+/* So many bytes came from that one of its two handles. What zerg_relay() moves for it is counted there. */
+void zerg_filter_count(const struct zerg_conn *from, double bytes);
 /* How the other side must end when this one has ended: enum zerg_ending. */
 int zerg_forward_ending(const struct zerg_conn *conn);
-/* The record. cause and phase: HAProxy's letters. */
-void zerg_forward_report(const struct zerg_conn *client, const char *target, const struct zerg_forward_result *result,
-                         double connect_s, int cause, int phase);
+/* Ends one side, as enum zerg_ending says. What was read from it stays valid. */
+void zerg_forward_end(const struct zerg_conn *conn, int ending);
+/* It is over, with its record: HAProxy's letters. Both sides end in order if they have not ended, and out is filled in; the strings
+ * are valid until the drop. */
+void zerg_filter_end(const struct zerg_filtering *filtering, int cause, int phase, struct zerg_forward_result *out);
+/* For a finalizer. One that has not ended was killed. Idempotent. */
+void zerg_filter_drop(struct zerg_filtering *filtering);
 
 /* Moves the next n bytes that come to another connection, n < 2^53 or infinite. OK: all are staged there. PARK, END (either
  * has ended), CLOSED, BUSY, FED, FORWARDED, NO_TASK, CANCELED, NO_MEMORY. */

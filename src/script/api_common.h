@@ -49,9 +49,17 @@ static inline int api_gone(const struct zerg_conn *handle)
     return ZERG_END;
 }
 
-/* Whether the running task may read. As script_conn_claim_input(). */
-static inline int api_claim_input(struct script_conn *sc)
+/* Whether filters carry its bytes, and this is not a handle of theirs: FORWARDED. */
+static inline bool api_is_carried(const struct script_conn *sc, const struct zerg_conn *handle)
 {
+    return UNLIKELY(sc->filtering != NULL) && !handle->_carries;
+}
+
+/* Whether the running task may read. As script_conn_claim_input(). */
+static inline int api_claim_input(struct script_conn *sc, const struct zerg_conn *handle)
+{
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     if (LIKELY(!sc->reader && !sc->transfer && !sc->forward))
         return ZERG_OK;
     return script_conn_claim_input(sc);

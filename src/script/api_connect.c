@@ -4,15 +4,15 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "core/reactor.h"
 #include "proxy/group.h"
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
-#include "proxy/pump.h"
-#include "proxy/server.h"
 #include "proxy/session.h"
 #include "script/api_common.h"
 #include "script/connecting.h"
+#include "script/filtering.h"
 #include "script/forward.h"
 #include "script/lookup.h"
 #include "script/pending.h"
@@ -121,6 +121,8 @@ int zerg_conn_keepalive(struct zerg_conn *handle, double idle_s)
         return api_gone(handle);
     if (!sc->is_outgoing || !sc->slot.view)
         return ZERG_NO_TARGET;
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     if (conn_ended(sc->conn) || !is_at_rest(sc)) {
         int rc = conn_ended(sc->conn) ? ZERG_END : ZERG_RANGE;
 
@@ -136,15 +138,17 @@ int zerg_conn_keepalive(struct zerg_conn *handle, double idle_s)
 /* ---- forwarding ---- */
 
 /* Whether its bytes can be taken, or others be sent on it, by somebody else than its script. */
-static int check_source(struct script_conn *sc)
+static int check_source(struct script_conn *sc, const struct zerg_conn *handle)
 {
-    return sc->closed_by_script ? script_conn_closed_result(sc) : api_claim_input(sc);
+    return sc->closed_by_script ? script_conn_closed_result(sc) : api_claim_input(sc, handle);
 }
 
-static int check_sink(const struct script_conn *sc)
+static int check_sink(const struct script_conn *sc, const struct zerg_conn *handle)
 {
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     if (sc->inflow)
         return ZERG_FED;
     if (sc->forward)
@@ -156,11 +160,11 @@ static int check_sink(const struct script_conn *sc)
 static int check_free(const struct task *task, const struct zerg_conn *handle, struct script_conn **out)
 {
     struct script_conn *sc = api_script_conn(handle);
-    int rc = sc ? check_source(sc) : api_gone(handle);
+    int rc = sc ? check_source(sc, handle) : api_gone(handle);
 
     *out = sc;
     if (rc == ZERG_OK)
-        rc = check_sink(sc);
+        rc = check_sink(sc, handle);
     if (rc == ZERG_OK && sc->conn->state != CONN_OPEN)
         rc = ZERG_END;
     return refuse(task, handle, rc);
@@ -215,33 +219,72 @@ int zerg_forward_check(const struct zerg_conn *handle)
     return rc == ZERG_OK ? check_free(task, handle, &sc) : rc;
 }
 
-const char *zerg_forward_server(const struct zerg_conn *handle)
+/* Handles as the script's own, but for the carrying. */
+static struct zerg_conn carrying(const struct script_conn *sc)
 {
-    static _Thread_local char text[ADDR_TEXT_MAX];
-    const struct script_conn *sc = api_script_conn(handle);
-    struct addr addr;
+    struct conn *conn = sc->conn;
 
-    if (!sc)
-        return "";
-    if (sc->slot.server)
-        return sc->slot.server->name;
-    conn_remote(sc->conn, &addr);
-    return addr_format(&addr, text);
+    return (struct zerg_conn){
+        ._conn = conn,
+        ._generation = conn->generation,
+        ._slot = conn->slot,
+        ._id = (double)conn->id,
+        ._carries = 1,
+    };
 }
 
-void zerg_forward_end(struct zerg_conn *handle, int ending)
+int zerg_filter_begin(const struct zerg_conn *client, const struct zerg_conn *server, const char *target, double connect_s,
+                      struct zerg_filtering *out)
+{
+    struct script_conn *up, *down;
+    struct task *task;
+    int rc = begin(&task);
+
+    if (rc == ZERG_OK)
+        rc = check_free(task, client, &up);
+    if (rc == ZERG_OK)
+        rc = check_free(task, server, &down);
+    if (rc != ZERG_OK)
+        return rc;
+    out->_filtering = filtering_begin(up, down, target, (uint64_t)(connect_s * (double)MS_PER_S));
+    if (!out->_filtering)
+        return ZERG_NO_MEMORY;
+    out->_client = carrying(up);
+    out->_server = carrying(down);
+    return ZERG_OK;
+}
+
+void zerg_filter_count(const struct zerg_conn *from, double bytes)
+{
+    struct script_conn *sc = api_script_conn(from);
+
+    if (sc && sc->filtering)
+        filtering_count(sc, (uint64_t)bytes);
+}
+
+/* It shall take what is there yet, and not for ever: as when it is closed. */
+static void hurry(struct conn *conn)
+{
+    struct timeouts timeouts = conn->timeouts;
+
+    if (timeouts.write_ms)
+        return;
+    timeouts.write_ms = CLOSE_FLUSH_MS;
+    conn_set_timeouts(conn, &timeouts);
+}
+
+void zerg_forward_end(const struct zerg_conn *handle, int ending)
 {
     struct script_conn *sc = api_script_conn(handle);
 
-    if (!sc || (sc->is_outgoing && !handle->_owned))
+    if (!sc)
         return;
     switch ((enum zerg_ending)ending) {
     case ZERG_ENDING_ORDERLY: conn_close(sc->conn, CLOSE_LOCAL); break;
     case ZERG_ENDING_BROKEN: conn_close(sc->conn, CLOSE_ABORTED); break;
     case ZERG_ENDING_NOW: conn_kill(sc->conn, CLOSE_ABORTED); break;
+    case ZERG_ENDING_SOON: hurry(sc->conn); break;
     }
-    if (sc->is_outgoing)
-        script_conn_let_go(sc);
 }
 
 int zerg_forward_ending(const struct zerg_conn *handle)
@@ -251,26 +294,20 @@ int zerg_forward_ending(const struct zerg_conn *handle)
     return conn && conn->state < CONN_DYING && !conn->is_aborted ? ZERG_ENDING_ORDERLY : ZERG_ENDING_BROKEN;
 }
 
-void zerg_forward_report(const struct zerg_conn *client, const char *target, const struct zerg_forward_result *result,
-                         double connect_s, int cause, int phase)
+void zerg_filter_end(const struct zerg_filtering *handle, int cause, int phase, struct zerg_forward_result *out)
 {
-    const struct conn *conn = api_conn(client);
-    struct session_record record = {
-        .conn_id = (uint64_t)client->_id,
-        .listener = zerg_conn_listener(client),
-        .group = target,
-        .server = result->server,
-        .bytes_up = (uint64_t)result->bytes_up,
-        .bytes_down = (uint64_t)result->bytes_down,
-        .connect_ms = (uint64_t)(connect_s * (double)MS_PER_S),
-        .total_ms = (uint64_t)(result->duration_s * (double)MS_PER_S),
-        .cause = (enum session_cause)cause,
-        .phase = (enum session_phase)phase,
-    };
+    filtering_end(handle->_filtering, (enum session_cause)cause, (enum session_phase)phase, out);
+}
 
-    if (conn)
-        conn_remote(conn, &record.client);
-    session_report(&record);
+void zerg_filter_drop(struct zerg_filtering *handle)
+{
+    struct filtering *filtering = handle->_filtering;
+
+    if (!filtering)
+        return;
+    filtering_end(filtering, SESSION_KILLED, SESSION_DATA, NULL);
+    filtering_free(filtering, &runtime_current()->filtering_slab);
+    handle->_filtering = NULL;
 }
 
 /* ---- relaying a part ---- */
@@ -280,11 +317,11 @@ static int check_relay(const struct task *task, const struct zerg_conn *from, co
 {
     struct script_conn *source = api_script_conn(from);
     const struct script_conn *sink = api_script_conn(to);
-    int rc = source ? check_source(source) : api_gone(from);
+    int rc = source ? check_source(source, from) : api_gone(from);
 
     if (rc != ZERG_OK)
         return refuse(task, from, rc);
-    return refuse(task, to, sink ? check_sink(sink) : api_gone(to));
+    return refuse(task, to, sink ? check_sink(sink, to) : api_gone(to));
 }
 
 int zerg_relay(const struct zerg_conn *from, const struct zerg_conn *to, double n)
@@ -313,29 +350,6 @@ double zerg_relay_moved(void)
     const struct task *task = api_task();
 
     return task ? task->relay_moved : 0;
-}
-
-int zerg_conn_pass_seq(const struct zerg_conn *handle, const struct zerg_seq *seq)
-{
-    struct script_conn *sc = api_script_conn(handle);
-    const struct lease *lease = (const struct lease *)(const void *)seq->_first;
-    uint32_t offset = seq->_offset;
-    uint32_t left = seq->_len;
-
-    if (!sc)
-        return api_gone(handle);
-    if (zerg_seq_check(seq) < 0)
-        return ZERG_RELEASED;
-    for (; left > 0; lease = lease->next) {
-        uint32_t part = lease->len - offset < left ? lease->len - offset : left;
-        int rc = pump_pass(lease, offset, part, sc->conn);
-
-        if (rc < 0)
-            return rc == -EPIPE ? ZERG_END : ZERG_NO_MEMORY;
-        left -= part;
-        offset = 0;
-    }
-    return sc->conn->out.staged > sc->conn->write_buffer_max ? ZERG_FULL : ZERG_OK;
 }
 
 /* ---- names ---- */

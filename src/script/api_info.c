@@ -100,6 +100,8 @@ int zerg_conn_set_timeouts(const struct zerg_conn *handle, double read_s, double
         return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     timeouts = sc->conn->timeouts;
     timeouts.read_ms = timeout_ms(read_s, timeouts.read_ms);
     timeouts.write_ms = timeout_ms(write_s, timeouts.write_ms);
@@ -117,5 +119,7 @@ int zerg_conn_watch_close(const struct zerg_conn *handle)
 
         return rc == ZERG_CLOSED ? ZERG_END : rc;
     }
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     return script_conn_watch(sc) ? ZERG_OK : ZERG_END;
 }

@@ -33,7 +33,7 @@ static int begin_read(const struct zerg_conn *handle, uint32_t bytes, struct con
     *out = conn;
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
-    rc = api_claim_input(sc);
+    rc = api_claim_input(sc, handle);
     if (rc != ZERG_OK)
         return rc;
     if (bytes > INPUT_WANT_BYTES_MAX)
@@ -70,7 +70,7 @@ int zerg_conn_next_view(const struct zerg_conn *handle, struct zerg_view *out)
         return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
-    rc = api_claim_input(sc);
+    rc = api_claim_input(sc, handle);
     if (rc != ZERG_OK)
         return rc;
     lease = input_next(&sc->conn->in);
@@ -142,6 +142,8 @@ int zerg_conn_skip(const struct zerg_conn *handle, uint32_t bytes)
         return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     if (bytes > sc->conn->in.bytes)
         return ZERG_RANGE;
     input_end_borrow(&sc->conn->in);

@@ -1,6 +1,7 @@
 /* The part of api.h that writes to connections and ends them. */
 #include "base/limits.h"
 #include "core/lease.h"
+#include "proxy/pump.h"
 #include "script/api_common.h"
 
 /* What every writing call begins with: OK when bytes can be staged. */
@@ -13,6 +14,8 @@ static int begin_write(const struct zerg_conn *handle, struct script_conn **out)
         return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     if (sc->conn->state == CONN_OPEN && sc->conn->fin_wanted)
         return ZERG_CLOSED;
     return conn_is_writable(sc->conn) ? ZERG_OK : ZERG_END;
@@ -35,9 +38,12 @@ int zerg_conn_write(const struct zerg_conn *handle, const void *data, uint32_t l
     return fullness(sc->conn);
 }
 
-int zerg_conn_write_seq(const struct zerg_conn *handle, const struct zerg_seq *seq)
+typedef int (*stage_fn)(const struct lease *lease, uint32_t offset, uint32_t len, struct conn *to);
+
+/* Stages the bytes of a sequence, each piece by `stage`. */
+static int stage_seq(const struct zerg_conn *handle, const struct zerg_seq *seq, stage_fn stage)
 {
-    const struct zerg_lease *lease = seq->_first;
+    const struct lease *lease = (const struct lease *)(const void *)seq->_first;
     uint32_t offset = seq->_offset;
     uint32_t left = seq->_len;
     struct script_conn *sc;
@@ -50,12 +56,27 @@ int zerg_conn_write_seq(const struct zerg_conn *handle, const struct zerg_seq *s
     for (; left > 0; lease = lease->next) {
         uint32_t part = lease->len - offset < left ? lease->len - offset : left;
 
-        if (conn_write(sc->conn, lease->data + offset, part) < 0)
+        if (stage(lease, offset, part, sc->conn) < 0)
             return ZERG_NO_MEMORY;
         left -= part;
         offset = 0;
     }
     return fullness(sc->conn);
+}
+
+static int stage_copy(const struct lease *lease, uint32_t offset, uint32_t len, struct conn *to)
+{
+    return conn_write(to, lease->data + offset, len);
+}
+
+int zerg_conn_write_seq(const struct zerg_conn *handle, const struct zerg_seq *seq)
+{
+    return stage_seq(handle, seq, stage_copy);
+}
+
+int zerg_conn_pass_seq(const struct zerg_conn *handle, const struct zerg_seq *seq)
+{
+    return stage_seq(handle, seq, pump_pass);
 }
 
 int zerg_conn_wait_room(const struct zerg_conn *handle)
@@ -106,6 +127,8 @@ int zerg_conn_flush(const struct zerg_conn *handle)
         return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     if (sc->conn->state != CONN_OPEN)
         return ZERG_END;
     if (sc->conn->out.staged == 0)
@@ -122,29 +145,38 @@ int zerg_conn_shutdown(const struct zerg_conn *handle)
         return api_gone(handle);
     if (sc->closed_by_script)
         return script_conn_closed_result(sc);
+    if (api_is_carried(sc, handle))
+        return ZERG_FORWARDED;
     if (sc->conn->state != CONN_OPEN)
         return ZERG_END;
     conn_shutdown(sc->conn);
     return ZERG_OK;
 }
 
-/* What the script closes that it made is let go of at once; what C relays ends with its relay. */
+static void end_conn(struct conn *conn, enum close_reason reason)
+{
+    if (reason == CLOSE_ABORTED)
+        conn_kill(conn, reason);
+    else
+        conn_close(conn, reason);
+}
+
+/* What the script closes that it made is let go of at once; what is being forwarded, by C or by filters, ends with that. */
 static void close_handle(struct zerg_conn *handle, enum close_reason reason)
 {
     struct script_conn *sc = api_script_conn(handle);
     struct conn *conn = api_conn(handle);
 
-    if (sc && sc->is_outgoing) {
+    if (sc && sc->filtering) {
+        end_conn(conn, reason);
+    } else if (sc && sc->is_outgoing) {
         if (reason == CLOSE_ABORTED)
             conn_kill(conn, reason);
         api_let_go(handle);
     } else if (sc) {
         script_conn_close(sc, reason == CLOSE_ABORTED);
     } else if (conn && api_gone(handle) == ZERG_FORWARDED) {
-        if (reason == CLOSE_ABORTED)
-            conn_kill(conn, reason);
-        else
-            conn_close(conn, reason);
+        end_conn(conn, reason);
     }
 }
 

@@ -19,6 +19,7 @@
 #include "proxy/shared.h"
 #include "script/config.h"
 #include "script/connecting.h"
+#include "script/filtering.h"
 #include "script/forward.h"
 #include "script/lookup.h"
 #include "script/modules.h"
@@ -201,6 +202,7 @@ static void init_lists(struct runtime *runtime)
     slab_init(&runtime->conn_slab, sizeof(struct script_conn), CONNS_PER_BLOCK, 0);
     connecting_init_slab(&runtime->connecting_slab);
     forward_init_slab(&runtime->forward_slab);
+    filtering_init_slab(&runtime->filtering_slab);
     transfer_init_slab(&runtime->transfer_slab);
     lookup_init_slab(&runtime->lookup_slab);
     list_init(&runtime->tasks);
@@ -315,6 +317,7 @@ static void close_runtime(struct reactor *reactor)
     slab_deinit(&runtime->lookup_slab);
     slab_deinit(&runtime->transfer_slab);
     slab_deinit(&runtime->forward_slab);
+    slab_deinit(&runtime->filtering_slab);
     slab_deinit(&runtime->connecting_slab);
     slab_deinit(&runtime->conn_slab);
     slab_deinit(&runtime->scope_slab);

@@ -27,6 +27,7 @@ struct runtime {
     struct slab conn_slab;
     struct slab connecting_slab;
     struct slab forward_slab;
+    struct slab filtering_slab;
     struct slab transfer_slab;
     struct slab lookup_slab;
     struct list tasks; /* all */

@@ -13,6 +13,7 @@
 #include "proxy/proxy.h"
 #include "proxy/server.h"
 #include "script/api.h"
+#include "script/filtering.h"
 #include "script/forward.h"
 #include "script/pending.h"
 #include "script/runtime.h"
@@ -213,6 +214,8 @@ void script_conn_handler_ended(struct script_conn *sc)
     sc->handler_ended = true;
     conn_close(sc->conn, CLOSE_LOCAL);
     dismiss_users(sc);
+    if (sc->filtering)
+        filtering_lose(sc);
     input_end_borrow(&sc->conn->in);
     free_when_unused(sc);
 }
@@ -331,6 +334,8 @@ static void forget(struct script_conn *sc)
 
     assert(sc->is_outgoing);
     dismiss_users(sc);
+    if (sc->filtering)
+        filtering_lose(sc);
     if (sc->handle)
         sc->handle->_owned = NULL;
     sc->handle = NULL;
@@ -375,6 +380,12 @@ void script_conn_lend(struct script_conn *sc)
 {
     wake_writers(sc);
     sc->is_lent = sc->is_outgoing;
+}
+
+void script_conn_carry(struct script_conn *sc, struct filtering *filtering)
+{
+    wake_writers(sc);
+    sc->filtering = filtering;
 }
 
 void script_conn_forward_ended(struct script_conn *sc)

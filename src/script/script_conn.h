@@ -12,6 +12,7 @@
 
 struct conn;
 struct conn_handler;
+struct filtering;
 struct forward;
 struct runtime;
 struct task;
@@ -29,6 +30,7 @@ struct script_conn {
     bool close_announced;      /* they were called, or are about to be */
     struct transfer *transfer; /* borrowed: conn:relay() moves bytes from here, NULL: none does */
     struct forward *forward;   /* borrowed: conn:forward() looks for a server for it */
+    struct filtering *filtering; /* borrowed: filters of conn:forward() carry what comes and goes, NULL: none do */
     struct transfer *inflow;   /* borrowed: conn:relay() moves bytes to here */
     struct list writers;       /* tasks parked for room or a flush */
     struct task *closer;       /* who closed it: later use by that task is misuse; compared, never followed */
@@ -78,5 +80,7 @@ void script_conn_let_go_all(struct runtime *runtime);
 void script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms);
 /* A relay takes the connection over now: who waits to write has to be told. */
 void script_conn_lend(struct script_conn *sc);
+/* Filters carry its bytes now: the same. */
+void script_conn_carry(struct script_conn *sc, struct filtering *filtering);
 /* That relay has ended: on_close callbacks are due, and nobody needs a connection that the script made. */
 void script_conn_forward_ended(struct script_conn *sc);

@@ -6,6 +6,7 @@
 #include "core/conn.h"
 #include "proxy/pump.h"
 #include "script/api.h"
+#include "script/filtering.h"
 #include "script/pending.h"
 #include "script/runtime.h"
 #include "script/script_conn.h"
@@ -34,6 +35,8 @@ static void settle(struct transfer *transfer, int result)
 {
     conn_stop_awaiting(transfer->from->conn);
     conn_on_consumed(transfer->from->conn);
+    if (transfer->from->filtering)
+        filtering_count(transfer->from, transfer->moved);
     transfer->result = result;
     transfer->from->transfer = NULL;
     transfer->to->inflow = NULL;

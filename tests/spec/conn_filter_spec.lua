@@ -157,6 +157,54 @@ describe("conn:forward with filters", function()
     assert.equal("conn:forward: filter.up: view used after release", task.failure)
   end)
 
+  it("cuts both ends when a side is out of memory", function()
+    local C = require("zerg.ffi").C
+    for name, ways in pairs({ zerg_conn_read = "read", zerg_conn_pass_seq = "pass" }) do
+      local client, task = forward({ up = same, down = same })
+      local real = C[name]
+      C[name] = function(handle, ...)
+        local rc = real(handle, ...)
+        return rc == C.ZERG_OK and C.ZERG_NO_MEMORY or rc
+      end
+      client:send("x")
+      C[name] = real
+      assert.equal("limit: out of memory", task.results[1].reason, ways)
+      assert.equal("abort", client.how)
+      assert.equal("abort", server.how)
+      assert.equal("RD", connects.records[#connects.records].ending)
+    end
+  end)
+
+  it("leaves nothing behind when there is no memory for its tasks", function()
+    local native = require("zerg.native")
+    local client = engine.connect(function()
+      zerg.sleep(1e6)
+    end)
+    for failing = 1, 2 do
+      local spawn, count = native.spawn, 0
+      native.spawn = function(...)
+        count = count + 1
+        if count == failing then
+          error("no memory for a task")
+        end
+        return spawn(...)
+      end
+      local task = engine.run(client.conn.forward, client.conn, "app",
+        { filter = { up = same }, total_timeout = 5 })
+      native.spawn = spawn
+      assert.matches("no memory for a task", task.failure)
+      assert.equal("abort", client.how)
+      assert.equal("abort", server.how)
+      engine.advance(10)
+      assert.equal(1, #connects.records)
+      assert.same({}, engine.forget_log())
+      connects.records = {}
+      client = engine.connect(function()
+        zerg.sleep(1e6)
+      end)
+    end
+  end)
+
   it("cuts both ends and its clock when the task is cancelled", function()
     local client = engine.connect(function()
       zerg.sleep(1e6)

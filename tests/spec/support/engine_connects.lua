@@ -210,12 +210,43 @@ function api.zerg_forward_check(handle)
   return OK
 end
 
-function api.zerg_forward_server()
-  return c_static("192.0.2.7:40000")
+-- By the slot of either handle: the forward with filters that has it.
+local filtering = {}
+
+local function carried(handle)
+  return {
+    _conn = handle._conn, _generation = handle._generation, _slot = handle._slot, _id = handle._id,
+    _carries = 1,
+  }
 end
 
+function api.zerg_filter_begin(client, server, target, connect_s, out)
+  if M.check ~= OK then
+    return M.check
+  end
+  out._client, out._server = carried(client), carried(server)
+  local state = {
+    target = target, client = client._slot, server = server._slot, up = 0, down = 0,
+    started = tasks.now - connect_s,
+  }
+  filtering[client._slot], filtering[server._slot] = state, state
+  return OK
+end
+
+local function count(handle, bytes)
+  local state = filtering[handle._slot]
+  local direction = state.client == handle._slot and "up" or "down"
+  state[direction] = state[direction] + tonumber(bytes)
+end
+
+api.zerg_filter_count = count
+
+local ENDINGS = { [0] = "close", "break", "abort" }
+
 function api.zerg_forward_end(handle, ending)
-  conns.finish(handle, ending == 0 and "close" or ending == 1 and "break" or "abort")
+  if ENDINGS[ending] then
+    conns.finish(handle, ENDINGS[ending])
+  end
 end
 
 function api.zerg_forward_ending(handle)
@@ -223,12 +254,22 @@ function api.zerg_forward_ending(handle)
   return conn and conn.reason == "timeout" and 0 or 1
 end
 
-function api.zerg_forward_report(_, target, result, _, cause, phase)
+function api.zerg_filter_end(handle, cause, phase, out)
+  local client, server = handle._client, handle._server
+  local state = filtering[client._slot]
   M.records[#M.records + 1] = {
-    target = target, server = ffi.string(result.server), up = result.bytes_up,
-    down = result.bytes_down, ending = string.char(cause, phase),
+    target = state.target, server = "192.0.2.7:40000", up = state.up, down = state.down,
+    ending = string.char(cause, phase),
   }
+  out.bytes_up, out.bytes_down = state.up, state.down
+  out.duration_s = tasks.now - state.started
+  out.server = c_static("192.0.2.7:40000")
+  filtering[client._slot], filtering[server._slot] = nil, nil
+  conns.finish(client, "close")
+  conns.finish(server, "close")
 end
+
+function api.zerg_filter_drop() end
 
 -- ---- relaying a part ----
 
@@ -241,6 +282,9 @@ local function move(task)
     api.zerg_relay_write(pending.to, piece.data, part)
     conns.api.zerg_conn_skip(pending.from, part)
     pending.left, pending.moved = pending.left - part, pending.moved + part
+    if filtering[pending.from._slot] then
+      count(pending.from, part)
+    end
   end
 end
 
