@@ -128,7 +128,8 @@ function methods.relay(self, to, n)
     end
     rc = C.zerg_relay_finish()
   end
-  if rc == OK then
+  -- `to` is held on to up to here: a connection that the script made is closed with its handle.
+  if rc == OK and to then
     return n
   elseif rc == CANCELED then
     return connect.raise_canceled()

@@ -61,6 +61,11 @@ bool conn_ended(const struct conn *conn)
     return conn->input_ended || conn->state > CONN_OPEN;
 }
 
+bool conn_ended_silently(const struct conn *conn)
+{
+    return conn->input_ended && conn->bytes_in == 0;
+}
+
 bool conn_is_writable(const struct conn *conn)
 {
     return conn->state == CONN_OPEN && !conn->fin_wanted;
@@ -356,8 +361,21 @@ void conn_local(const struct conn *conn, struct addr *out)
         *out = (struct addr){.sa.sa_family = AF_UNSPEC};
 }
 
+/* Whom a connection of our own making on a unix socket goes to: we have no room for paths. */
+static void ask_peer(const struct conn *conn, struct addr *out)
+{
+    *out = (struct addr){.len = sizeof(out->storage)};
+    if (conn->listener || conn->fd < 0 || getpeername(conn->fd, &out->sa, &out->len) < 0 ||
+        out->len <= offsetof(struct sockaddr_un, sun_path))
+        *out = (struct addr){.sa.sa_family = AF_UNSPEC};
+}
+
 void conn_peer(const struct conn *conn, struct addr *out)
 {
+    if (conn->peer.family == AF_UNSPEC) {
+        ask_peer(conn, out);
+        return;
+    }
     *out = (struct addr){.sa.sa_family = conn->peer.family};
     if (conn->peer.family == AF_INET) {
         out->in4 = conn->peer.in4;

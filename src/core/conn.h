@@ -167,6 +167,8 @@ void conn_mark_dirty(struct conn *conn);
 
 /* True when no more bytes will be added to conn->in. */
 bool conn_ended(const struct conn *conn);
+/* True when the peer has ended its stream without a byte. */
+bool conn_ended_silently(const struct conn *conn);
 /* True while bytes can still be staged. */
 bool conn_is_writable(const struct conn *conn);
 /* A reader waits until `bytes` unread bytes are there: lets them in, and starts the read time-out. */

@@ -322,7 +322,7 @@ static void on_input(struct conn *conn)
 
     if (relay->server)
         move(relay, conn, other_side(relay, conn));
-    else if (conn->input_ended && conn->bytes_in == 0)
+    else if (conn_ended_silently(conn))
         /* Has it gone, or does it only listen? TCP does not tell: it gets its answer if the server is quick. */
         dial_limit(relay->dial, RELAY_GONE_MS);
 }

@@ -103,28 +103,32 @@ static void take_back(struct forward *forward)
         forward->server->is_lent = false;
 }
 
-/* 0, -EPIPE (one of them has just ended) or -ENOMEM. */
+/* 0, -EPIPE (one of them has just ended, or was shut down) or -ENOMEM: the client is as it was. */
 static int start_relay(struct forward *forward, struct conn *server, struct relay_options *options)
 {
     struct conn *client = forward->client->conn;
+    struct timeouts before = client->timeouts;
     int rc;
 
+    if (!conn_is_writable(client) || !conn_is_writable(server))
+        return -EPIPE;
     options->started_ms = forward->started_ms;
     options->total_ms = forward->total_ms;
     options->on_end = on_relay_end;
     options->context = forward;
-    input_end_borrow(&client->in);
-    set_idle(forward, client);
-    set_idle(forward, server);
     rc = greeting_send(&forward->greeting, server);
     if (rc < 0)
         return rc;
+    input_end_borrow(&client->in);
+    set_idle(forward, client);
+    set_idle(forward, server);
     forward->client->forward = NULL;
     forward->stage = FORWARD_RELAYS; /* the relay may end at once */
     lend(forward);
     rc = relay_join(client, server, options);
     if (rc < 0) {
         forward->stage = FORWARD_FAILED;
+        conn_set_timeouts(client, &before);
         take_back(forward);
     }
     return rc;
@@ -176,9 +180,7 @@ static void on_dial_done(struct dial *dial)
 
 void forward_on_client_input(struct forward *forward)
 {
-    const struct conn *client = forward->client->conn;
-
-    if (client->input_ended && client->in.bytes == 0) /* see relay.c */
+    if (conn_ended_silently(forward->client->conn)) /* see relay.c */
         dial_limit(&forward->dial, RELAY_GONE_MS);
 }
 
@@ -210,6 +212,14 @@ static struct forward *new_forward(struct task *task, struct script_conn *client
     return forward;
 }
 
+/* There is a dial that waits. */
+static void limit_dial(struct forward *forward)
+{
+    if (forward->total_ms)
+        dial_limit(&forward->dial, forward->total_ms);
+    forward_on_client_input(forward); /* it may have ended before */
+}
+
 int forward_begin(struct task *task, struct script_conn *client, struct group_view *view,
                   const struct zerg_dial_options *options)
 {
@@ -229,8 +239,8 @@ int forward_begin(struct task *task, struct script_conn *client, struct group_vi
     client->forward = forward;
     if (dial_start(&forward->dial, view, &dial, on_dial_done, forward) != DIAL_WAITS)
         take_outcome(forward);
-    else if (forward->total_ms)
-        dial_limit(&forward->dial, forward->total_ms);
+    else
+        limit_dial(forward);
     return forward_finish(task, NULL);
 }
 

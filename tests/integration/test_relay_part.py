@@ -251,3 +251,23 @@ def test_two_who_relay_from_or_to_one_connection(relaying, engine, behind):
     client.send("12345")
     assert client.line() == "5"
     backend.accept().expect("between 12345")
+
+
+def test_the_sink_is_held_on_to(relaying, engine, behind):
+    """Nothing but the call has it."""
+    backend = behind(Backend)
+    client = relaying("""
+        local collecting = zerg.every(0.002, collectgarbage)
+        for i = 1, 40 do
+          local moved, reason = conn:relay(assert(zerg.connect(TARGET)), 10)
+          conn:write(tostring(moved), " ", tostring(reason), "\\n")
+        end
+        collecting:cancel()
+    """, backend.target).connect()
+    for _ in range(40):
+        client.send("12345")
+        upstream = backend.accept().expect("12345")
+        client.expect_silence(0.005)
+        client.send("67890")
+        upstream.expect("67890")
+        assert client.line() == "10 nil"

@@ -27,15 +27,25 @@ struct pair {
     struct conn *server;
 };
 
-static struct pair dialling(void **state, const char *script)
+/* request: what the client says first; NULL: nothing; "": it ends its stream. */
+static struct pair dialling_after(void **state, const char *request, const char *script)
 {
     struct fixture *f = fixture_new(&(struct fixture_options){.script = script, .buffer_bytes = 4096});
     struct pair pair = {.client = fixture_open(f)};
 
     *state = f;
+    if (request && request[0])
+        fixture_feed_text(f, pair.client, request);
+    else if (request)
+        fixture_recv_result(f, pair.client, 0);
     pair.server = fixture_outgoing(f);
     assert_non_null(pair.server);
     return pair;
+}
+
+static struct pair dialling(void **state, const char *script)
+{
+    return dialling_after(state, NULL, script);
 }
 
 static struct pair relaying(void **state, const char *script)
@@ -125,6 +135,50 @@ static void the_total_time_bounds_the_dial_too(void **state)
     assert_nothing_is_left(f);
 }
 
+/* Only who has said nothing may have gone: this one has said its request. */
+static void a_client_that_has_spoken_and_half_closed_gets_all_the_time(void **state)
+{
+    struct pair pair = dialling_after(state, "request",
+                                      HANDLER("conn:read()\n"
+                                              "tell(conn:forward('" TARGET "', { connect_timeout = 5 }))"));
+    struct fixture *f = *state;
+
+    fixture_recv_result(f, pair.client, 0);
+    fixture_advance(f, 3000);
+    fixture_pump(f);
+    assert_false(fixture_log_has(f, "result:"));
+}
+
+static void a_client_that_ended_silently_before_gets_little_time(void **state)
+{
+    struct fixture *f;
+
+    dialling_after(state, "", HANDLER("conn:read() tell(conn:forward('" TARGET "'))"));
+    f = *state;
+    fixture_advance(f, 1000);
+    fixture_pump(f);
+    assert_true(fixture_log_has(f, "result: closed"));
+    assert_nothing_is_left(f);
+}
+
+static void a_relay_that_is_refused_leaves_the_client_as_it_was(void **state)
+{
+    struct pair pair = dialling_after(state, "request",
+                                      HANDLER("local data = conn:read()\n"
+                                              "zerg.spawn(function() conn:shutdown() end)\n"
+                                              "tell(conn:forward('" TARGET "', { idle_timeout = 5 }))\n"
+                                              "say('still: %s', data)\n"
+                                              "conn:read()"));
+    struct fixture *f = *state;
+
+    fixture_connect_result(f, pair.server, 0);
+    fixture_pump(f);
+    assert_true(fixture_log_has(f, "result: closed"));
+    assert_true(fixture_log_has(f, "still: request"));
+    assert_int_equal(pair.client->timeouts.idle_ms, 0);
+    assert_nothing_is_left(f);
+}
+
 static void a_writer_that_waits_is_told_when_a_relay_takes_over(void **state)
 {
     struct pair pair = dialling(state, HANDLER("zerg.spawn(function()\n"
@@ -199,6 +253,9 @@ int main(void)
         cmocka_unit_test_teardown(a_task_dropped_while_relaying_cuts_both, fixture_teardown),
         cmocka_unit_test_teardown(a_task_dropped_after_the_end_leaves_nothing, fixture_teardown),
         cmocka_unit_test_teardown(the_total_time_bounds_the_dial_too, fixture_teardown),
+        cmocka_unit_test_teardown(a_client_that_has_spoken_and_half_closed_gets_all_the_time, fixture_teardown),
+        cmocka_unit_test_teardown(a_client_that_ended_silently_before_gets_little_time, fixture_teardown),
+        cmocka_unit_test_teardown(a_relay_that_is_refused_leaves_the_client_as_it_was, fixture_teardown),
         cmocka_unit_test_teardown(a_writer_that_waits_is_told_when_a_relay_takes_over, fixture_teardown),
         cmocka_unit_test_teardown(nobody_reads_while_a_server_is_looked_for, fixture_teardown),
         cmocka_unit_test_teardown(a_connection_of_the_scripts_goes_with_the_relay, fixture_teardown),
