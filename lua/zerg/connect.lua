@@ -42,16 +42,14 @@ local function is_seconds(value)
   return bytes.is_number(value, 0)
 end
 
-local function is_text(value)
-  return type(value) == "string" and value ~= ""
-end
-
 -- What each option must be, in words, and how that is found out.
 local CHECKS = {
   connect_timeout = { "seconds (0: no limit)", is_seconds },
   idle_timeout = { "seconds (0: none)", is_seconds },
   total_timeout = { "seconds (0: none)", is_seconds },
-  hash_key = { "a string", is_text },
+  hash_key = { "a string", function(value)
+    return type(value) == "string"
+  end },
   proxy_protocol = { "0, 1 or 2", function(value)
     return value == 0 or value == 1 or value == 2
   end },
@@ -224,7 +222,8 @@ M.methods = methods
 
 ---Gives a connection of zerg.connect() back to the reactor's pool, for the next connect to the same
 ---server; what was staged must have been flushed, and what came have been read, or it is closed
----instead. It cannot be used afterwards, and its on_close callbacks are not called. Does not park.
+---instead, as it is where the pool takes no more. It cannot be used afterwards, and its on_close
+---callbacks are not called while it is kept. Does not park.
 ---@param idle_s? number how long it may wait there; 60 by default, 0: for ever
 ---@return true|nil ok
 ---@return string|nil reason

@@ -23,6 +23,7 @@ local misuse = {
   [C.ZERG_FORWARDED] = "the connection is being forwarded",
   [C.ZERG_FED] = "another coroutine relays to this connection",
   [C.ZERG_NO_CONN] = M.NO_SELF,
+  [C.ZERG_SHUT] = "the connection was shut down for writing",
 }
 
 ---Why a connection gives no more.

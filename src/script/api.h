@@ -27,7 +27,8 @@ enum zerg_result {
     ZERG_NO_TARGET = -10,   /* misuse: neither an upstream nor an address */
     ZERG_LOOKUP_PARK = -11, /* ZERG_PARK, where a positive number is a count */
     ZERG_FED = -12,         /* misuse: another coroutine relays to this connection */
-    ZERG_NO_CONN = -13,     /* misuse: the handle is NULL, which is what FFI makes of nil. Any function that takes one. */
+    ZERG_NO_CONN = -13, /* misuse: the handle is NULL, which is what FFI makes of nil. Any function that takes one. */
+    ZERG_SHUT = -14,    /* misuse: it was shut down for writing */
 };
 
 /* How zerg_forward_end() ends a connection. */
@@ -90,6 +91,8 @@ struct zerg_conn {
     void *_owned; /* its script side, NULL once it was let go, or for an accepted one */
     void *_closer;
     uint32_t _closer_generation;
+    double _bytes_in_before; /* of the same connection, for those that used it before */
+    double _bytes_out_before;
     uint32_t _carries; /* 1: of struct zerg_filtering */
 };
 
@@ -208,9 +211,9 @@ void zerg_conn_abort(struct zerg_conn *conn);
 int zerg_connect(const char *target, uint32_t len, const struct zerg_dial_options *options, struct zerg_conn *out);
 /* OK, PARK, END, CANCELED. */
 int zerg_connect_finish(struct zerg_conn *out);
-/* Gives a connection that zerg_connect() made back for further use within idle_s (negative: the usual; 0: for ever), or
- * closes it where that cannot be. The handle is as after a close. OK, END, or RANGE: it has bytes that were not read or
- * not sent; misuse as for a write. */
+/* Gives a connection that zerg_connect() made back for further use within idle_s (negative: the usual; 0: for ever),or
+ * closes it where that cannot be. The handle is as after a close. OK, END (it had ended, or was closed), or RANGE: it has bytes that
+ * were not read or not sent; misuse as for a write. */
 int zerg_conn_keepalive(struct zerg_conn *conn, double idle_s);
 /* The handle of a connection that zerg_connect() made is gone: closes it. Idempotent; for a finalizer. */
 void zerg_conn_let_go(struct zerg_conn *conn);
@@ -229,8 +232,8 @@ int zerg_forward_finish(struct zerg_forward_result *out);
 /* Whether the connection can be forwarded: OK, or as zerg_forward(). */
 int zerg_forward_check(const struct zerg_conn *conn);
 /* Begins. OK (zerg_filter_drop() must follow some day), or as zerg_forward_check() of the two, or NO_MEMORY. */
-int zerg_filter_begin(const struct zerg_conn *client, const struct zerg_conn *server, const char *target, double connect_s,
-                      struct zerg_filtering *out);
+int zerg_filter_begin(const struct zerg_conn *client, const struct zerg_conn *server, const char *target,
+                      double connect_s, struct zerg_filtering *out);
 /* So many bytes came from that one of its two handles. What zerg_relay() moves for it is counted there. */
 void zerg_filter_count(const struct zerg_conn *from, double bytes);
 /* How the other side must end when this one has ended: enum zerg_ending. */

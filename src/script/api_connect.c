@@ -131,8 +131,7 @@ int zerg_conn_keepalive(struct zerg_conn *handle, double idle_s)
     }
     max = sc->slot.view->group->config->keepalive;
     note_closer(handle);
-    script_conn_give_to_pool(sc, max, idle_s >= 0 ? api_ms(idle_s) : KEEPALIVE_IDLE_MS);
-    return ZERG_OK;
+    return script_conn_give_to_pool(sc, max, idle_s >= 0 ? api_ms(idle_s) : KEEPALIVE_IDLE_MS) ? ZERG_OK : ZERG_END;
 }
 
 /* ---- forwarding ---- */
@@ -153,7 +152,7 @@ static int check_sink(const struct script_conn *sc, const struct zerg_conn *hand
         return ZERG_FED;
     if (sc->forward)
         return ZERG_FORWARDED;
-    return sc->conn->state == CONN_OPEN && sc->conn->fin_wanted ? ZERG_CLOSED : ZERG_OK;
+    return sc->conn->state == CONN_OPEN && sc->conn->fin_wanted ? ZERG_SHUT : ZERG_OK;
 }
 
 /* A connection that can be handed on. OK, or what the call gives. */
@@ -233,8 +232,8 @@ static struct zerg_conn carrying(const struct script_conn *sc)
     };
 }
 
-int zerg_filter_begin(const struct zerg_conn *client, const struct zerg_conn *server, const char *target, double connect_s,
-                      struct zerg_filtering *out)
+int zerg_filter_begin(const struct zerg_conn *client, const struct zerg_conn *server, const char *target,
+                      double connect_s, struct zerg_filtering *out)
 {
     struct script_conn *up, *down;
     struct task *task;

@@ -68,14 +68,14 @@ double zerg_conn_bytes_in(const struct zerg_conn *handle)
 {
     const struct conn *conn = api_conn(handle);
 
-    return conn ? (double)conn->bytes_in : 0;
+    return conn ? (double)conn->bytes_in - handle->_bytes_in_before : 0;
 }
 
 double zerg_conn_bytes_out(const struct zerg_conn *handle)
 {
     const struct conn *conn = api_conn(handle);
 
-    return conn ? (double)conn->bytes_out : 0;
+    return conn ? (double)conn->bytes_out - handle->_bytes_out_before : 0;
 }
 
 uint32_t zerg_conn_held(const struct zerg_conn *handle)

@@ -301,7 +301,14 @@ struct script_conn *script_conn_adopt(struct runtime *runtime, struct conn *conn
 
     if (!sc)
         return NULL;
-    *sc = (struct script_conn){.conn = conn, .runtime = runtime, .is_outgoing = true, .slot = *slot};
+    *sc = (struct script_conn){
+        .conn = conn,
+        .runtime = runtime,
+        .is_outgoing = true,
+        .slot = *slot,
+        .bytes_in_before = conn->bytes_in,
+        .bytes_out_before = conn->bytes_out,
+    };
     *slot = (struct slot){0};
     list_init(&sc->writers);
     list_init(&sc->ended_link);
@@ -323,6 +330,8 @@ void script_conn_fill_handle(struct script_conn *sc, struct zerg_conn *handle)
         ._slot = conn->slot,
         ._id = (double)conn->id,
         ._owned = sc,
+        ._bytes_in_before = (double)sc->bytes_in_before,
+        ._bytes_out_before = (double)sc->bytes_out_before,
     };
     sc->handle = handle;
 }
@@ -365,15 +374,20 @@ void script_conn_let_go_all(struct runtime *runtime)
     }
 }
 
-void script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms)
+bool script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms)
 {
     struct conn *conn = sc->conn;
+    bool is_kept;
 
-    if (sc->handle)
-        sc->handle->_generation = conn->generation - 1; /* it must not reach whoever uses the connection next */
     input_end_borrow(&conn->in);
     pool_checkin(&conn->reactor->proxy->pool, conn, &sc->slot, max, idle_ms);
+    is_kept = conn->state == CONN_OPEN;
+    if (!is_kept)
+        announce_end(sc);
+    else if (sc->handle)
+        sc->handle->_generation = conn->generation - 1; /* it must not reach whoever uses the connection next */
     forget(sc);
+    return is_kept;
 }
 
 void script_conn_lend(struct script_conn *sc)

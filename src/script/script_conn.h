@@ -26,14 +26,14 @@ struct script_conn {
     uint32_t wanted;     /* unread bytes it waits for */
     bool handler_ended;
     bool closed_by_script;
-    bool is_watched;           /* on_close callbacks are registered */
-    bool close_announced;      /* they were called, or are about to be */
-    struct transfer *transfer; /* borrowed: conn:relay() moves bytes from here, NULL: none does */
-    struct forward *forward;   /* borrowed: conn:forward() looks for a server for it */
+    bool is_watched;             /* on_close callbacks are registered */
+    bool close_announced;        /* they were called, or are about to be */
+    struct transfer *transfer;   /* borrowed: conn:relay() moves bytes from here, NULL: none does */
+    struct forward *forward;     /* borrowed: conn:forward() looks for a server for it */
     struct filtering *filtering; /* borrowed: filters of conn:forward() carry what comes and goes, NULL: none do */
-    struct transfer *inflow;   /* borrowed: conn:relay() moves bytes to here */
-    struct list writers;       /* tasks parked for room or a flush */
-    struct task *closer;       /* who closed it: later use by that task is misuse; compared, never followed */
+    struct transfer *inflow;     /* borrowed: conn:relay() moves bytes to here */
+    struct list writers;         /* tasks parked for room or a flush */
+    struct task *closer;         /* who closed it: later use by that task is misuse; compared, never followed */
     uint32_t closer_generation;
     struct list ended_link; /* runtime->ended: on_close callbacks are due */
     /* Of a connection that zerg.connect() made: */
@@ -42,6 +42,8 @@ struct script_conn {
     struct zerg_conn *handle;  /* what Lua has of it; its collection lets go of us. NULL: nothing yet */
     struct slot slot;          /* on the server */
     struct list outgoing_link; /* runtime->outgoing */
+    uint64_t bytes_in_before;  /* what the connection had received for others */
+    uint64_t bytes_out_before;
 } __attribute__((aligned(CACHE_LINE_BYTES)));
 
 extern const struct conn_handler script_conn_handler;
@@ -75,9 +77,9 @@ void script_conn_fill_handle(struct script_conn *sc, struct zerg_conn *handle);
 void script_conn_let_go(struct script_conn *sc);
 /* Lets go of all of them: the reactor ends. */
 void script_conn_let_go_all(struct runtime *runtime);
-/* As script_conn_let_go(), but the connection goes to the pool: open, with nothing unread or staged. Its handle is stale then.
- * max, idle_ms: see pool_checkin(). */
-void script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms);
+/* As script_conn_let_go(), but the connection, which has nothing unread or staged, goes to the pool: its handle is stale then. False:
+ * the pool has closed it instead. max, idle_ms: see pool_checkin(). */
+bool script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idle_ms);
 /* A relay takes the connection over now: who waits to write has to be told. */
 void script_conn_lend(struct script_conn *sc);
 /* Filters carry its bytes now: the same. */

@@ -75,6 +75,31 @@ def test_fields_of_an_outgoing_connection(caller, engine, behind):
     assert client.line() == "reset"
 
 
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_the_address_of_a_unix_socket(caller, engine, behind, tmp_path, is_abstract):
+    path = "@zerg-test-address" if is_abstract else str(tmp_path / "sock")
+    backend = behind(Backend, path.replace("@", "\0"))
+    server = caller("""
+        local server = zerg.connect("unix:" .. TARGET)
+        zerg.log.info("to: <%s> %d <%s>", server.remote_addr, server.remote_port, conn.remote_addr)
+        zerg.log.info("result: %s", conn:forward(server).server)
+    """, path)
+    server.connect().half_close()
+    backend.accept().close()
+    assert server.log.wait("to: .*").endswith(f"to: <{path}> 0 <127.0.0.1>")
+    assert server.log.wait("result: .*").endswith(path)
+
+
+def test_an_empty_hash_key_is_a_key(caller, engine, behind):
+    backends = [behind(Talker, str(i)) for i in range(8)]
+    client = caller("""
+        for i = 1, 8 do
+          conn:write(zerg.connect("app", { hash_key = "", fresh = true }):reader():read_line(), "\\n")
+        end
+    """, upstreams={"app": {"servers": [backend.target for backend in backends], "balance": "hash"}}).connect()
+    assert len({client.line() for _ in range(8)}) == 1
+
+
 def test_the_outside_world_is_a_return_value(caller, engine, behind, dns):
     hole, refusing = behind(Blackhole), behind(Refusing)
     server = caller("""
@@ -145,8 +170,9 @@ def test_reasons_of_calls_that_fail_together_are_not_mixed_up(caller, engine, be
     ("conn:close() conn:relay(conn, 1)", "conn:relay: used after close"),
     ("conn:close() conn:forward('a:1')", "conn:forward: used after close"),
     ("conn:close() conn:forward('a:1', { filter = {} })", "conn:forward: used after close"),
-    ("conn:shutdown() conn:forward('a:1')", "conn:forward: used after close"),
-    ("conn:shutdown() conn:relay(conn, 1)", "conn:relay: used after close"),
+    ("conn:shutdown() conn:forward('a:1')", "conn:forward: the connection was shut down for writing"),
+    ("conn:shutdown() conn:forward('a:1', { filter = {} })", "conn:forward: the connection was shut down for writing"),
+    ("conn:shutdown() conn:relay(conn, 1)", "conn:relay: the connection was shut down for writing"),
 ])
 def test_misuse_names_the_line_of_the_script(zerg, call, message):
     server = zerg(f"local ok, err = pcall(function()\n{call} return 0\nend)\nzerg.log.info('caught: ' .. tostring(err))")
@@ -394,6 +420,48 @@ def test_a_connection_with_bytes_left_is_not_kept(caller, engine, behind):
     assert client.line() == "busy: bytes were left unread or unsent"
     backend.accept().close()
     assert client.line() == "closed"
+
+
+@pytest.mark.parametrize("why", ["no room", "half-closed", "draining"])
+def test_what_the_pool_does_not_take_is_closed(caller, engine, behind, why):
+    backend = behind(Backend)
+    server = caller("""
+        local server = zerg.connect("app")
+        server:on_close(function(_, reason) conn:write("on_close ", reason, "\\n") end)
+        conn:write("connected\\n")
+        if conn:read() == "shut" then server:shutdown() end
+        local ok, reason = server:keepalive()
+        conn:write(tostring(ok), " ", reason, "\\n")
+        conn:write(select(2, pcall(server.write, server, "x")), "\\n")
+        conn:read()
+    """, drain_timeout=5, upstreams={"app": {"servers": [backend.target], "keepalive": 0 if why == "no room" else 8}})
+    client = server.connect()
+    assert client.line() == "connected"
+    upstream = backend.accept()
+    if why == "draining":
+        server.send_signal(signal.SIGTERM)
+        server.log.wait("no more connections.*")
+    client.send("shut" if why == "half-closed" else "go")
+    assert client.line() == "nil closed"
+    assert "conn:write: used after close" in client.line()
+    assert client.line() == "on_close closed"
+    upstream.expect_end()
+    client.close()
+
+
+def test_bytes_are_counted_for_each_user(caller, engine, behind):
+    numbered = behind(Numbered)
+    client = caller("""
+        for i = 1, 3 do
+          local server = zerg.connect(TARGET)
+          conn:write(server.bytes_in, " ", server.bytes_out, " ")
+          server:write(("x"):rep(i), "\\n")
+          server:reader():read_line()
+          conn:write(server.bytes_in, " ", server.bytes_out, "\\n")
+          server:keepalive()
+        end
+    """, numbered.target).connect()
+    assert [client.line() for _ in range(3)] == ["0 0 2 2", "0 0 2 3", "0 0 2 4"]
 
 
 def test_the_old_handle_does_not_reach_the_next_user(caller, engine, behind):

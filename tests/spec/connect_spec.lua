@@ -69,6 +69,8 @@ describe("zerg.connect", function()
     assert.equal(-1, connects.options.connect_s)
     assert.is_nil(connects.options.hash_key)
     assert.equal(0, connects.options.no_reuse)
+    in_task(zerg.connect, "db:1", { hash_key = "" })
+    assert.equal("", connects.options.hash_key)
   end)
 
   it("refuses what is no target and no option, at the script's line", function()
@@ -79,7 +81,7 @@ describe("zerg.connect", function()
       { "unknown option 'filter'", "db:1", { filter = {} } },
       { "connect_timeout: expected seconds %(0: no limit%), got nan", "db:1",
         { connect_timeout = 0 / 0 } },
-      { "hash_key: expected a string, got ", "db:1", { hash_key = "" } },
+      { "hash_key: expected a string, got 5", "db:1", { hash_key = 5 } },
       { "fresh: expected true or false, got 1", "db:1", { fresh = 1 } },
     }) do
       raises(function()
