@@ -9,7 +9,7 @@ ZERG_CONFIG = """return {
   reactors = 1,
   pin_cpus = false,
   accept = "%(accept)s",
-  reactor = { incremental = %(incremental)s },
+  reactor = { incremental = %(incremental)s, recv_buffer_size = "%(buffers)s" },
   listeners = { { address = "127.0.0.1", port = {port}, forward = "127.0.0.1:{backend}" } },
   log = { level = "warn", file = "stderr" },
 }
@@ -47,6 +47,8 @@ BULK_CASES = {"relay-bulk-down": (1, MEGABYTE), "relay-bulk-up": (MEGABYTE, 1)}
 BULK_CONNECTIONS = 8
 BULK_DEPTH = 8
 BULK_MESSAGES = 1600  # in a slice
+# What the default, incremental buffers of 256 KiB, is compared with: sizes, and whether incremental.
+OTHER_BUFFERS = [("4k", "false"), ("16k", "false"), ("16k", None), ("64k", None), ("1m", None)]
 SMALL_OPTIONS = ["--connections", "64"]
 SMALL_REQUESTS = 20000
 # Targets by peer; against the floor it is for information.
@@ -54,10 +56,15 @@ SMALL_TARGETS = {"nginx": 0.97, "haproxy": 0.93, "floor": None}
 BULK_TARGETS = {"nginx": 0.50, "haproxy": None, "floor": None}
 
 
-def zerg(bench, backend):
-    config = ZERG_CONFIG % {"accept": bench.options.accept[0], "incremental": bench.options.incremental}
+def zerg(bench, backend, buffers="auto", incremental=None):
+    config = ZERG_CONFIG % {
+        "accept": bench.options.accept[0],
+        "incremental": incremental or bench.options.incremental,
+        "buffers": buffers,
+    }
     command = [bench.options.zerg, "run", "-c", "{dir}/zerg.lua"]
-    return Server("zerg", command, {"zerg.lua": config}, bench.options.server_cpu, backend)
+    name = "zerg" if buffers == "auto" else f"zerg {buffers}{' plain' if incremental == 'false' else ''}"
+    return Server(name, command, {"zerg.lua": config}, bench.options.server_cpu, backend)
 
 
 def nginx(bench, backend):
@@ -108,14 +115,33 @@ def run_small(bench, name):
     compare(bench, name, backend, options, SMALL_TARGETS)
 
 
-def run_bulk(bench, name):
-    """CPU time for each gigabyte in one direction."""
-    there, back = BULK_CASES[name]
+def bulk(bench, there, back):
+    """The backend of a bulk case, and the options of its load."""
     command = [bench.programs["bulk"], "--port", "{port}", "--take", there, "--give", back]
     backend = Server("backend", command, cpu=bench.options.load_cpu)
     options = ["--connections", BULK_CONNECTIONS, "--pipeline", BULK_DEPTH, "--size", there, "--expect-bytes", back]
     options += ["--discard", "--requests", bench.scaled(BULK_MESSAGES)]
-    compare(bench, name, backend, [str(option) for option in options], BULK_TARGETS, "bulk")
+    return backend, [str(option) for option in options]
 
 
-CASES = {"relay-64x64": run_small, **dict.fromkeys(BULK_CASES, run_bulk)}
+def run_bulk(bench, name):
+    """CPU time for each gigabyte in one direction."""
+    compare(bench, name, *bulk(bench, *BULK_CASES[name]), BULK_TARGETS, "bulk")
+
+
+def run_buffers(bench, name):
+    """The same download with receive buffers of other sizes than the default, against the default."""
+    backend, options = bulk(bench, *BULK_CASES["relay-bulk-down"])
+    with backend:
+        for buffers, incremental in OTHER_BUFFERS:
+            bench.compare(
+                name,
+                zerg(bench, backend, buffers, incremental),
+                zerg(bench, backend),
+                lambda server: bench.load(server, options),
+                None,
+                "bulk",
+            )
+
+
+CASES = {"relay-64x64": run_small, **dict.fromkeys(BULK_CASES, run_bulk), "relay-buffers": run_buffers}
