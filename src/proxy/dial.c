@@ -12,6 +12,7 @@
 #include "core/connect.h"
 #include "core/engine.h"
 #include "core/reactor.h"
+#include "proxy/dial_pick.h"
 #include "proxy/group.h"
 #include "proxy/health.h"
 #include "proxy/proxy.h"
@@ -171,21 +172,6 @@ static void use_present_version(struct dial *dial)
     dial->tried = (struct tried){{0}};
 }
 
-static enum pick_outcome pick(struct dial *dial, const struct tried *tried, struct pick *out)
-{
-    return balance_pick(dial->upstream, dial->options.key_hash, tried, reactor_of(dial)->now_ms, out);
-}
-
-/* The next one to try; when there is none, one that is ejected: to refuse everybody would help nobody. */
-static enum pick_outcome pick_next(struct dial *dial, struct pick *out)
-{
-    enum pick_outcome outcome = pick(dial, &dial->tried, out);
-
-    if (outcome != PICK_NONE)
-        return outcome;
-    return balance_pick_ejected(dial->upstream, dial->options.key_hash, &dial->tried, reactor_of(dial)->now_ms, out);
-}
-
 /* A server that was picked for somebody who waits longer. */
 static void pass_on(struct dial *dial, const struct pick *picked)
 {
@@ -216,7 +202,7 @@ static void look_for_trial(struct dial *dial)
 {
     struct pick picked;
 
-    if (pick_next(dial, &picked) == PICK_OK)
+    if (dial_pick_next(dial, &picked) == PICK_OK)
         pass_on(dial, &picked);
     start_waiting(dial);
 }
@@ -240,7 +226,7 @@ static enum dial_outcome join_line(struct dial *dial)
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load(&group->version) != dial->view->version)
         waitline_call_all(line, reactor->ring);
-    else if (pick_next(dial, &picked) == PICK_OK)
+    else if (dial_pick_next(dial, &picked) == PICK_OK)
         pass_on(dial, &picked);
     else if (atomic_load(&group->idle) > 0 && line->shared) /* the slots that pools keep are wanted */
         proxy_shared_wake_all(line->shared, reactor->ring);
@@ -284,42 +270,15 @@ static bool reuse(struct dial *dial, const struct pick *picked)
     return true;
 }
 
-/* A server that is full may be so by connections that are idle here. */
-static bool may_be_idle(const struct dial *dial, uint32_t index)
-{
-    const struct server *server = dial->upstream->members[index].server;
-
-    return !tried_has(&dial->tried, index) && server_state(server, reactor_of(dial)->now_ms) == SERVER_UP;
-}
-
-/* True when one of them was of use as it is. */
+/* The same with any server that could be used, when all of them are full. */
 static bool reuse_any(struct dial *dial)
 {
-    struct pool *pool = &reactor_of(dial)->proxy->pool;
-    struct conn *conn = NULL;
     struct slot idle;
+    struct conn *conn = dial->options.uses_pool ? dial_find_idle(dial, &idle) : NULL;
 
-    if (!dial->options.uses_pool)
-        return false;
-    for (uint32_t i = 0; i < upstream_member_count(dial->upstream) && !conn; i++) {
-        if (may_be_idle(dial, i))
-            conn = pool_checkout(pool, dial->view, &dial->upstream->members[i].server->addr, dial->options.told, &idle);
-    }
     if (conn)
         take_idle(dial, conn, idle);
     return conn != NULL;
-}
-
-/* True when one of them was closed for its slot. */
-static bool drop_any(struct dial *dial)
-{
-    struct pool *pool = &reactor_of(dial)->proxy->pool;
-
-    for (uint32_t i = 0; i < upstream_member_count(dial->upstream); i++) {
-        if (may_be_idle(dial, i) && pool_drop_one(pool, dial->view, &dial->upstream->members[i].server->addr))
-            return true;
-    }
-    return false;
 }
 
 /* 0 or a negative errno. An address that cannot be tried from here, as IPv6 may be off, counts as tried but is no attempt. */
@@ -343,30 +302,26 @@ static int connect_to(struct dial *dial, const struct pick *picked)
     return 0;
 }
 
-/* The next one to try; when all are full, one that a connection which is idle here makes room on. That is not tried while others
- * wait, as it would be theirs. */
-static enum pick_outcome pick_or_make_room(struct dial *dial, bool others_wait, struct pick *out)
-{
-    enum pick_outcome outcome = pick_next(dial, out);
-
-    while (outcome == PICK_BUSY && !others_wait && !dial->options.uses_pool && drop_any(dial))
-        outcome = pick_next(dial, out);
-    return outcome;
-}
-
 /* Connects to the next server, or waits for one. */
 static enum dial_outcome try_next(struct dial *dial)
 {
     bool others_wait = atomic_load(&dial->view->group->waitline.waiting) > 0 && !dial->was_called;
+    enum pick_outcome outcome;
     struct pick picked;
     int rc;
 
     do {
         if (dial->attempts_left == 0)
             return fail(dial, dial->failure);
-        switch (pick_or_make_room(dial, others_wait, &picked)) {
+        outcome = dial_pick_next(dial, &picked);
+        if (outcome == PICK_BUSY && !others_wait) { /* what is idle here would be theirs */
+            if (reuse_any(dial))
+                return DIAL_CONNECTED;
+            outcome = dial_make_room(dial, &picked);
+        }
+        switch (outcome) {
         case PICK_OK: break;
-        case PICK_BUSY: return !others_wait && reuse_any(dial) ? DIAL_CONNECTED : join_line(dial);
+        case PICK_BUSY: return join_line(dial);
         case PICK_NONE: return fail(dial, dial->failure ? dial->failure : DIAL_NO_SERVER);
         }
         if (UNLIKELY(others_wait)) {
@@ -425,45 +380,6 @@ static void on_limit(struct timer *timer, uint64_t now_ms)
     finish(dial, fail(dial, dial->is_limited ? DIAL_GIVEN_UP : DIAL_TIMEOUT));
 }
 
-static sa_family_t family_of(const struct member *member)
-{
-    return member->server->addr.sa.sa_family;
-}
-
-/* Whether a member is another way to the host of one that was picked. */
-static bool is_rival_of(const struct dial *dial, const struct member *member, const struct pick *other)
-{
-    const struct member *beside = &dial->upstream->members[other->index];
-
-    if (beside->source != member->source)
-        return false;
-    return dial->view->group->is_plain || family_of(beside) != family_of(member);
-}
-
-/* Whether it may run beside the attempts under way, and one that just failed (NULL: none has). */
-static bool may_race(const struct dial *dial, const struct pick *failed, const struct member *member)
-{
-    if (failed && !is_rival_of(dial, member, failed))
-        return false;
-    for (uint32_t i = 0; i < DIAL_ATTEMPTS_MAX; i++) {
-        if (dial->attempts[i].conn && !is_rival_of(dial, member, &dial->attempts[i].pick))
-            return false;
-    }
-    return true;
-}
-
-/* Somebody to run beside what is under way; PICK_NONE when there is nobody. */
-static enum pick_outcome pick_rival(struct dial *dial, const struct pick *failed, struct pick *out)
-{
-    struct tried tried = dial->tried;
-
-    for (uint32_t i = 0; i < upstream_member_count(dial->upstream); i++) {
-        if (!may_race(dial, failed, &dial->upstream->members[i]))
-            tried_add_index(&tried, i);
-    }
-    return pick(dial, &tried, out);
-}
-
 /* When nobody can be started, what is under way goes on alone. */
 static void start_rival(struct dial *dial, const struct pick *failed)
 {
@@ -472,7 +388,7 @@ static void start_rival(struct dial *dial, const struct pick *failed)
     int rc;
 
     do {
-        if (!free_attempt(dial) || pick_rival(dial, failed, &rival) != PICK_OK)
+        if (!free_attempt(dial) || dial_pick_rival(dial, failed, &rival) != PICK_OK)
             return;
         rc = begin_attempt(dial, &rival, ROLE_RIVAL);
     } while (rc == -EAFNOSUPPORT);
