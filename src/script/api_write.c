@@ -166,8 +166,9 @@ static void close_handle(struct zerg_conn *handle, enum close_reason reason)
 {
     struct script_conn *sc = api_script_conn(handle);
     struct conn *conn = api_conn(handle);
+    bool is_forwarded = conn && (sc ? sc->filtering != NULL : api_gone(handle) == ZERG_FORWARDED);
 
-    if (sc && sc->filtering) {
+    if (is_forwarded) {
         end_conn(conn, reason);
     } else if (sc && sc->is_outgoing) {
         if (reason == CLOSE_ABORTED)
@@ -175,8 +176,6 @@ static void close_handle(struct zerg_conn *handle, enum close_reason reason)
         api_let_go(handle);
     } else if (sc) {
         script_conn_close(sc, reason == CLOSE_ABORTED);
-    } else if (conn && api_gone(handle) == ZERG_FORWARDED) {
-        end_conn(conn, reason);
     }
 }
 

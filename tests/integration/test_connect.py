@@ -180,30 +180,6 @@ def test_misuse_names_the_line_of_the_script(zerg, call, message):
     assert "handler.lua:4: " in server.log.wait("caught: .*" + message.replace("(", r"\(").replace(".", r"\."))
 
 
-@pytest.mark.parametrize("call", [
-    "timeout(nil, { read = 1 })", "on_close(nil, print)", "wait(nil)", "next_view(nil)", "read(nil)", "peek(nil)",
-    "reader(nil)", "stream(nil)", "write(nil, 'x')", "write(nil, 'x', 'y')", "write(nil, 1, 2, 3, 4, 5, 6, 7, 8, 9)",
-    "send(nil, 'x')", "flush(nil)", "reserve(nil, 5)", "commit(nil, 5)", "shutdown(nil)", "close(nil)", "abort(nil)",
-    "keepalive(nil)", "relay(nil, conn, 5)", "forward(nil, conn)", "forward(nil, 'a:1')",
-    "forward(nil, conn, { filter = {} })", "forward(nil, 'a:1', { filter = {} })",
-])
-def test_a_method_without_its_connection(zerg, call):
-    """FFI makes NULL of nil."""
-    name = call.split("(")[0]
-    server = zerg(f"local ok, err = pcall(function()\nconn.{call} return 0\nend)\nconn:write(tostring(err), '\\n')")
-    answer = server.connect().line()
-    assert answer.endswith(f"handler.lua:4: conn:{name}: expected a connection as self: call it with a colon")
-
-
-def test_iterators_without_their_connection(zerg):
-    server = zerg("""for _, name in ipairs { "reads", "views" } do
-        conn:write(select(2, pcall(function() for _ in conn[name](nil) do end end)), "\\n")
-    end""")
-    client = server.connect()
-    assert "conn:read: expected a connection as self" in client.line()
-    assert "conn:next_view: expected a connection as self" in client.line()
-
-
 def test_outside_of_a_task_nothing_can_wait(zerg):
     server = zerg("conn:write(why, '\\n')", top="local _, why = pcall(zerg.connect, '127.0.0.1:1')")
     assert "cannot wait here" in server.connect().line()
