@@ -15,6 +15,7 @@ import pytest
 
 from dnsserver import DnsServer
 from harness import PROGRAM, Factory
+from luatext import literal
 from peer import SCALE
 from services import Services
 
@@ -85,6 +86,17 @@ def services(request):
     started = request.node.zerg_services = Services()
     yield started
     started.end_all()
+
+
+@pytest.fixture
+def caller(zerg):
+    """Starts a server whose handler is `body`, with TARGET as a local. Options are those of the configuration."""
+
+    def start(body, target="", **options):
+        server = zerg(body, top=f"local TARGET = {literal(target)}", **options)
+        return server.wait_listening()
+
+    return start
 
 
 @pytest.fixture

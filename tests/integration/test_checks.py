@@ -19,7 +19,6 @@ def named(zerg, dns, target, **options):
     """A server that forwards to what a name leads to."""
     server = zerg(listeners=[{"address": "127.0.0.1", "forward": "app"}], resolver={"servers": [dns.servers]},
                   upstreams={"app": {"servers": [target], "health": HEALTH, **options}})
-    server.may_punt = True  # see conftest.py
     server.log.allow("upstream|server ")
     return server.wait_listening()
 

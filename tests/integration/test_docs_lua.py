@@ -23,7 +23,6 @@ def example(zerg, behind):
         talkers = {name: behind(Talker, name) for name in ("plain", "secure")}
         server = zerg(files={"handler.lua": examples(heading)[number]},
                       upstreams={name: {"servers": [talker.target]} for name, talker in talkers.items()})
-        server.may_punt = True
         return server.wait_listening()
 
     return start

@@ -38,7 +38,6 @@ def start_with_targets(zerg, name, targets, *args, **kwargs):
     for folder in EXAMPLES.glob("*/"):
         (directory.path / folder.name).symlink_to(folder)
     server = Server(directory, [name, "-p", str(port), *args], [("127.0.0.1", port)], **kwargs)
-    server.may_punt = True  # io_uring polls with EPOLLRDHUP, which a half-closed socket always has
     zerg.servers.append(server)
     return server.wait_listening()
 

@@ -21,7 +21,6 @@ def filtering(zerg):
             zerg.log.info("result: %s %d %d %s", result.server, result.bytes_up, result.bytes_down, result.reason)
             {after}
         """, top=f"local TARGET = {literal(target)}", log={"level": "debug"})
-        server.may_punt = True
         return server.wait_listening()
 
     return start
@@ -305,7 +304,6 @@ def test_a_stop_cuts_it_and_leaves_its_record(zerg, engine, behind, filters, num
     backend = behind(Backend)
     server = zerg(f"conn:forward('{backend.target}', {{ filter = {filters} }})", drain_timeout=0.2,
                   log={"level": "debug"})
-    server.may_punt = True
     server.log.allow("drain")
     client = server.wait_listening().connect().send("to")
     upstream = backend.accept().expect("to").send("from")

@@ -30,7 +30,6 @@ def start(zerg, backend, filters):
     conn:forward("{backend.target}", {{ filter = {filters} }})
     """
     server = zerg(body, top=KEEPER)
-    server.may_punt = True
     return server.wait_listening()
 
 

@@ -16,7 +16,6 @@ def forwarder(zerg):
 
     def start(body, target="", **options):
         server = zerg(body, top=f"local TARGET = {literal(target)}", log={"level": "debug"}, **options)
-        server.may_punt = True
         return server.wait_listening()
 
     return start

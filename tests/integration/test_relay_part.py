@@ -16,7 +16,6 @@ def relaying(zerg):
 
     def start(body, target="", **options):
         server = zerg(body, top=f"local TARGET = {literal(target)}", **options)
-        server.may_punt = True
         return server.wait_listening()
 
     return start

@@ -76,7 +76,6 @@ def start_configured(zerg, servers, top="", **options):
     targets = dict(zip(PLACES, [server.target for server in servers]))
     server = zerg(files={"handler.lua": top + text_with_targets("shard.lua", targets)},
                   lua_path=str(EXAMPLES / "?.lua"), **options)
-    server.may_punt = True
     return server.wait_listening()
 
 
