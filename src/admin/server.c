@@ -54,13 +54,17 @@ static int open_signals(struct server *server)
 
 static void begin_drain(struct server *server, const char *signal_name)
 {
+    uint32_t open;
+
     if (server->is_draining || server->is_stopping)
         return;
     server->is_draining = true;
     server->drain_until_ms = clock_now_ms() + server->config->drain_timeout_ms;
-    log_info("%s: no more connections are accepted, %u may finish within %.1f s", signal_name,
-             engine_open_connections(&server->engine), (double)server->config->drain_timeout_ms / 1000);
+    open = engine_open_connections(&server->engine);
     engine_drain(&server->engine);
+    /* Afterwards: whoever has read this finds every reactor draining. */
+    log_info("%s: no more connections are accepted, %u may finish within %.1f s", signal_name, open,
+             (double)server->config->drain_timeout_ms / 1000);
 }
 
 static void begin_stop(struct server *server, const char *why)

@@ -208,24 +208,24 @@ def test_a_slow_sink_holds_the_source_back(relaying, engine, behind):
     client = relaying("""
         local server = zerg.connect(TARGET)
         conn:timeout{ read = 0.15 }
-        local n = conn:relay(server, 30e6)
+        local n = conn:relay(server, 120e6)
         server:close()
         conn:write(tostring(n), "\\n")
     """, backend.target).connect()
     upstream = backend.accept()
-    sent = client.send_until_blocked(30_000_000, quiet=0.4)
-    assert sent < 30_000_000
+    sent = client.send_until_blocked(120_000_000, quiet=0.4)
+    assert sent < 120_000_000
     block = bytes(65536)
 
     def send_rest():
-        left = 30_000_000 - sent
+        left = 120_000_000 - sent
         while left > 0:
             left -= client.sock.send(block[:left])
 
     thread = threading.Thread(target=send_rest, daemon=True)
     thread.start()
-    upstream.receive_hash(30_000_000)
-    assert client.line() == "30000000"
+    upstream.receive_hash(120_000_000)
+    assert client.line() == "120000000"
 
 
 def test_two_who_relay_from_or_to_one_connection(relaying, engine, behind):
