@@ -32,6 +32,19 @@ struct timeouts {
     uint32_t idle_ms;  /* no byte either way */
 };
 
+/* What stands above the connections of a listener. */
+enum protocol { PROTOCOL_TCP, PROTOCOL_HTTP };
+
+/* Of a listener that speaks HTTP. */
+struct http_config {
+    uint32_t header_ms;    /* from the first byte of a head to its last */
+    uint32_t body_ms;      /* until something of a body comes that is waited for */
+    uint32_t keepalive_ms; /* until the next request begins */
+    uint16_t header_bytes; /* of one head */
+    uint16_t headers;      /* fields in it */
+    uint64_t body_bytes;   /* content of one request */
+};
+
 struct tcp_options {
     bool nodelay;             /* default true */
     bool keepalive;           /* default false */
@@ -93,6 +106,8 @@ struct listener_config {
     uint32_t write_buffer_max;  /* staged bytes above which a writer parks */
     struct timeouts timeouts;
     struct tcp_options tcp;
+    enum protocol protocol;
+    struct http_config http;
     char *handler; /* where the handler stands, for messages: "handlers/echo.lua", "zerg.lua:12 (function)" */
     char *forward; /* where to relay connections instead: an upstream's name, or a target; NULL: they have a handler */
     uint32_t connect_ms;        /* how long connecting to a target may take, 0: as long as the kernel tries */

@@ -269,3 +269,45 @@ fail:
     in->last = loose_last;
     return -ENOMEM;
 }
+
+static void push_front(struct input *in, struct lease *lease)
+{
+    lease->next = in->first;
+    in->first = lease;
+    if (!in->last)
+        in->last = lease;
+    if (!in->compacted_last)
+        in->compacted_last = lease;
+    in->bytes += lease->len;
+}
+
+/* Copies the first bytes to a large chunk, where what follows finds room. */
+static int move_to_large(struct input *in, struct lease_pool *pool)
+{
+    uint32_t len = in->bytes < CHUNK_LARGE_BYTES ? in->bytes : CHUNK_LARGE_BYTES;
+    struct chunk *chunk = chunk_new(pool->chunks, CHUNK_LARGE_BYTES);
+    struct lease *lease;
+
+    if (!chunk)
+        return -ENOMEM;
+    input_copy(in, 0, len, chunk->data);
+    chunk->end = len;
+    lease = lease_new_chunk(pool, chunk, chunk->data, len);
+    chunk_release(pool->chunks, chunk); /* the lease has its own reference */
+    if (!lease)
+        return -ENOMEM;
+    input_skip(in, len);
+    push_front(in, lease);
+    return 0;
+}
+
+int input_gather(struct input *in, struct lease_pool *pool)
+{
+    if (!in->first || !in->first->next)
+        return 0;
+    if (input_compact(in, pool) < 0)
+        return -ENOMEM;
+    if (!in->first || !in->first->next || in->first->len >= CHUNK_LARGE_BYTES)
+        return 0;
+    return move_to_large(in, pool);
+}

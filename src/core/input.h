@@ -50,3 +50,6 @@ uint64_t input_loose_bytes(const struct input *in);
 /* Copies loose bytes into chunks, so that their provided buffers go back to the kernel. Each byte is copied once,
  * however often this is called. 0 or -ENOMEM (what was not copied stays loose). */
 MUST_CHECK int input_compact(struct input *in, struct lease_pool *pool);
+/* Puts the first bytes of the queue into one piece, all of them or as many as a chunk holds: for parsers. Of what comes
+ * piece by piece each byte is copied at most twice. 0 or -ENOMEM. */
+MUST_CHECK int input_gather(struct input *in, struct lease_pool *pool);

@@ -11,6 +11,7 @@
 
 #include "base/addr.h"
 #include "base/assert.h"
+#include "core/reactor.h"
 #include "core/socket.h"
 
 static int set_tcp_options(int fd, const struct listener_config *config, bool is_shared_port)
@@ -186,4 +187,18 @@ int listener_fd(const struct listener *listener, uint32_t group)
 {
     assert(listener->fd_count > 0);
     return listener->fds[group % listener->fd_count];
+}
+
+/* ---- what stands above its connections ---- */
+
+const struct conn_handler *listener_handler(const struct listener *listener, const struct reactor_app *app)
+{
+    if (listener->config->forward)
+        return app->forward_handler;
+    return listener->config->protocol == PROTOCOL_HTTP ? app->http_handler : app->conn_handler;
+}
+
+const struct conn_handler *listener_first_handler(const struct listener *listener, const struct reactor_app *app)
+{
+    return listener->config->accepts_proxy ? app->proxy_accept_handler : listener_handler(listener, app);
 }

@@ -11,6 +11,9 @@
 
 enum { LISTENER_ERROR_MAX = 256 };
 
+struct conn_handler;
+struct reactor_app;
+
 /* Shared by all threads. */
 struct listener {
     const struct listener_config *config; /* read-only */
@@ -31,3 +34,8 @@ void listener_stop(struct listener *listener);
 void listener_close(struct listener *listener);
 /* The descriptor that accept group `group` uses. */
 int listener_fd(const struct listener *listener, uint32_t group);
+
+/* What of the app stands above its connections, */
+const struct conn_handler *listener_handler(const struct listener *listener, const struct reactor_app *app);
+/* and before that, where a PROXY protocol header comes first. */
+const struct conn_handler *listener_first_handler(const struct listener *listener, const struct reactor_app *app);

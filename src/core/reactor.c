@@ -477,27 +477,21 @@ struct conn *reactor_take_slot(struct reactor *reactor)
     return conn;
 }
 
-static const struct conn_handler *serving_handler(const struct reactor *reactor, const struct listener *listener)
-{
-    return listener->config->forward ? reactor->app->forward_handler : reactor->app->conn_handler;
-}
-
 bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd)
 {
-    bool is_proxied = listener->config->accepts_proxy;
     struct conn *conn = conn_table_take(&reactor->conns);
 
     if (!conn)
         return false;
     conn->reactor = reactor;
     reactor->stats.accepted++;
-    conn_open(conn, fd, listener, is_proxied ? reactor->app->proxy_accept_handler : serving_handler(reactor, listener));
+    conn_open(conn, fd, listener, listener_first_handler(listener, reactor->app));
     return true;
 }
 
 void reactor_begin_serving(struct conn *conn)
 {
-    conn->handler = serving_handler(conn->reactor, conn->listener);
+    conn->handler = listener_handler(conn->listener, conn->reactor->app);
     conn->owner = NULL;
     conn_stop_awaiting(conn);
     conn_set_timeouts(conn, &conn->listener->config->timeouts);

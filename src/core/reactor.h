@@ -40,7 +40,8 @@ enum {
 struct reactor_app {
     const struct conn_handler *conn_handler;    /* of every accepted connection, */
     const struct conn_handler *forward_handler; /* but for those of listeners that forward; */
-    /* before either, where a PROXY protocol header comes first: it ends with reactor_begin_serving(). */
+    const struct conn_handler *http_handler;    /* and those that speak HTTP; */
+    /* before any of them, where a PROXY protocol header comes first: it ends with reactor_begin_serving(). */
     const struct conn_handler *proxy_accept_handler;
     /* What the reactors share (engine->shared): made before the first reactor starts, freed after the last has ended. Control
      * thread. 0, or a negative errno after logging why. NULL when they share nothing. */

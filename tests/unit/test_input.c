@@ -399,6 +399,53 @@ static void compaction_that_stops_half_way_loses_and_doubles_nothing(void **stat
     free(out);
 }
 
+static void gathering_puts_the_first_bytes_into_one_piece(void **state)
+{
+    struct in_fixture *f = *state;
+    char expected[2 * CHUNK_SMALL_BYTES];
+
+    assert_int_equal(input_gather(&f->in, &f->leases), 0); /* of nothing */
+    for (uint32_t i = 0; i < sizeof(expected); i++) {      /* past what a small chunk holds */
+        expected[i] = (char)('a' + i % 26);
+        feed_bytes(f, (uint8_t *)&expected[i], 1);
+        assert_int_equal(input_gather(&f->in, &f->leases), 0);
+        assert_int_equal(f->in.first->len, i + 1);
+        assert_ptr_equal(f->in.last, f->in.first);
+    }
+    assert_memory_equal(f->in.first->data, expected, sizeof(expected));
+    assert_int_equal(f->in.bytes, sizeof(expected));
+    assert_int_equal(f->in.loose, 0);
+}
+
+static void gathering_stops_at_what_a_chunk_holds(void **state)
+{
+    struct in_fixture *f = *state;
+    const uint32_t total = CHUNK_LARGE_BYTES + 5000;
+    uint8_t *bytes = calloc(1, total);
+
+    assert_non_null(bytes);
+    feed_bytes(f, bytes, total);
+    assert_int_equal(input_gather(&f->in, &f->leases), 0);
+    assert_in_range(f->in.first->len, CHUNK_LARGE_BYTES, total - 1);
+    assert_int_equal(f->in.bytes, total);
+    assert_int_equal(input_gather(&f->in, &f->leases), 0);
+    input_skip(&f->in, total);
+    free(bytes);
+}
+
+static void gathering_without_memory_keeps_every_byte(void **state)
+{
+    struct in_fixture *f = *state;
+
+    feed_bytes(f, (const uint8_t *)"abc", 3);
+    feed_bytes(f, (const uint8_t *)"def", 3);
+    f->chunks.small.taken_max = 1;
+    f->chunks.small.taken = 1; /* as if all were out */
+    assert_int_equal(input_gather(&f->in, &f->leases), -ENOMEM);
+    f->chunks.small.taken = 0;
+    assert_string_equal(unread(f), "abcdef");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -422,6 +469,9 @@ int main(void)
         TEST(a_long_stream_of_crumbs_stays_whole_and_small),
         TEST(compaction_without_memory_keeps_what_it_could_not_copy),
         TEST(compaction_that_stops_half_way_loses_and_doubles_nothing),
+        TEST(gathering_puts_the_first_bytes_into_one_piece),
+        TEST(gathering_stops_at_what_a_chunk_holds),
+        TEST(gathering_without_memory_keeps_every_byte),
     };
 
     return cmocka_run_group_tests_name("input", tests, NULL, NULL);
