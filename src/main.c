@@ -47,6 +47,7 @@ static struct config *load(const struct cli *cli)
     struct config_request request = {
         .script = cli->script,
         .port = cli->port,
+        .protocol = cli->speaks_http ? PROTOCOL_HTTP : PROTOCOL_TCP,
         .listen = cli->listen,
         .targets = cli->targets,
         .target_count = cli->target_count,

@@ -11,12 +11,28 @@ void *memmem(const void *haystack, size_t haystack_len, const void *needle, size
 struct zerg_readonly {
   uint32_t index; /* see readonly.lua */
 };
+/* What a handler of HTTP requests is given: valid while both generations are the same. */
+struct zerg_req {
+  struct zerg_http *_http;
+  uint32_t _generation;
+};
+struct zerg_res {
+  struct zerg_http *_http;
+  uint32_t _generation;
+};
+struct zerg_headers {
+  struct zerg_http *_http;
+  uint32_t _generation;
+};
 ]])
 
 return {
   C = ffi.C,
   ffi = ffi,
   conn_t = ffi.typeof("struct zerg_conn"),
+  headers_t = ffi.typeof("struct zerg_headers"),
+  req_t = ffi.typeof("struct zerg_req"),
+  res_t = ffi.typeof("struct zerg_res"),
   seq_t = ffi.typeof("struct zerg_seq"),
   task_t = ffi.typeof("struct zerg_task"),
   view_t = ffi.typeof("struct zerg_view"),

@@ -21,6 +21,7 @@ local misuse = {
   [C.ZERG_RELEASED] = "view used after release",
   [C.ZERG_RANGE] = "out of range",
   [C.ZERG_FORWARDED] = "the connection is being forwarded",
+  [C.ZERG_HTTP] = "the connection speaks HTTP: use req and res",
   [C.ZERG_FED] = "another coroutine relays to this connection",
   [C.ZERG_NO_CONN] = M.NO_SELF,
   [C.ZERG_SHUT] = "the connection was shut down for writing",

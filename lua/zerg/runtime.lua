@@ -5,6 +5,7 @@ local config_files = require("zerg.config")
 local handler_files = require("zerg.config.handler")
 
 local conn_module = require("zerg.conn")
+local http = require("zerg.http")
 local log = require("zerg.log")
 local park = require("zerg.park")
 local readonly = require("zerg.readonly")
@@ -120,6 +121,14 @@ end
 function M.serve(listener_index, pointer, generation, slot, id)
   serve_by_listener[listener_index](begin(pointer, generation, slot, id), nil)
   finish(slot, id)
+end
+
+---Runs the handler of a request. For C, as serve().
+---@param listener_index integer
+---@param address integer
+---@param generation integer
+function M.serve_http(listener_index, address, generation)
+  http.serve(serve_by_listener[listener_index], address, generation)
 end
 
 ---A connection that on_close was called on has ended. For C.

@@ -22,6 +22,7 @@ enum flag_id {
     FLAG_REACTORS,
     FLAG_LOG_LEVEL,
     FLAG_TCP,
+    FLAG_HTTP,
     FLAG_HELP,
     FLAG_CHECK,
     FLAG_VERSION,
@@ -47,10 +48,10 @@ static const struct flag flags[] = {
     {"--reactors", NULL, "N", FLAG_REACTORS, SERVING | BIT(CLI_CHECK)},
     {"--log-level", NULL, "LEVEL", FLAG_LOG_LEVEL, SERVING | BIT(CLI_CHECK)},
     {"--tcp", NULL, NULL, FLAG_TCP, BIT(CLI_PROXY)},
+    {"--http", NULL, NULL, FLAG_HTTP, BIT(CLI_SCRIPT) | BIT(CLI_PROXY)},
     {"--help", "-h", NULL, FLAG_HELP, ANY_COMMAND},
     {"--check", "-t", NULL, FLAG_CHECK, ANY_COMMAND},
     {"--version", "-V", NULL, FLAG_VERSION, ANY_COMMAND},
-    {"--http", NULL, NULL, FLAG_LATER, 0},
     {"--now", NULL, NULL, FLAG_LATER, 0},
     {"--json", NULL, NULL, FLAG_LATER, 0},
     {"--control", NULL, "PATH", FLAG_LATER, 0},
@@ -176,6 +177,7 @@ static int set_flag(struct parsing *parsing, const struct flag *flag, const char
             return wrong("--log-level: expected debug, info, warn or error, got \"%s\"", value);
         return 0;
     case FLAG_TCP: parsing->wants_tcp = true; return 0;
+    case FLAG_HTTP: cli->speaks_http = true; return 0;
     case FLAG_HELP: parsing->wants_help = true; return 0;
     case FLAG_CHECK: return set_command(parsing, CLI_CHECK);
     case FLAG_VERSION: return set_command(parsing, CLI_VERSION);
@@ -302,7 +304,7 @@ static int finish_proxy(struct parsing *parsing)
 
     if (cli->command != CLI_PROXY)
         return 0;
-    if (!parsing->wants_tcp)
+    if (!parsing->wants_tcp || cli->speaks_http)
         return wrong("HTTP proxying is not available in this version (" ZERG_VERSION
                      "): `zerg proxy --tcp [LISTEN] TARGET...` relays TCP");
     if (!cli->listen || (cli->target_count == 0 && cli->listen[0] == ':'))

@@ -2,6 +2,7 @@
  * versions included, and what each takes; does nothing itself but print help and what is wrong with the line. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/limits.h"
@@ -22,6 +23,7 @@ struct cli {
     const char *log_level; /* NULL: not given */
     int reactors;          /* -1: not given, 0: one per CPU */
     uint16_t port;         /* 0: not given */
+    bool speaks_http;      /* of CLI_SCRIPT */
 };
 
 /* Fills cli from the arguments. 0; or -EINVAL, after a message on stderr (exit status 2). */

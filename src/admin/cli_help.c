@@ -5,10 +5,11 @@
 #include "base/assert.h"
 
 static const char *const help_texts[CLI_COMMAND_COUNT] = {
-    [CLI_HELP] = "zerg: a TCP server whose connections are handled by Lua scripts\n"
+    [CLI_HELP] = "zerg: a TCP and HTTP server whose connections and requests are handled by Lua scripts\n"
                  "\n"
                  "  zerg [run] [-c FILE]         serve a configuration in the foreground\n"
-                 "  zerg SCRIPT.lua [-p PORT]    serve one handler script, without a configuration\n"
+                 "  zerg SCRIPT.lua [-p PORT] [--http]\n"
+                 "                               serve one handler script, without a configuration\n"
                  "  zerg proxy --tcp [LISTEN] TARGET...\n"
                  "                               relay TCP connections, without a configuration\n"
                  "  zerg check [-c FILE]         say what is wrong with a configuration and its scripts\n"
@@ -32,12 +33,13 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                 "      --reactors N      reactor threads, in place of what the configuration says; 0: one per CPU\n"
                 "      --log-level L     debug, info, warn or error, in place of what the configuration says\n",
     [CLI_SCRIPT] =
-        "zerg SCRIPT.lua [-p PORT] [--reactors N] [--log-level L]\n"
+        "zerg SCRIPT.lua [-p PORT] [--http] [--reactors N] [--log-level L]\n"
         "\n"
         "Serves one handler script on all addresses of this machine. The script returns a function that gets\n"
-        "the connection, or a table with that function as `serve`.\n"
+        "the connection, or with --http one request after the other, or a table with that function as `serve`.\n"
         "\n"
         "  -p, --port PORT       8080 by default\n"
+        "      --http            speak HTTP: the handler gets a request and the answer to it\n"
         "      --reactors N      reactor threads; one per CPU by default\n"
         "      --log-level L     debug, info, warn or error\n",
     [CLI_PROXY] =

@@ -46,11 +46,15 @@ enum {
     TRUSTED_MAX = 1024, /* address ranges of one listener */
 
     /* HTTP/1. */
-    HTTP_HEAD_BYTES_MAX = 65535,       /* what an operator may allow at most */
-    HTTP_FIELDS_MAX = 128,             /* in one head, or in the trailers of one message */
-    HTTP_METHOD_BYTES_MAX = 32,        /* a longer one is not implemented (RFC 9112 section 3) */
-    HTTP_CONNECTION_OPTIONS_MAX = 16,  /* in all Connection fields of one head */
-    HTTP_CHUNK_EXTENSION_BYTES = 4096, /* of one message: senders could hide work in them */
+    HTTP_HEAD_BYTES_MAX = 65535,          /* what an operator may allow at most */
+    HTTP_FIELDS_MAX = 128,                /* in one head, or in the trailers of one message */
+    HTTP_METHOD_BYTES_MAX = 32,           /* a longer one is not implemented (RFC 9112 section 3) */
+    HTTP_CONNECTION_OPTIONS_MAX = 16,     /* in all Connection fields of one head */
+    HTTP_CHUNK_EXTENSION_BYTES = 4096,    /* of one message: senders could hide work in them */
+    HTTP_DRAIN_BYTES = 256 * 1024,        /* of a body that no handler wanted, read for the sake of the next request */
+    HTTP_DRAIN_MS = 5000,                 /* and the longest wait for more of it */
+    HTTP_BURST = 64,                      /* pipelined requests of one connection that are handled in one go */
+    HTTP_ANSWER_FIELDS_BYTES = 60 * 1024, /* header lines of one answer that a script sets */
 
     /* Names. */
     HOST_NAME_BYTES_MAX = 253, /* RFC 1035 section 2.3.4, as text without the last dot */
@@ -95,5 +99,7 @@ enum {
 static_assert(RESERVE_BYTES_MAX <= CHUNK_LARGE_BYTES, "a reservation fits one chunk");
 static_assert(WRITE_BUFFER_BYTES >= CHUNK_LARGE_BYTES, "a full chunk can always be staged");
 static_assert(PROXY_HEADER_BYTES_MAX <= CHUNK_SMALL_BYTES, "a PROXY protocol header that we send fits one chunk");
+static_assert(HTTP_HEAD_BYTES_MAX <= CHUNK_LARGE_BYTES, "a head can be put into one piece");
+static_assert(HTTP_ANSWER_FIELDS_BYTES + 1024 <= RESERVE_BYTES_MAX, "the head of an answer is written in one piece");
 /* c-ares looks for a free message id by trying: most of the 65536 must be. A host is two questions, A and AAAA. */
 static_assert(RESOLVE_QUESTIONS_MAX * RESOLVE_TARGETS_AT_ONCE * 2 <= 65536 / 4, "message ids stay easy to find");

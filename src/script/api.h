@@ -27,8 +27,13 @@ enum zerg_result {
     ZERG_NO_TARGET = -10,   /* misuse: neither an upstream nor an address */
     ZERG_LOOKUP_PARK = -11, /* ZERG_PARK, where a positive number is a count */
     ZERG_FED = -12,         /* misuse: another coroutine relays to this connection */
-    ZERG_NO_CONN = -13, /* misuse: the handle is NULL, which is what FFI makes of nil. Any function that takes one. */
-    ZERG_SHUT = -14,    /* misuse: it was shut down for writing */
+    ZERG_NO_CONN = -13,   /* misuse: the handle is NULL, which is what FFI makes of nil. Any function that takes one. */
+    ZERG_SHUT = -14,      /* misuse: it was shut down for writing */
+    ZERG_HTTP = -15,      /* misuse: the connection speaks HTTP, and bytes in between would break that */
+    ZERG_BROKEN = -16,    /* the body of a request cannot be had: zerg_http_reason() has the word */
+    ZERG_SENT = -17,      /* misuse: the answer has begun, or ended, before */
+    ZERG_BAD_NAME = -18,  /* misuse: what no header field may be called */
+    ZERG_BAD_VALUE = -19, /* misuse: what no such field may have for a value */
 };
 
 /* How zerg_forward_end() ends a connection. */
@@ -330,6 +335,87 @@ int zerg_conn_proxy(const struct zerg_conn *conn, struct zerg_proxy *out);
 int zerg_conn_proxy_next(const struct zerg_conn *conn, struct zerg_proxy_fields *rest, struct zerg_proxy_field *out);
 /* What the field about TLS says. OK, or END: there is none. */
 int zerg_conn_proxy_ssl(const struct zerg_conn *conn, struct zerg_proxy_ssl *out);
+
+/* ---- HTTP: a request, and the answer to it ---- */
+
+/* The first words of struct http_exchange: valid while _generation is the one that the handler was started with, and its memory
+ * is never unmapped while the reactor lives. */
+struct zerg_http {
+    const uint8_t *_head; /* the bytes of its head */
+    uint32_t _generation;
+    uint32_t _status;   /* of the answer: set by Lua */
+    uint8_t _method;    /* enum http_method */
+    uint8_t _minor;     /* of HTTP/1.x */
+    uint8_t _has_begun; /* the head of the answer is staged */
+    uint8_t _has_ended; /* and all of the rest */
+};
+
+/* Bytes that somebody else owns. */
+struct zerg_text {
+    const uint8_t *_data;
+    uint32_t _len;
+};
+
+enum zerg_http_part {
+    ZERG_HTTP_METHOD = 0,
+    ZERG_HTTP_TARGET = 1,
+    ZERG_HTTP_PATH = 2, /* normalised; valid until the next call */
+    ZERG_HTTP_QUERY = 3,
+    ZERG_HTTP_HOST = 4,
+    ZERG_HTTP_CONTENT_TYPE = 5,
+};
+
+enum zerg_http_field_mode {
+    ZERG_HTTP_SET = 0, /* in place of what has that name */
+    ZERG_HTTP_ADD = 1,
+    ZERG_HTTP_REMOVE = 2,
+};
+
+/* OK, or END: there is none. Valid, where nothing else is said, as long as the request. */
+int zerg_http_part(const struct zerg_http *http, int part, struct zerg_text *out);
+/* The first field of that name, in any case, at or behind the 0-based place `from`. Its place, or END. */
+int zerg_http_find(const struct zerg_http *http, const char *name, uint32_t len, int from, struct zerg_text *value);
+/* The field at that place. OK or END. */
+int zerg_http_field(const struct zerg_http *http, int place, struct zerg_text *name, struct zerg_text *value);
+/* The handle of its connection. */
+void zerg_http_conn(const struct zerg_http *http, struct zerg_conn *out);
+/* The next piece of the body, borrowed until the next call. At most max bytes in all. OK, END (that was all), PARK, BROKEN, BUSY,
+ * CANCELED, NO_TASK, NO_MEMORY. */
+int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out);
+/* A call of zerg_http_chunk() has parked for too long. */
+void zerg_http_timed_out(struct zerg_http *http);
+/* Why there is no more of the body, or of the connection; NULL: there may be. Static. */
+const char *zerg_http_reason(const struct zerg_http *http);
+/* Changes the fields of the answer, as enum zerg_http_field_mode says. OK, SENT, BAD_NAME, BAD_VALUE, RANGE (they do not fit),
+ * NO_MEMORY. */
+int zerg_http_set(struct zerg_http *http, int mode, const char *name, uint32_t name_len, const char *value,
+                  uint32_t value_len);
+/* application/json: of the body, unless Content-Type was set. */
+void zerg_http_say_json(struct zerg_http *http);
+/* Stages the whole answer. OK, FULL (staged as well), END (the connection is dead), SENT, NO_MEMORY. */
+int zerg_http_send(struct zerg_http *http, const char *body, uint32_t len);
+/* Stages a part of the body, and the head before the first. As zerg_http_send(), or RANGE: more than Content-Length says. */
+int zerg_http_write(struct zerg_http *http, const void *data, uint32_t len);
+/* Ends the body. As zerg_http_send(), or RANGE: less than Content-Length says. */
+int zerg_http_finish(struct zerg_http *http);
+/* OK when no more than write_buffer_max is staged, PARK, END, CANCELED, NO_TASK. */
+int zerg_http_wait_room(struct zerg_http *http);
+/* The handler has returned: an answer that was not begun is empty, or says what was wrong with the body. OK, or RANGE as
+ * zerg_http_finish(). */
+int zerg_http_returned(struct zerg_http *http);
+
+/* Names and values of application/x-www-form-urlencoded text, as they are written. */
+struct zerg_pairs {
+    const uint8_t *_text; /* what is left of it */
+    double _len;
+    struct zerg_text _name;
+    struct zerg_text _value;
+};
+
+/* OK, or END. */
+int zerg_pair_next(struct zerg_pairs *pairs);
+/* Undoes the escapes; out has room for len bytes. Returns the length. */
+uint32_t zerg_pair_decode(char *out, const uint8_t *text, uint32_t len);
 
 /* ---- tasks: coroutines that the reactor resumes ---- */
 

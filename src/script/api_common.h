@@ -5,6 +5,7 @@
 
 #include "core/conn.h"
 #include "script/api.h"
+#include "script/http_conn.h"
 #include "script/runtime.h"
 #include "script/script_conn.h"
 #include "script/task.h"
@@ -44,6 +45,8 @@ static inline int api_gone(const struct zerg_conn *handle)
         return ZERG_NO_CONN;
     if (task && handle->_closer == task && handle->_closer_generation == task->generation)
         return ZERG_CLOSED;
+    if (conn && conn->handler == &http_conn_handler)
+        return ZERG_HTTP;
     if (conn && conn->owner && conn->handler != &script_conn_handler)
         return ZERG_FORWARDED;
     return ZERG_END;

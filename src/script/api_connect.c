@@ -159,9 +159,12 @@ static int check_sink(const struct script_conn *sc, const struct zerg_conn *hand
 static int check_free(const struct task *task, const struct zerg_conn *handle, struct script_conn **out)
 {
     struct script_conn *sc = api_script_conn(handle);
-    int rc = sc ? check_source(sc, handle) : api_gone(handle);
+    int rc;
 
     *out = sc;
+    if (!sc)
+        return refuse(task, handle, api_gone(handle));
+    rc = check_source(sc, handle);
     if (rc == ZERG_OK)
         rc = check_sink(sc, handle);
     if (rc == ZERG_OK && sc->conn->state != CONN_OPEN)

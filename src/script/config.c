@@ -39,7 +39,7 @@ static int account_exists(lua_State *L)
 /* Pushes the options table of zerg.config.load(). */
 static void push_options(lua_State *L, int reactors, const char *log_level)
 {
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 6);
     lua_pushliteral(L, ZERG_VERSION);
     lua_setfield(L, -2, "version");
     if (reactors != CONFIG_REACTORS_AS_GIVEN) {
@@ -96,7 +96,13 @@ static int push_call(lua_State *L, const struct config_request *request)
 static void call_config(lua_State *L, const struct config_request *request)
 {
     int options = lua_gettop(L);
-    int arguments = push_call(L, request);
+    int arguments;
+
+    if (request->protocol == PROTOCOL_HTTP) {
+        lua_pushliteral(L, "http");
+        lua_setfield(L, options, "protocol");
+    }
+    arguments = push_call(L, request);
 
     lua_pushvalue(L, options);
     lua_call(L, arguments + 1, 2);
@@ -283,6 +289,7 @@ static int push_protected(lua_State *L)
         .path = config->path,
         .script = config->script,
         .port = config->script ? addr_port(&config->listeners[0].addr) : 0,
+        .protocol = config->script ? config->listeners[0].protocol : PROTOCOL_TCP,
         .listen = config->proxy_listen,
         .targets = (const char *const *)config->proxy_targets,
         .target_count = config->proxy_target_count,

@@ -71,11 +71,14 @@ static void read_address(lua_State *L, struct listener_config *listener)
 
 static void read_listener(lua_State *L, struct listener_config *listener)
 {
+    static const char *const protocols[] = {"tcp", "http", NULL};
+
     listener->name = field_string(L, "name");
     listener->handler = field_string(L, "handler_label");
     listener->ip_version = field_ip_version(L, "ip_version");
     read_address(L, listener);
     listener->forward = field_string(L, "forward");
+    listener->protocol = field_choice(L, "protocol", protocols) == 0 ? PROTOCOL_TCP : PROTOCOL_HTTP;
     listener->accepts_proxy = field_bool(L, "proxy_protocol");
     config_read_trusted(L, listener);
     lua_getfield(L, -1, "mode");
@@ -92,6 +95,15 @@ static void read_listener(lua_State *L, struct listener_config *listener)
     listener->connect_ms = field_ms(L, "connect");
     listener->handshake_ms = field_ms(L, "handshake");
     listener->total_ms = field_ms(L, "total");
+    listener->http.header_ms = field_ms(L, "header");
+    listener->http.body_ms = field_ms(L, "body");
+    listener->http.keepalive_ms = field_ms(L, "keepalive");
+    field_leave(L);
+
+    field_enter(L, "limits");
+    listener->http.header_bytes = (uint16_t)field_u32(L, "header_bytes");
+    listener->http.headers = (uint16_t)field_u32(L, "headers");
+    listener->http.body_bytes = (uint64_t)field_number(L, "body_bytes");
     field_leave(L);
 
     field_enter(L, "tcp");

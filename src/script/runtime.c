@@ -21,6 +21,7 @@
 #include "script/connecting.h"
 #include "script/filtering.h"
 #include "script/forward.h"
+#include "script/http_conn.h"
 #include "script/lookup.h"
 #include "script/modules.h"
 #include "script/native.h"
@@ -125,6 +126,7 @@ static int load_modules(struct runtime *runtime)
         return log_load_error(runtime);
     runtime->serve_ref = take_ref(L, "serve");
     runtime->closed_ref = take_ref(L, "closed");
+    runtime->serve_http_ref = take_ref(L, "serve_http");
     runtime->module_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -205,6 +207,7 @@ static void init_lists(struct runtime *runtime)
     filtering_init_slab(&runtime->filtering_slab);
     transfer_init_slab(&runtime->transfer_slab);
     lookup_init_slab(&runtime->lookup_slab);
+    http_conn_init_slabs(runtime);
     list_init(&runtime->tasks);
     list_init(&runtime->ready);
     list_init(&runtime->ended);
@@ -314,6 +317,8 @@ static void close_runtime(struct reactor *reactor)
         stall_deinit(&runtime->stall);
     }
     proxy_close(reactor);
+    slab_deinit(&runtime->trailers_slab);
+    slab_deinit(&runtime->exchange_slab);
     slab_deinit(&runtime->lookup_slab);
     slab_deinit(&runtime->transfer_slab);
     slab_deinit(&runtime->forward_slab);
@@ -328,9 +333,16 @@ static void close_runtime(struct reactor *reactor)
     reactor->app_data = NULL;
 }
 
+static void drain(struct reactor *reactor)
+{
+    proxy_drain(reactor);
+    http_conn_drain(reactor);
+}
+
 const struct reactor_app runtime_app = {
     .conn_handler = &script_conn_handler,
     .forward_handler = &relay_handler,
+    .http_handler = &http_conn_handler,
     .proxy_accept_handler = &proxy_accept_handler,
     .open_shared = proxy_shared_open,
     .close_shared = proxy_shared_close,
@@ -338,7 +350,7 @@ const struct reactor_app runtime_app = {
     .starting = starting,
     .turn = turn,
     .on_message = proxy_on_message,
-    .drain = proxy_drain,
+    .drain = drain,
     .abandon = abandon,
     .close = close_runtime,
 };

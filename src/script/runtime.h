@@ -9,6 +9,7 @@
 #include "base/slab.h"
 #include "core/reactor.h"
 #include "script/heap.h"
+#include "script/http_answer.h"
 #include "script/stall.h"
 
 struct task;
@@ -30,6 +31,8 @@ struct runtime {
     struct slab filtering_slab;
     struct slab transfer_slab;
     struct slab lookup_slab;
+    struct slab exchange_slab;
+    struct slab trailers_slab;
     struct list tasks; /* all */
     struct list ready;
     struct list outgoing;          /* script_conns of connections that scripts made */
@@ -41,9 +44,12 @@ struct runtime {
     bool is_closing;               /* no turn follows: nothing may be begun that needs one */
     struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */
     uint32_t pool_count;
-    int module_ref; /* registry: the module zerg.runtime, and its functions serve and closed */
+    int module_ref; /* registry: the module zerg.runtime, and its functions serve, closed and serve_http */
     int serve_ref;
     int closed_ref;
+    int serve_http_ref;
+    const struct conn *http_conn; /* whose requests are being taken one by one, NULL: of none */
+    struct http_date date;
     const void *park_value;     /* what a parked coroutine yields */
     const void *canceled_value; /* what a cancelled one raises */
     struct stall stall;

@@ -15,6 +15,7 @@
 #include "script/api.h"
 #include "script/filtering.h"
 #include "script/forward.h"
+#include "script/http_conn.h"
 #include "script/pending.h"
 #include "script/runtime.h"
 #include "script/task.h"
@@ -66,7 +67,7 @@ static void announce_end(struct script_conn *sc)
     list_add_tail(&sc->runtime->ended, &sc->ended_link);
 }
 
-static void wake_writers(struct script_conn *sc)
+void script_conn_wake_writers(struct script_conn *sc)
 {
     struct list woken;
     struct list *node;
@@ -110,7 +111,7 @@ static void on_output(struct conn *conn)
     if (UNLIKELY(sc->inflow != NULL))
         transfer_on_room(sc->inflow);
     if (!list_is_empty(&sc->writers) && (conn->out.staged == 0 || conn->out.staged <= conn->write_buffer_max))
-        wake_writers(sc);
+        script_conn_wake_writers(sc);
 }
 
 static void on_read_timeout(struct conn *conn)
@@ -122,7 +123,7 @@ static void on_read_timeout(struct conn *conn)
 }
 
 /* Tells all who wait for something of it. */
-static void tell_users(struct script_conn *sc)
+void script_conn_tell_users(struct script_conn *sc)
 {
     if (sc->transfer)
         transfer_on_end(sc->transfer, sc->conn);
@@ -132,7 +133,7 @@ static void tell_users(struct script_conn *sc)
         forward_on_client_end(sc->forward);
     if (sc->reader)
         task_wake_later(sc->reader, ZERG_WAKE);
-    wake_writers(sc);
+    script_conn_wake_writers(sc);
 }
 
 static void on_end(struct conn *conn)
@@ -142,7 +143,7 @@ static void on_end(struct conn *conn)
     if (!sc)
         return;
     announce_end(sc);
-    tell_users(sc);
+    script_conn_tell_users(sc);
 }
 
 const struct conn_handler script_conn_handler = {
@@ -188,9 +189,9 @@ int script_conn_claim_input(struct script_conn *sc)
 
 /* Its connection has ended, at times long before, while bytes that had come were still being moved: nobody waits for it
  * any more. */
-static void dismiss_users(struct script_conn *sc)
+void script_conn_dismiss_users(struct script_conn *sc)
 {
-    tell_users(sc);
+    script_conn_tell_users(sc);
     if (sc->reader) /* the running task, which could not yield where it wanted to park */
         task_forget_park(sc->reader);
 }
@@ -211,9 +212,13 @@ static void free_when_unused(struct script_conn *sc)
 
 void script_conn_handler_ended(struct script_conn *sc)
 {
+    if (sc->is_http) {
+        http_conn_handler_ended(sc);
+        return;
+    }
     sc->handler_ended = true;
     conn_close(sc->conn, CLOSE_LOCAL);
-    dismiss_users(sc);
+    script_conn_dismiss_users(sc);
     if (sc->filtering)
         filtering_lose(sc);
     input_end_borrow(&sc->conn->in);
@@ -342,7 +347,7 @@ static void forget(struct script_conn *sc)
     struct conn *conn = sc->conn;
 
     assert(sc->is_outgoing);
-    dismiss_users(sc);
+    script_conn_dismiss_users(sc);
     if (sc->filtering)
         filtering_lose(sc);
     if (sc->handle)
@@ -392,13 +397,13 @@ bool script_conn_give_to_pool(struct script_conn *sc, uint32_t max, uint32_t idl
 
 void script_conn_lend(struct script_conn *sc)
 {
-    wake_writers(sc);
+    script_conn_wake_writers(sc);
     sc->is_lent = sc->is_outgoing;
 }
 
 void script_conn_carry(struct script_conn *sc, struct filtering *filtering)
 {
-    wake_writers(sc);
+    script_conn_wake_writers(sc);
     sc->filtering = filtering;
 }
 

@@ -28,6 +28,7 @@ struct script_conn {
     bool closed_by_script;
     bool is_watched;             /* on_close callbacks are registered */
     bool close_announced;        /* they were called, or are about to be */
+    bool is_http;                /* part of a struct http_exchange */
     struct transfer *transfer;   /* borrowed: conn:relay() moves bytes from here, NULL: none does */
     struct forward *forward;     /* borrowed: conn:forward() looks for a server for it */
     struct filtering *filtering; /* borrowed: filters of conn:forward() carry what comes and goes, NULL: none do */
@@ -55,6 +56,12 @@ void script_conn_reader_left(struct script_conn *sc);
 /* Whether the running task may read, where something has hold of the input: OK, BUSY (another task reads or relays from it),
  * FORWARDED (another one looks for a server for it). What the running task itself began and could not wait for is dropped. */
 int script_conn_claim_input(struct script_conn *sc);
+/* Wakes all who wait for something of it: it has ended. */
+void script_conn_tell_users(struct script_conn *sc);
+/* Wakes those who wait to write. */
+void script_conn_wake_writers(struct script_conn *sc);
+/* Its handler has ended, while others may still wait for something of it: nobody does any more. */
+void script_conn_dismiss_users(struct script_conn *sc);
 /* The handler's task has ended: closes the connection after what is staged. */
 void script_conn_handler_ended(struct script_conn *sc);
 /* The script closes the connection, in order or by a reset. */

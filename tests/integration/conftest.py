@@ -16,6 +16,7 @@ import pytest
 from dnsserver import DnsServer
 from harness import PROGRAM, Factory
 from luatext import literal
+from httptalk import HANDLER
 from peer import SCALE
 from services import Services
 
@@ -125,6 +126,18 @@ def forward_to(zerg):
         server.log.allow("cannot reach|upstream|server ")
         return server.wait_listening()
 
+    return start
+
+
+@pytest.fixture
+def web(zerg):
+    """Starts a server of HTTP with the handler of httptalk.py."""
+
+    def start(limits=None, timeouts=None, **listener):
+        server = zerg(files={"web.lua": HANDLER}, listeners=[
+            {"address": "127.0.0.1", "name": "web", "protocol": "http", "handler": "web.lua",
+             "limits": limits or {}, "timeouts": timeouts or {}, **listener}])
+        return server
     return start
 
 

@@ -59,7 +59,9 @@ describe("zerg.config.check", function()
       name = "*:7000", port = 7000, handler = handler, protocol = "tcp", backlog = 65535,
         ip_version = "dual",
       max_connections = 0, write_buffer_max = 262144, proxy_protocol = false, trusted = {},
-      timeouts = { read = 0, write = 60, idle = 0, connect = 5, handshake = 5, total = 0 },
+      timeouts = { read = 0, write = 60, idle = 0, connect = 5, handshake = 5, total = 0,
+        header = 10, body = 60, keepalive = 75 },
+      limits = { header_bytes = 16384, headers = 100, body_bytes = 1048576 },
       tcp = { nodelay = true, keepalive = false, fastopen = 0, user_timeout = 0 },
     }, listener)
   end)
@@ -87,8 +89,8 @@ describe("zerg.config.check", function()
     assert.equal(0.005, config.reactor.sq_idle)
     assert.equal(432, config.listeners[1].mode)
     assert.equal(2 ^ 20, config.listeners[1].write_buffer_max)
-    assert.same({ read = 0.5, write = 60, idle = 90, connect = 0, handshake = 5, total = 0 },
-      config.listeners[1].timeouts)
+    assert.same({ read = 0.5, write = 60, idle = 90, connect = 0, handshake = 5, total = 0,
+      header = 10, body = 60, keepalive = 75 }, config.listeners[1].timeouts)
   end)
 
   it("takes both ends of a range and nothing past them", function()
@@ -165,9 +167,10 @@ describe("zerg.config.check", function()
   end)
 
   it("refuses what a later version will have, and says what to use", function()
-    assert.same({ "listeners[1].limits: `limits` is not available in this version (0.1.0)" },
-      problems_of({ listeners = { { port = 1, handler = handler, limits = { headers = 1 } } } },
-        { version = "0.1.0" }))
+    assert.same({ "listeners[1].limits.connections_per_ip: "
+      .. "`connections_per_ip` is not available in this version (0.1.0)" },
+      problems_of({ listeners = { { port = 1, handler = handler,
+        limits = { connections_per_ip = 1 } } } }, { version = "0.1.0" }))
     assert.same({ "access_log: `access_log` is not available in this version",
       "admin: `admin` is not available in this version",
       "control: `control` is not available in this version",
@@ -175,17 +178,15 @@ describe("zerg.config.check", function()
       "watch: `watch` is not available in this version" }, problems_of {
       access_log = { file = "x" }, admin = { port = 1 }, control = "/run/x", shared = { a = "1m" },
       watch = true })
-    assert.same({ 'listeners[1].protocol: "http" is not available in this version: '
-      .. "the handler gets the raw connection",
-      "listeners[1].timeouts.header: `header` is not available in this version" },
-      listener_problems { port = 1, protocol = "http", timeouts = { header = 5 } })
+    assert.same({ 'listeners[1].forward: `forward` with protocol "http" is not available in this '
+      .. 'version: protocol "tcp" forwards whole connections' }, problems_of {
+      listeners = { { port = 1, forward = "127.0.0.1:1", protocol = "http" } } })
   end)
 
   it("lets later keys stand that ask for nothing", function()
     assert.same({}, problems_of { watch = false, shared = {}, control = false })
     assert.same({},
-      listener_problems { port = 1, protocol = "tcp", limits = {},
-      timeouts = { keepalive = 0 } })
+      listener_problems { port = 1, protocol = "tcp", limits = { connections_per_ip = 0 } })
   end)
 
   it("wants a list of listeners", function()

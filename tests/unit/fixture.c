@@ -157,6 +157,10 @@ static void configure(struct fixture *f, const struct fixture_options *options)
     };
     assert_int_equal(addr_parse_unix(&f->listener_config.addr, "@zerg-unit-test"), 0);
     f->listener_config.forward = (char *)(uintptr_t)options->forward;
+    if (options->http) {
+        f->listener_config.protocol = PROTOCOL_HTTP;
+        f->listener_config.http = *options->http;
+    }
     f->listener_fd = 900;
     f->listener = (struct listener){.config = &f->listener_config, .fds = &f->listener_fd, .fd_count = 1};
     f->config = (struct config){

@@ -56,6 +56,7 @@ struct fixture_options {
     struct timeouts timeouts;
     const char *script;                /* text of a handler script: the app is the real runtime; NULL: the recorder */
     uint64_t script_memory_max;        /* 0: 64 MiB */
+    const struct http_config *http;    /* the listener speaks HTTP; NULL: it does not */
     const char *forward;               /* the listener relays to this ("unix:@name"): the handler is the relay */
     struct upstream_config *upstreams; /* borrowed until fixture_free() */
     uint32_t upstream_count;

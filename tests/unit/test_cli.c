@@ -188,7 +188,7 @@ static void what_comes_later_is_known_and_refused(void **state)
     assert_refused("reload", "`reload` is not available in this version (" ZERG_VERSION ")");
     assert_refused("stop --now", "`stop` is not available");
     assert_refused("proxy :8080 127.0.0.1:3000", "HTTP proxying is not available");
-    assert_refused("x.lua --http", "`--http` is not available");
+    assert_refused("proxy --tcp --http :8080 127.0.0.1:3000", "HTTP proxying is not available");
     assert_refused("--control=/x run", "`--control` is not available");
 }
 

@@ -14,6 +14,7 @@ M.set_package_path = search.set
 ---@class zerg.config.options
 ---@field reactors? integer takes the place of `reactors`
 ---@field log_level? string takes the place of `log.level`
+---@field protocol? string of the listener of `zerg SCRIPT.lua`; "tcp" by default
 ---@field version? string named where something is not available yet
 ---@field account_exists? fun(kind: "user"|"group", name: string): boolean
 ---@field run_scripts? boolean run handler scripts too, to see what they return (`zerg check`)
@@ -138,7 +139,9 @@ function M.from_script(script, port, options)
   end
   local directory = files.directory(script)
   search.set(directory)
-  local raw = { listeners = { { port = port or 8080, handler = script:match("[^/]*$") } } }
+  local listener = { port = port or 8080, handler = script:match("[^/]*$") }
+  listener.protocol = options and options.protocol
+  local raw = { listeners = { listener } }
   local normalised, problems = finish(raw, { file = script, directory = directory }, options or {})
   for _, problem in ipairs(problems) do
     problem.key = nil

@@ -112,6 +112,14 @@ local function check_trusted(checker, given, path)
   end
 end
 
+---What the protocol does not go with.
+local function check_protocol(checker, given, path)
+  if given.protocol == "http" and given.forward ~= nil then
+    checker:later(checker.below(path, "forward"), '`forward` with protocol "http"',
+      'protocol "tcp" forwards whole connections')
+  end
+end
+
 ---@param map table<string, any>
 ---@return string[] names in their order
 local function sorted_names(map)
@@ -205,6 +213,7 @@ function M.check(checker, given, normalised)
       check_place(checker, listener, path)
       check_purpose(checker, listener, path)
       check_trusted(checker, listener, path)
+      check_protocol(checker, listener, path)
       check_forward(checker, normalised.listeners[index].forward, normalised.upstreams or {}, path)
     end
   end

@@ -77,9 +77,22 @@ local timeouts = {
     doc = "Longest wait for the PROXY protocol header; 0: none." },
   { name = "total", type = "time", min = 0, max = WEEK, default = 0,
     doc = "Longest time that a relay may last; 0: none." },
-  { name = "header", later = "" },
-  { name = "body", later = "" },
-  { name = "keepalive", later = "" },
+  { name = "header", type = "time", min = 0, max = WEEK, default = 10,
+    doc = "Longest time from the first byte of an HTTP head to its last; 0: none." },
+  { name = "body", type = "time", min = 0, max = WEEK, default = 60,
+    doc = "Longest wait for more of a request's body; 0: none." },
+  { name = "keepalive", type = "time", min = 0, max = WEEK, default = 75,
+    doc = "Longest wait for the next request on a connection; 0: none." },
+}
+
+local limits = {
+  { name = "header_bytes", type = "size", min = 512, max = 64 * KIB - 1, default = 16 * KIB,
+    doc = "Bytes of the head of a request." },
+  { name = "headers", type = "integer", min = 1, max = 128, default = 100,
+    doc = "Fields in the head of a request." },
+  { name = "body_bytes", type = "size", min = 0, max = 2 ^ 53, default = MIB,
+    doc = "Bytes of the body of a request." },
+  { name = "connections_per_ip", later = "" },
 }
 
 local tcp = {
@@ -104,9 +117,8 @@ local listener = {
     doc = "Function, or path of a Lua file that returns the handler." },
   { name = "forward", type = "forward",
     doc = "Relay connections to this upstream or target, in place of a handler." },
-  { name = "protocol", type = "enum", values = { "tcp" }, default = "tcp",
-    later_values = { http = "the handler gets the raw connection" },
-    doc = "What the handler is given: the connection itself." },
+  { name = "protocol", type = "enum", values = { "tcp", "http" }, default = "tcp",
+    doc = "What the handler is given: the connection itself, or HTTP requests one by one." },
   { name = "backlog", type = "integer", min = 1, max = 65535, default = M.INHERIT,
     doc = "As acceptor.backlog, for this listener." },
   { name = "max_connections", type = "integer", min = 0, max = 2 ^ 31 - 1, default = 0,
@@ -120,7 +132,7 @@ local listener = {
   { name = "trusted", type = "list", item = "range", min = 0, max = M.TRUSTED_MAX,
     what = 'a list of address ranges such as { "10.0.0.0/8", "::1", "unix" }',
     doc = "Whose PROXY protocol headers are believed; empty: everybody's." },
-  { name = "limits", later = "" },
+  { name = "limits", type = "table", fields = limits, doc = "Of HTTP requests." },
 }
 
 local server = {

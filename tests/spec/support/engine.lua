@@ -14,6 +14,7 @@ local conns = require("support.engine_conns")
 local leases = require("support.engine_leases")
 local proxy = require("support.engine_proxy")
 local connects = require("support.engine_connects")
+local http = require("support.engine_http")
 
 -- The real namespace knows the enum constants of the header, and memmem.
 local C = setmetatable(model, {
@@ -22,7 +23,8 @@ local C = setmetatable(model, {
   end,
 })
 
-for _, part in ipairs({ tasks.api, leases.api, conns.api, proxy.api, connects.api }) do
+for _, part in ipairs({ tasks.api, leases.api, conns.api, proxy.api, connects.api,
+  http.api }) do
   for name, fn in pairs(part) do
     model[name] = fn
   end
@@ -95,6 +97,7 @@ end
 M.turn = tasks.run_ready
 M.advance = tasks.advance
 M.connect = conns.connect
+M.request = http.request
 
 local function declare()
   -- Every module takes its C from here when it is loaded.

@@ -1,0 +1,41 @@
+-- Runs the handler of one HTTP request: makes req and res, and ends the answer when the handler
+-- returns. Both are cdata that point to what C knows of the request, so making them costs next to
+-- nothing, and one that outlived its request is found out by its generation.
+
+local zffi = require("zerg.ffi")
+-- These only set the metatables of their types.
+require("zerg.http_headers")
+require("zerg.http_req")
+require("zerg.http_res")
+
+local M = {}
+
+local C = zffi.C
+local cast = zffi.ffi.cast
+local http_t = zffi.ffi.typeof("struct zerg_http *")
+local req_t, res_t = zffi.req_t, zffi.res_t
+local RANGE = C.ZERG_RANGE
+
+---@alias zerg.serve_http fun(req: zerg.req, res: zerg.res): string|nil
+
+---Runs `handler`. A string that it returns is the body; without any answer it is an empty one.
+---For zerg.runtime.
+---@param handler zerg.serve_http
+---@param address integer as a number, since a light userdata stops the compiler
+---@param generation integer
+function M.serve(handler, address, generation)
+  local http = cast(http_t, address)
+  local res = res_t(http, generation)
+  local body = handler(req_t(http, generation), res)
+  if type(body) == "string" then
+    if http._has_begun ~= 0 then
+      error("the handler returned a body, but it had answered already", 0)
+    end
+    C.zerg_http_send(http, body, #body)
+  end
+  if C.zerg_http_returned(http) == RANGE then
+    error("the handler wrote less than its Content-Length", 0)
+  end
+end
+
+return M

@@ -1,0 +1,290 @@
+/* The part of api.h about HTTP requests and their answers. */
+#include <string.h>
+
+#include "base/limits.h"
+#include "core/lease.h"
+#include "core/reactor.h"
+#include "proto/http_path.h"
+#include "script/api_common.h"
+#include "script/http_answer.h"
+#include "script/http_exchange.h"
+#include "script/http_intake.h"
+
+static_assert(offsetof(struct http_exchange, shared) == 0, "Lua's pointer is that of the exchange");
+
+enum { TIMED_OUT = 408, TOO_LARGE = 413, BAD_REQUEST = 400 };
+
+static struct http_exchange *exchange_of(struct zerg_http *http)
+{
+    return (struct http_exchange *)(void *)http;
+}
+
+static const struct http_exchange *const_exchange_of(const struct zerg_http *http)
+{
+    return (const struct http_exchange *)(const void *)http;
+}
+
+/* ---- the head ---- */
+
+static int give(const struct zerg_http *http, struct http_span span, struct zerg_text *out)
+{
+    out->_data = http->_head + span.at;
+    out->_len = http_span_len(span);
+    return ZERG_OK;
+}
+
+static int give_path(const struct zerg_http *http, struct zerg_text *out)
+{
+    static _Thread_local char path[HTTP_HEAD_BYTES_MAX + 1];
+    const struct http_target *target = &const_exchange_of(http)->head.target;
+    int len;
+
+    if (target->form == HTTP_ASTERISK)
+        return give(http, target->all, out);
+    len = http_path_normalize(path, http->_head + target->path.at, http_span_len(target->path));
+    out->_data = (const uint8_t *)path;
+    out->_len = len > 0 ? (uint32_t)len : 0; /* what cannot be was refused before */
+    return ZERG_OK;
+}
+
+static int give_known(const struct zerg_http *http, enum http_name known, struct zerg_text *out)
+{
+    const struct http_fields *fields = &const_exchange_of(http)->head.fields;
+
+    for (uint16_t i = 0; i < fields->count; i++) {
+        if (fields->list[i].known == known)
+            return give(http, fields->list[i].value, out);
+    }
+    return ZERG_END;
+}
+
+int zerg_http_part(const struct zerg_http *http, int part, struct zerg_text *out)
+{
+    const struct http_head *head = &const_exchange_of(http)->head;
+
+    switch ((enum zerg_http_part)part) {
+    case ZERG_HTTP_METHOD: return give(http, head->method_text, out);
+    case ZERG_HTTP_TARGET: return give(http, head->target.all, out);
+    case ZERG_HTTP_PATH: return give_path(http, out);
+    case ZERG_HTTP_QUERY: return head->target.has_query ? give(http, head->target.query, out) : ZERG_END;
+    case ZERG_HTTP_HOST:
+        return http_span_is_empty(head->authority.host) ? ZERG_END : give(http, head->authority.host, out);
+    case ZERG_HTTP_CONTENT_TYPE: return give_known(http, HTTP_NAME_CONTENT_TYPE, out);
+    }
+    return ZERG_END;
+}
+
+int zerg_http_find(const struct zerg_http *http, const char *name, uint32_t len, int from, struct zerg_text *value)
+{
+    const struct http_fields *fields = &const_exchange_of(http)->head.fields;
+    enum http_name known = http_name_is_valid(name, len) ? http_name_find((const uint8_t *)name, len) : HTTP_NAME_OTHER;
+
+    for (int i = from; i < fields->count; i++) {
+        const struct http_field *field = &fields->list[i];
+        bool is_it = known != HTTP_NAME_OTHER
+                         ? field->known == known
+                         : field->known == HTTP_NAME_OTHER && http_span_len(field->name) == len &&
+                               strncasecmp((const char *)http->_head + field->name.at, name, len) == 0;
+
+        if (is_it) {
+            (void)give(http, field->value, value);
+            return i;
+        }
+    }
+    return ZERG_END;
+}
+
+int zerg_http_field(const struct zerg_http *http, int place, struct zerg_text *name, struct zerg_text *value)
+{
+    const struct http_fields *fields = &const_exchange_of(http)->head.fields;
+
+    if (place < 0 || place >= fields->count)
+        return ZERG_END;
+    (void)give(http, fields->list[place].name, name);
+    return give(http, fields->list[place].value, value);
+}
+
+void zerg_http_conn(const struct zerg_http *http, struct zerg_conn *out)
+{
+    struct conn *conn = const_exchange_of(http)->sc.conn;
+
+    *out = (struct zerg_conn){._conn = conn,
+                              ._generation = conn->generation,
+                              ._slot = conn->slot,
+                              ._id = (double)conn->id};
+}
+
+/* ---- the body ---- */
+
+static int park_reader(struct http_exchange *exchange)
+{
+    struct script_conn *sc = &exchange->sc;
+    struct task *task = sc->runtime->running;
+    uint32_t wanted = sc->conn->in.bytes + 1;
+    int rc = ZERG_NO_TASK;
+
+    if (task)
+        rc = task_park_reading(task, sc);
+    if (rc == ZERG_PARK)
+        script_conn_set_reader(sc, task, wanted);
+    return rc;
+}
+
+/* Nothing is there yet: the client may wait for our word. */
+static int await_body(struct http_exchange *exchange)
+{
+    struct conn *conn = exchange->sc.conn;
+
+    if (conn_ended(conn)) {
+        http_intake_fail(exchange, BAD_REQUEST, conn->reason ? close_reason_text(conn->reason) : "closed");
+        return ZERG_BROKEN;
+    }
+    if (exchange->head.expects_continue && !exchange->continue_sent && exchange->taken == 0 && conn->in.bytes == 0 &&
+        !exchange->shared._has_begun) {
+        exchange->continue_sent = true;
+        if (http_answer_continue(conn) != ZERG_OK)
+            return ZERG_NO_MEMORY;
+    }
+    return park_reader(exchange);
+}
+
+static int give_content(struct http_exchange *exchange, uint32_t bytes, struct zerg_view *out)
+{
+    struct conn *conn = exchange->sc.conn;
+    struct lease *lease = input_take(&conn->in, bytes);
+
+    if (!lease)
+        return ZERG_NO_MEMORY;
+    conn_on_consumed(conn);
+    exchange->taken += bytes;
+    *out = (struct zerg_view){
+        ._data = lease->data,
+        ._len = lease->len,
+        ._generation = lease->generation,
+        ._lease = (struct zerg_lease *)(void *)lease,
+        ._kind = ZERG_SEQ_BORROWED,
+    };
+    return ZERG_OK;
+}
+
+/* More than the caller wants is announced, or there. */
+static bool is_past(const struct http_exchange *exchange, double max)
+{
+    return (double)exchange->body.content_bytes > max;
+}
+
+int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out)
+{
+    struct http_exchange *exchange = exchange_of(http);
+    enum http_intake outcome;
+    uint32_t bytes;
+
+    if (exchange->sc.reader && exchange->sc.reader != exchange->sc.runtime->running)
+        return ZERG_BUSY;
+    if (exchange->sc.reader)
+        task_forget_park(exchange->sc.reader);
+    if (exchange->failure != 0)
+        return ZERG_BROKEN;
+    input_end_borrow(&exchange->sc.conn->in);
+    outcome = http_intake_next(exchange, &bytes);
+    if (is_past(exchange, max)) {
+        http_intake_fail(exchange, TOO_LARGE, "limit");
+        return ZERG_BROKEN;
+    }
+    switch (outcome) {
+    case HTTP_INTAKE_CONTENT: return give_content(exchange, bytes, out);
+    case HTTP_INTAKE_DONE: return ZERG_END;
+    case HTTP_INTAKE_BAD: return ZERG_BROKEN;
+    case HTTP_INTAKE_MORE: break;
+    }
+    return await_body(exchange);
+}
+
+void zerg_http_timed_out(struct zerg_http *http)
+{
+    http_intake_fail(exchange_of(http), TIMED_OUT, "timeout");
+}
+
+const char *zerg_http_reason(const struct zerg_http *http)
+{
+    const struct http_exchange *exchange = const_exchange_of(http);
+    const char *text = exchange->failure_text;
+
+    if (!text && exchange->sc.conn->reason != CLOSE_NONE)
+        text = close_reason_text(exchange->sc.conn->reason);
+    return text;
+}
+
+/* ---- the answer ---- */
+
+int zerg_http_set(struct zerg_http *http, int mode, const char *name, uint32_t name_len, const char *value,
+                  uint32_t value_len)
+{
+    return http_answer_set(exchange_of(http), mode, name, name_len, value, value_len);
+}
+
+void zerg_http_say_json(struct zerg_http *http)
+{
+    exchange_of(http)->answer.is_json = true;
+}
+
+int zerg_http_send(struct zerg_http *http, const char *body, uint32_t len)
+{
+    return http_answer_send(exchange_of(http), body, len);
+}
+
+int zerg_http_write(struct zerg_http *http, const void *data, uint32_t len)
+{
+    return http_answer_write(exchange_of(http), data, len);
+}
+
+int zerg_http_finish(struct zerg_http *http)
+{
+    return http_answer_finish(exchange_of(http));
+}
+
+int zerg_http_wait_room(struct zerg_http *http)
+{
+    struct http_exchange *exchange = exchange_of(http);
+    struct conn *conn = exchange->sc.conn;
+    struct task *task = exchange->sc.runtime->running;
+
+    if (conn->out.staged <= conn->write_buffer_max)
+        return ZERG_OK;
+    if (conn->state != CONN_OPEN)
+        return ZERG_END;
+    return task ? task_park_writing(task, &exchange->sc) : ZERG_NO_TASK;
+}
+
+int zerg_http_returned(struct zerg_http *http)
+{
+    struct http_exchange *exchange = exchange_of(http);
+    int rc;
+
+    if (!http->_has_begun && exchange->failure != 0)
+        rc = http_answer_refuse(exchange, exchange->failure);
+    else
+        rc = http->_has_ended ? ZERG_OK : http_answer_finish(exchange);
+    exchange->has_returned = rc != ZERG_RANGE && rc != ZERG_NO_MEMORY;
+    return rc == ZERG_RANGE ? ZERG_RANGE : ZERG_OK;
+}
+
+/* ---- forms ---- */
+
+int zerg_pair_next(struct zerg_pairs *pairs)
+{
+    size_t len = (size_t)pairs->_len;
+    struct http_pair pair;
+
+    if (!http_pair_next(&pair, &pairs->_text, &len))
+        return ZERG_END;
+    pairs->_len = (double)len;
+    pairs->_name = (struct zerg_text){pair.name, (uint32_t)pair.name_len};
+    pairs->_value = (struct zerg_text){pair.value, (uint32_t)pair.value_len};
+    return ZERG_OK;
+}
+
+uint32_t zerg_pair_decode(char *out, const uint8_t *text, uint32_t len)
+{
+    return (uint32_t)http_pair_decode(out, text, len);
+}
