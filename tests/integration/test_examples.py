@@ -1,5 +1,6 @@
 """Every program in examples/, as its opening comment says to start it, driven by a real client."""
 
+import json
 import re
 import struct
 import subprocess
@@ -331,3 +332,31 @@ def test_readme_command_lines_work(zerg, example, command):
         "stream.lua": "ok\n4\nmilk\n",
     }
     assert done.stdout == expected[example]
+
+
+# ---- HTTP ----
+
+
+def curl(server, path, *args):
+    done = subprocess.run(["curl", "-sS", "--max-time", "10", *args, f"http://127.0.0.1:{server.port}{path}"],
+                          capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_http_keeps_notes(zerg):
+    server = start_example(zerg, "http.lua", "--http", "--reactors", "1")
+    made = json.loads(curl(server, "/notes", "-d", '{"text": "buy milk"}'))
+    assert made["text"] == "buy milk"
+    curl(server, "/notes", "-d", '{"text": "sleep"}')
+    assert json.loads(curl(server, "/notes?find=milk")) == {"count": 1, "notes": [made]}
+    assert json.loads(curl(server, "/notes"))["count"] == 2
+    assert json.loads(curl(server, "/notes", "-d", "no json"))["problem"].startswith("json: ")
+    assert json.loads(curl(server, "/else"))["problem"] == "there is no /else"
+
+
+def test_http_streams_a_clock(zerg):
+    server = start_example(zerg, "http.lua", "--http", "--reactors", "1")
+    peer = server.connect().send("GET /clock HTTP/1.1\r\nHost: a\r\n\r\n")
+    lines = [peer.line().rstrip("\r") for _ in range(12)]
+    assert "Content-Type: text/event-stream" in lines
+    assert sum(line.startswith("data: ") for line in lines) >= 1
