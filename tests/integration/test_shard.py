@@ -13,8 +13,8 @@ from peer import PATIENCE, Backend, hash_of, pattern, until
 from services import Services, run
 from talkers import Refusing
 from test_examples import EXAMPLES, start_example, start_with_targets, text_with_targets
-from test_kv import (CLI_SESSION, JIT_MODES, NIL, OK, ONE, Client, bulk, compare, pipeline_and_answer, redis_cli,
-                     redis_port)
+from test_kv import (CLI_SESSION, JIT_MODES, NIL, OK, ONE, Client, bulk, compare, conversation, pipeline_and_answer,
+                     redis_cli, redis_port)
 
 assert redis_port  # a fixture
 
@@ -185,18 +185,6 @@ def test_keys_are_where_their_slots_are(redises):
 # ---- the protocol ----
 
 SAME = [name for name in CONVERSATIONS if not re.match("unknown|subcommand|http_post|words_of_many|quit_|inline_odd|inline_empty_word", name)]
-
-
-def conversation(port, data):
-    with Client(port) as client:
-        client.ask("FLUSHALL")
-        sender = client.peer.send_in_background(data)
-        try:
-            return client.rest()
-        except ConnectionResetError:  # the server closed before it had read everything
-            return b"reset"
-        finally:
-            sender.join()
 
 
 def test_mistakes_are_answered_as_by_redis(kvs, redis_port):
