@@ -308,6 +308,15 @@ static int fullness(const struct conn *conn)
     return conn->out.staged > conn->write_buffer_max ? ZERG_FULL : ZERG_OK;
 }
 
+/* Stages what follows a head. Without memory for it the connection ends: half an answer must not be taken for one. */
+static int write_on(struct conn *conn, const void *data, uint32_t len)
+{
+    if (conn_write(conn, data, len) == 0)
+        return fullness(conn);
+    conn_kill(conn, CLOSE_NO_MEMORY);
+    return ZERG_END;
+}
+
 /* Stages the head, with len bytes of body behind it when there are few. */
 static int stage_head(struct http_exchange *exchange, uint64_t length, const void *body, uint32_t len)
 {
@@ -329,11 +338,7 @@ static int stage_head(struct http_exchange *exchange, uint64_t length, const voi
     conn_mark_dirty(conn);
     exchange->shared._has_begun = 1;
     forget_fields(exchange);
-    if (!is_beside && conn_write(conn, body, len) < 0) {
-        conn_kill(conn, CLOSE_NO_MEMORY); /* half an answer must not be taken for one */
-        return ZERG_END;
-    }
-    return fullness(conn);
+    return is_beside ? fullness(conn) : write_on(conn, body, len);
 }
 
 /* ---- whole answers ---- */
@@ -409,26 +414,20 @@ static int begin_stream(struct http_exchange *exchange)
     return rc;
 }
 
-static int write_all(struct conn *conn, const void *data, uint32_t len)
-{
-    return conn_write(conn, data, len) < 0 ? ZERG_NO_MEMORY : ZERG_OK;
-}
-
 static int write_chunk(struct conn *conn, const void *data, uint32_t len)
 {
     char size[CHUNK_FRAME_BYTES_MAX];
     int size_len = snprintf(size, sizeof(size), "%x\r\n", len);
 
-    if (write_all(conn, size, (uint32_t)size_len) != ZERG_OK || write_all(conn, data, len) != ZERG_OK)
-        return ZERG_NO_MEMORY;
-    return write_all(conn, "\r\n", 2);
+    if (write_on(conn, size, (uint32_t)size_len) == ZERG_END || write_on(conn, data, len) == ZERG_END)
+        return ZERG_END;
+    return write_on(conn, "\r\n", 2);
 }
 
 static int write_framed(struct http_exchange *exchange, const void *data, uint32_t len)
 {
     struct http_answer *answer = &exchange->answer;
     struct conn *conn = exchange->sc.conn;
-    int rc;
 
     if (answer->framing == HTTP_FRAMING_LENGTH) {
         if (len > answer->left)
@@ -437,8 +436,7 @@ static int write_framed(struct http_exchange *exchange, const void *data, uint32
     }
     if (len == 0 || has_no_body(exchange))
         return fullness(conn);
-    rc = answer->framing == HTTP_FRAMING_CHUNKED ? write_chunk(conn, data, len) : write_all(conn, data, len);
-    return rc == ZERG_OK ? fullness(conn) : rc;
+    return answer->framing == HTTP_FRAMING_CHUNKED ? write_chunk(conn, data, len) : write_on(conn, data, len);
 }
 
 int http_answer_write(struct http_exchange *exchange, const void *data, uint32_t len)
@@ -468,7 +466,7 @@ int http_answer_finish(struct http_exchange *exchange)
     if (answer->framing == HTTP_FRAMING_LENGTH && answer->left > 0 && !has_no_body(exchange))
         return ZERG_RANGE;
     exchange->shared._has_ended = 1;
-    if (answer->framing == HTTP_FRAMING_CHUNKED && !has_no_body(exchange) && write_all(conn, "0\r\n\r\n", 5) != ZERG_OK)
-        return ZERG_NO_MEMORY;
+    if (answer->framing == HTTP_FRAMING_CHUNKED && !has_no_body(exchange))
+        return write_on(conn, "0\r\n\r\n", 5);
     return fullness(conn);
 }

@@ -252,6 +252,36 @@ static void a_full_output_holds_the_pipeline_up(void **state)
     assert_int_equal(exchanges(f), 0);
 }
 
+/* Whatever the handler makes of it: nobody may take half an answer for one. */
+static void assert_cut_short(void **state, const char *script)
+{
+    struct fixture *f = serving(state, script);
+    struct conn *conn = fixture_open(f);
+
+    fixture_feed_text(f, conn, GET);
+    assert_non_null(strstr(answer(f, conn), "200 OK"));
+    f->reactor.chunks.small.taken_max = f->reactor.chunks.small.taken;
+    f->reactor.chunks.large.taken_max = f->reactor.chunks.large.taken + 1;
+    fixture_advance(f, 1000);
+    fixture_pump(f);
+    assert_true(fixture_log_has(f, "nil limit: out of memory"));
+    assert_int_not_equal(conn->state, CONN_OPEN);
+    assert_int_equal(conn->reason, CLOSE_NO_MEMORY);
+    assert_int_equal(conn->out.staged, 0);
+    assert_int_equal(exchanges(f), 0);
+}
+
+static void without_memory_for_a_chunk_the_connection_ends(void **state)
+{
+    assert_cut_short(state, HANDLER("res:write('a') zerg.sleep(1) say('%s %s', res:write(('b'):rep(500000)))"));
+}
+
+static void without_memory_for_announced_content_the_connection_ends(void **state)
+{
+    assert_cut_short(state, HANDLER("res:header('Content-Length', '500001') res:write('a') zerg.sleep(1) "
+                                    "say('%s %s', res:write(('b'):rep(500000)))"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +297,8 @@ int main(void)
         cmocka_unit_test_teardown(a_task_that_reads_on_is_told_when_the_handler_has_ended, fixture_teardown),
         cmocka_unit_test_teardown(many_pipelined_requests_do_not_hold_a_turn_up_for_ever, fixture_teardown),
         cmocka_unit_test_teardown(a_full_output_holds_the_pipeline_up, fixture_teardown),
+        cmocka_unit_test_teardown(without_memory_for_a_chunk_the_connection_ends, fixture_teardown),
+        cmocka_unit_test_teardown(without_memory_for_announced_content_the_connection_ends, fixture_teardown),
     };
 
     return cmocka_run_group_tests_name("http_conn", tests, NULL, NULL);
