@@ -59,6 +59,16 @@ static void recover(struct server *server, uint64_t now_ms)
     atomic_store_explicit(&server->ejected_until_ms, 0, memory_order_relaxed);
 }
 
+/* The outcome of a trial. It says nothing about a server that has recovered in another way meanwhile. */
+static void set_ejection(struct server *server, uint64_t until_ms)
+{
+    uint64_t seen = atomic_load_explicit(&server->ejected_until_ms, memory_order_relaxed);
+
+    if (seen != 0)
+        atomic_compare_exchange_strong_explicit(&server->ejected_until_ms, &seen, until_ms, memory_order_relaxed,
+                                                memory_order_relaxed);
+}
+
 static enum health_change on_failure(const struct upstream *upstream, const struct pick *pick, uint64_t now_ms)
 {
     const struct health_limits *limits = &upstream->health;
@@ -68,10 +78,8 @@ static enum health_change on_failure(const struct upstream *upstream, const stru
     atomic_fetch_add_explicit(&server->fails, 1, memory_order_relaxed);
     if (limits->max_fails == 0 || limits->fail_timeout_ms == 0)
         return HEALTH_SAME;
-    if (pick->is_trial) {
-        atomic_store_explicit(&server->ejected_until_ms, now_ms + limits->fail_timeout_ms, memory_order_relaxed);
-        return HEALTH_SAME;
-    }
+    if (pick->is_trial)
+        set_ejection(server, now_ms + limits->fail_timeout_ms);
     if (atomic_load_explicit(&server->ejected_until_ms, memory_order_relaxed) != 0)
         return HEALTH_SAME;
     /* Two reactors may eject the last two servers at the same moment; then their trials are what brings them back. */
@@ -85,8 +93,8 @@ static enum health_change on_failure(const struct upstream *upstream, const stru
     return HEALTH_EJECTED;
 }
 
-/* It works: its ejection ends before its time. Others may have been the same way at once, and one says so. */
-static enum health_change on_last_resort(struct server *server, uint64_t now_ms)
+/* It works: its ejection ends. Others may have found out at once, and one says so. */
+static enum health_change on_success(struct server *server, uint64_t now_ms)
 {
     if (atomic_exchange_explicit(&server->ejected_until_ms, 0, memory_order_relaxed) == 0)
         return HEALTH_SAME;
@@ -101,17 +109,13 @@ enum health_change health_on_attempt(const struct upstream *upstream, const stru
 
     if (result == ATTEMPT_FAILED)
         return on_failure(upstream, pick, now_ms);
-    if (pick->is_last_resort)
-        return result == ATTEMPT_OK ? on_last_resort(server, now_ms) : HEALTH_SAME;
-    if (!pick->is_trial)
+    if (!pick->is_trial && !pick->is_last_resort)
         return HEALTH_SAME;
-    if (result == ATTEMPT_ABANDONED) {
-        /* The trial is open to the next connection at once. */
-        atomic_store_explicit(&server->ejected_until_ms, now_ms, memory_order_relaxed);
-        return HEALTH_SAME;
-    }
-    recover(server, now_ms);
-    return HEALTH_RETURNED;
+    if (result == ATTEMPT_OK)
+        return on_success(server, now_ms);
+    if (pick->is_trial)
+        set_ejection(server, now_ms); /* open to the next connection at once */
+    return HEALTH_SAME;
 }
 
 enum health_change health_on_check(const struct upstream *upstream, struct server *server, enum check_result result,

@@ -213,6 +213,24 @@ static void checks_do_not_end_draining(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_two, close_two)
 
+/* Another reactor connected to it as the last resort, while the trial was under way. */
+static void a_trial_that_ends_after_the_server_has_recovered_changes_nothing(void **state)
+{
+    const struct pick last_resort = {.server = server, .is_last_resort = true};
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        fail_at(NOW_MS);
+    assert_int_equal(health_on_attempt(upstream, &last_resort, ATTEMPT_OK, NOW_MS), HEALTH_RETURNED);
+    assert_int_equal(health_on_attempt(upstream, &trial, ATTEMPT_ABANDONED, NOW_MS), HEALTH_SAME);
+    assert_int_equal(server_state(server, NOW_MS), SERVER_UP);
+    assert_int_equal(health_on_attempt(upstream, &trial, ATTEMPT_OK, NOW_MS), HEALTH_SAME);
+    assert_int_equal(health_on_attempt(upstream, &trial, ATTEMPT_FAILED, NOW_MS), HEALTH_SAME);
+    assert_int_equal(server_state(server, NOW_MS), SERVER_UP);
+    assert_int_equal(fail_at(NOW_MS), HEALTH_SAME);
+    assert_int_equal(fail_at(NOW_MS), HEALTH_EJECTED); /* the trial was one of three */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +242,7 @@ int main(void)
         TEST(trial_that_succeeds_brings_the_server_back),
         TEST(trial_that_fails_ejects_again_at_once),
         TEST(abandoned_trial_is_open_to_the_next),
+        TEST(a_trial_that_ends_after_the_server_has_recovered_changes_nothing),
         TEST(last_usable_server_is_not_ejected),
         TEST(limits_of_zero_never_eject),
         TEST(fall_checks_in_a_row_take_it_down),
