@@ -247,7 +247,7 @@ function methods.redirect(self, url, code)
   end
   http._status = code
   local rc = C.zerg_http_send(http, "", 0)
-  if rc == OK then
+  if rc == OK or rc == FULL then
     return true
   end
   return fail(http, "res:redirect", rc)

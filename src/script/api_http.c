@@ -9,10 +9,9 @@
 #include "script/http_answer.h"
 #include "script/http_exchange.h"
 #include "script/http_intake.h"
+#include "script/http_reason.h"
 
 static_assert(offsetof(struct http_exchange, shared) == 0, "Lua's pointer is that of the exchange");
-
-enum { TIMED_OUT = 408, TOO_LARGE = 413, BAD_REQUEST = 400 };
 
 static struct http_exchange *exchange_of(struct zerg_http *http)
 {
@@ -136,14 +135,14 @@ static int await_body(struct http_exchange *exchange)
     struct conn *conn = exchange->sc.conn;
 
     if (conn_ended(conn)) {
-        http_intake_fail(exchange, BAD_REQUEST, conn->reason ? close_reason_text(conn->reason) : "closed");
+        http_intake_fail(exchange, STATUS_BAD_REQUEST, conn->reason ? close_reason_text(conn->reason) : "closed");
         return ZERG_BROKEN;
     }
     if (exchange->head.expects_continue && !exchange->continue_sent && exchange->taken == 0 && conn->in.bytes == 0 &&
         !exchange->shared._has_begun) {
-        exchange->continue_sent = true;
         if (http_answer_continue(conn) != ZERG_OK)
             return ZERG_NO_MEMORY;
+        exchange->continue_sent = true;
     }
     return park_reader(exchange);
 }
@@ -153,8 +152,10 @@ static int give_content(struct http_exchange *exchange, uint32_t bytes, struct z
     struct conn *conn = exchange->sc.conn;
     struct lease *lease = input_take(&conn->in, bytes);
 
-    if (!lease)
-        return ZERG_NO_MEMORY;
+    if (!lease) { /* it is counted as read: nobody may go on behind it */
+        http_intake_fail(exchange, STATUS_UNAVAILABLE, "limit: out of memory");
+        return ZERG_BROKEN;
+    }
     conn_on_consumed(conn);
     exchange->taken += bytes;
     *out = (struct zerg_view){
@@ -188,7 +189,7 @@ int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out)
     input_end_borrow(&exchange->sc.conn->in);
     outcome = http_intake_next(exchange, &bytes);
     if (is_past(exchange, max)) {
-        http_intake_fail(exchange, TOO_LARGE, "limit");
+        http_intake_fail(exchange, STATUS_TOO_LARGE, "limit");
         return ZERG_BROKEN;
     }
     switch (outcome) {
@@ -202,7 +203,7 @@ int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out)
 
 void zerg_http_timed_out(struct zerg_http *http)
 {
-    http_intake_fail(exchange_of(http), TIMED_OUT, "timeout");
+    http_intake_fail(exchange_of(http), STATUS_TIMED_OUT, "timeout");
 }
 
 const char *zerg_http_reason(const struct zerg_http *http)

@@ -29,8 +29,6 @@ enum {
     CHUNK_FRAME_BYTES_MAX = 16, /* size in hex and two line ends */
     LINE_EXTRA = 4,             /* ": " and the line's end */
     LENGTH_DIGITS_MAX = 15,
-    NO_CONTENT = 204,
-    NOT_MODIFIED = 304,
 };
 
 void http_answer_init(struct http_answer *answer)
@@ -149,12 +147,15 @@ static int set_framing(struct http_exchange *exchange, int mode, enum http_name 
 
     switch (known) {
     case HTTP_NAME_CONTENT_LENGTH:
+        if (mode != ZERG_HTTP_REMOVE)
+            return set_length(answer, value, len);
         answer->length = NO_LENGTH;
-        return mode == ZERG_HTTP_REMOVE ? ZERG_OK : set_length(answer, value, len);
+        return ZERG_OK;
     case HTTP_NAME_CONNECTION:
+        if (mode != ZERG_HTTP_REMOVE && !(len == 5 && strncasecmp(value, "close", len) == 0))
+            return ZERG_BAD_VALUE;
         answer->closes = mode != ZERG_HTTP_REMOVE;
-        return mode == ZERG_HTTP_REMOVE || (len == 5 && strncasecmp(value, "close", len) == 0) ? ZERG_OK
-                                                                                               : ZERG_BAD_VALUE;
+        return ZERG_OK;
     case HTTP_NAME_TRANSFER_ENCODING:
     case HTTP_NAME_UPGRADE:
     case HTTP_NAME_TRAILER:
@@ -277,7 +278,7 @@ static char *put_head(char *at, struct http_exchange *exchange, uint64_t length,
 
 static bool is_without_content(const struct http_exchange *exchange)
 {
-    return exchange->shared._status == NO_CONTENT || exchange->shared._status == NOT_MODIFIED;
+    return exchange->shared._status == STATUS_NO_CONTENT || exchange->shared._status == STATUS_NOT_MODIFIED;
 }
 
 static bool has_no_body(const struct http_exchange *exchange)
@@ -348,9 +349,9 @@ static uint64_t length_of(const struct http_exchange *exchange, uint32_t len)
 {
     uint32_t status = exchange->shared._status;
 
-    if (status == NO_CONTENT)
+    if (status == STATUS_NO_CONTENT)
         return NO_LENGTH;
-    if (has_no_body(exchange) && len == 0 && (exchange->answer.length != NO_LENGTH || status == NOT_MODIFIED))
+    if (has_no_body(exchange) && len == 0 && (exchange->answer.length != NO_LENGTH || status == STATUS_NOT_MODIFIED))
         return exchange->answer.length;
     return len;
 }
@@ -391,7 +392,7 @@ int http_answer_continue(struct conn *conn)
 
 static enum http_framing framing_of_stream(const struct http_exchange *exchange)
 {
-    if (exchange->answer.length != NO_LENGTH && exchange->shared._status != NO_CONTENT)
+    if (exchange->answer.length != NO_LENGTH && exchange->shared._status != STATUS_NO_CONTENT)
         return HTTP_FRAMING_LENGTH;
     if (is_without_content(exchange))
         return HTTP_FRAMING_NONE;

@@ -15,11 +15,11 @@
 #include "proto/http_path.h"
 #include "script/http_exchange.h"
 #include "script/http_intake.h"
+#include "script/http_reason.h"
 #include "script/runtime.h"
 #include "script/task.h"
 
 enum { EXCHANGES_PER_BLOCK = 16, TRAILERS_PER_BLOCK = 8 };
-enum { BAD_REQUEST = 400, TIMED_OUT = 408, TOO_LARGE = 413, FAILED = 500, NOT_IMPLEMENTED = 501 };
 enum { EMPTY_LINE_BYTES = 2 };
 
 /* Whether a task may be resumed now, or has to go through the ready queue, as another one is being resumed. */
@@ -116,7 +116,7 @@ static enum parse_outcome parse(struct http_exchange *exchange)
     if (outcome != PARSE_MORE || !first->next)
         return outcome;
     if (input_gather(&conn->in, &conn->reactor->leases) < 0) {
-        exchange->head.refusal = (struct http_refusal){"out of memory", 503};
+        exchange->head.refusal = (struct http_refusal){"out of memory", STATUS_UNAVAILABLE};
         return PARSE_BAD;
     }
     first = conn->in.first;
@@ -159,10 +159,10 @@ static uint16_t objection(const struct http_exchange *exchange)
     const struct http_head *head = &exchange->head;
 
     if (head->method == HTTP_CONNECT)
-        return NOT_IMPLEMENTED;
+        return STATUS_NOT_IMPLEMENTED;
     if (head->body == HTTP_BODY_LENGTH && head->content_length > config_of(exchange->sc.conn)->body_bytes)
-        return TOO_LARGE;
-    return has_bad_escape(exchange) ? BAD_REQUEST : 0;
+        return STATUS_TOO_LARGE;
+    return has_bad_escape(exchange) ? STATUS_BAD_REQUEST : 0;
 }
 
 static bool accept_head(struct http_exchange *exchange)
@@ -264,9 +264,13 @@ static void advance(struct conn *conn, enum start start)
     }
     if (conn->state != CONN_OPEN || conn->owner || conn->out.staged > conn->write_buffer_max)
         return;
-    if (conn->input_ended && conn->in.bytes == 0)
+    if (conn->in.bytes > 0)
+        return;
+    if (conn->input_ended)
         conn_close(conn, CLOSE_PEER);
-    else if (conn->in.bytes == 0 && conn->read_deadline_ms == 0)
+    else if (conn->reactor->state != REACTOR_RUNNING)
+        conn_close(conn, CLOSE_SHUTDOWN);
+    else if (conn->read_deadline_ms == 0)
         await(conn, config_of(conn)->keepalive_ms);
 }
 
@@ -280,7 +284,7 @@ static bool answer_for_failed(struct http_exchange *exchange)
     if (conn->reactor->state == REACTOR_STOPPING || conn->state != CONN_OPEN || exchange->shared._has_ended)
         return conn->reactor->state != REACTOR_STOPPING;
     if (!exchange->shared._has_begun)
-        return http_answer_refuse(exchange, FAILED) >= ZERG_OK;
+        return http_answer_refuse(exchange, STATUS_FAILED) >= ZERG_OK;
     conn_close(conn, CLOSE_ABORTED); /* so that nobody takes it for the whole answer */
     return false;
 }
@@ -362,7 +366,7 @@ static void on_read_timeout(struct conn *conn)
     if (exchange && exchange->stage == HTTP_RUNS && exchange->sc.reader)
         task_wake(exchange->sc.reader, ZERG_WAKE_TIMEOUT);
     else if (exchange && exchange->stage == HTTP_READS_HEAD && conn->in.bytes > EMPTY_LINE_BYTES)
-        refuse(exchange, TIMED_OUT);
+        refuse(exchange, STATUS_TIMED_OUT);
     else if (!exchange || exchange->stage != HTTP_RUNS)
         conn_close(conn, CLOSE_TIMEOUT);
 }

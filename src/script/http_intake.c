@@ -1,5 +1,6 @@
 /* See http_intake.h. */
 #include "script/http_intake.h"
+#include "script/http_reason.h"
 
 #include <errno.h>
 
@@ -9,8 +10,6 @@
 #include "core/reactor.h"
 #include "script/http_exchange.h"
 #include "script/runtime.h"
-
-enum { TOO_LARGE = 413 };
 
 int http_intake_init(struct http_exchange *exchange)
 {
@@ -45,7 +44,7 @@ static enum http_intake refuse(struct http_exchange *exchange)
 {
     uint16_t status = exchange->body.refusal.status;
 
-    http_intake_fail(exchange, status, status == TOO_LARGE ? "limit" : "malformed");
+    http_intake_fail(exchange, status, status == STATUS_TOO_LARGE ? "limit" : "malformed");
     return HTTP_INTAKE_BAD;
 }
 
@@ -82,7 +81,7 @@ static bool step(struct http_exchange *exchange, enum http_intake *outcome, uint
         return true;
     if (input_gather(&conn->in, &conn->reactor->leases) == 0)
         return false;
-    http_intake_fail(exchange, 503, "limit: out of memory");
+    http_intake_fail(exchange, STATUS_UNAVAILABLE, "limit: out of memory");
     *outcome = HTTP_INTAKE_BAD;
     return true;
 }

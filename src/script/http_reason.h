@@ -1,7 +1,18 @@
-/* The words behind the numbers of HTTP status codes. */
+/* The numbers of HTTP status codes (RFC 9110 section 15) that zerg uses by itself, and the words behind all. */
 #pragma once
 
 #include <stdint.h>
+
+enum http_status_code {
+    STATUS_NO_CONTENT = 204,
+    STATUS_NOT_MODIFIED = 304,
+    STATUS_BAD_REQUEST = 400,
+    STATUS_TIMED_OUT = 408,
+    STATUS_TOO_LARGE = 413,
+    STATUS_FAILED = 500,
+    STATUS_NOT_IMPLEMENTED = 501,
+    STATUS_UNAVAILABLE = 503,
+};
 
 /* Static; "Unknown" for a status that RFC 9110 and its relatives do not name. */
 const char *http_reason(uint32_t status);

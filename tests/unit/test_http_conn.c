@@ -282,6 +282,59 @@ static void without_memory_for_announced_content_the_connection_ends(void **stat
                                     "say('%s %s', res:write(('b'):rep(500000)))"));
 }
 
+/* What was announced as a body must not be read as the next request. */
+static void without_memory_for_the_body_nothing_behind_it_is_read(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("zerg.sleep(1) say('%s %s', req:body()) return 'x'"));
+    struct conn *conn = fixture_open(f);
+
+    fixture_feed_text(f, conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n" GET GET);
+    f->reactor.leases.slab.taken_max = f->reactor.leases.slab.taken;
+    fixture_advance(f, 1000);
+    assert_true(fixture_log_has(f, "nil limit: out of memory"));
+    assert_int_equal(count(answer(f, conn), "HTTP/1.1 "), 1);
+    assert_int_not_equal(conn->state, CONN_OPEN);
+}
+
+static void a_request_that_ends_while_draining_ends_its_connection(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("res:write('a') zerg.sleep(1)"));
+    struct conn *conn = fixture_open(f);
+
+    fixture_feed_text(f, conn, GET);
+    answer(f, conn);
+    f->reactor.state = REACTOR_DRAINING;
+    fixture_advance(f, 1000);
+    assert_int_equal(count(answer(f, conn), "0\r\n\r\n"), 1);
+    assert_int_not_equal(conn->state, CONN_OPEN);
+    assert_int_equal(conn->reason, CLOSE_SHUTDOWN);
+}
+
+static void a_redirect_may_fill_the_output(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("if req.path == '/' then return ('x'):rep(1000) end\n"
+                                               "res:redirect('/')"));
+    struct conn *conn = fixture_open(f);
+
+    conn->write_buffer_max = 1200;
+    fixture_feed_text(f, conn, GET "GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(count(answer(f, conn), "HTTP/1.1 302 "), 1);
+    assert_int_equal(fixture_log_count(f, "Content-Length"), 0);
+}
+
+static void a_refused_field_changes_nothing(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("res:header('Content-Length', '1')\n"
+                                               "assert(not pcall(res.header, res, 'Content-Length', 'x'))\n"
+                                               "assert(not pcall(res.header, res, 'Connection', 'keep-alive'))\n"
+                                               "res:write('a')"));
+    struct conn *conn = fixture_open(f);
+
+    fixture_feed_text(f, conn, GET);
+    assert_int_equal(count(answer(f, conn), "Content-Length: 1\r\n"), 1);
+    assert_int_equal(conn->state, CONN_OPEN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +352,10 @@ int main(void)
         cmocka_unit_test_teardown(a_full_output_holds_the_pipeline_up, fixture_teardown),
         cmocka_unit_test_teardown(without_memory_for_a_chunk_the_connection_ends, fixture_teardown),
         cmocka_unit_test_teardown(without_memory_for_announced_content_the_connection_ends, fixture_teardown),
+        cmocka_unit_test_teardown(without_memory_for_the_body_nothing_behind_it_is_read, fixture_teardown),
+        cmocka_unit_test_teardown(a_request_that_ends_while_draining_ends_its_connection, fixture_teardown),
+        cmocka_unit_test_teardown(a_redirect_may_fill_the_output, fixture_teardown),
+        cmocka_unit_test_teardown(a_refused_field_changes_nothing, fixture_teardown),
     };
 
     return cmocka_run_group_tests_name("http_conn", tests, NULL, NULL);
