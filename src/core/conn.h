@@ -171,6 +171,12 @@ bool conn_ended(const struct conn *conn);
 bool conn_ended_silently(const struct conn *conn);
 /* True while bytes can still be staged. */
 bool conn_is_writable(const struct conn *conn);
+/* True while more is staged than may be before writers wait. */
+static inline bool conn_is_full(const struct conn *conn)
+{
+    return conn->out.staged > conn->write_buffer_max;
+}
+
 /* A reader waits until `bytes` unread bytes are there: lets them in, and starts the read time-out. */
 void conn_await_input(struct conn *conn, uint32_t bytes);
 void conn_stop_awaiting(struct conn *conn);

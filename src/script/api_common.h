@@ -68,6 +68,12 @@ static inline int api_claim_input(struct script_conn *sc, const struct zerg_conn
     return script_conn_claim_input(sc);
 }
 
+/* What a call that staged something gives: FULL when its task should wait for room. */
+static inline int api_fullness(const struct conn *conn)
+{
+    return conn_is_full(conn) ? ZERG_FULL : ZERG_OK;
+}
+
 /* Seconds (0 or more) to milliseconds; what is shorter than one is one, and 0 stays "none". */
 uint32_t api_ms(double seconds);
 /* Closes a connection that the script made and lets go of it; the handle remembers which task did. */

@@ -250,7 +250,7 @@ int zerg_http_wait_room(struct zerg_http *http)
     struct conn *conn = exchange->sc.conn;
     struct task *task = exchange->sc.runtime->running;
 
-    if (conn->out.staged <= conn->write_buffer_max)
+    if (!conn_is_full(conn))
         return ZERG_OK;
     if (conn->state != CONN_OPEN)
         return ZERG_END;

@@ -21,11 +21,6 @@ static int begin_write(const struct zerg_conn *handle, struct script_conn **out)
     return conn_is_writable(sc->conn) ? ZERG_OK : ZERG_END;
 }
 
-static int fullness(const struct conn *conn)
-{
-    return conn->out.staged > conn->write_buffer_max ? ZERG_FULL : ZERG_OK;
-}
-
 int zerg_conn_write(const struct zerg_conn *handle, const void *data, uint32_t len)
 {
     struct script_conn *sc;
@@ -35,7 +30,7 @@ int zerg_conn_write(const struct zerg_conn *handle, const void *data, uint32_t l
         return rc;
     if (conn_write(sc->conn, data, len) < 0)
         return ZERG_NO_MEMORY;
-    return fullness(sc->conn);
+    return api_fullness(sc->conn);
 }
 
 typedef int (*stage_fn)(const struct lease *lease, uint32_t offset, uint32_t len, struct conn *to);
@@ -61,7 +56,7 @@ static int stage_seq(const struct zerg_conn *handle, const struct zerg_seq *seq,
         left -= part;
         offset = 0;
     }
-    return fullness(sc->conn);
+    return api_fullness(sc->conn);
 }
 
 static int stage_copy(const struct lease *lease, uint32_t offset, uint32_t len, struct conn *to)
@@ -85,7 +80,7 @@ int zerg_conn_wait_room(const struct zerg_conn *handle)
     int rc = begin_write(handle, &sc);
     struct task *task;
 
-    if (rc != ZERG_OK || fullness(sc->conn) == ZERG_OK)
+    if (rc != ZERG_OK || api_fullness(sc->conn) == ZERG_OK)
         return rc;
     task = sc->runtime->running;
     return task ? task_park_writing(task, sc) : ZERG_NO_TASK;
@@ -115,7 +110,7 @@ int zerg_conn_commit(const struct zerg_conn *handle, uint32_t n)
     if (output_commit(&sc->conn->out, n) < 0)
         return ZERG_RANGE;
     conn_mark_dirty(sc->conn);
-    return fullness(sc->conn);
+    return api_fullness(sc->conn);
 }
 
 int zerg_conn_flush(const struct zerg_conn *handle)

@@ -296,7 +296,7 @@ int forward_finish(struct task *task, struct zerg_forward_result *out)
     if (!out) /* it has ended already, and nobody will wake the task */
         return task_park(task, 0);
     *out = forward->result;
-    snprintf(task->runtime->pending_reason, sizeof(task->runtime->pending_reason), "%s", forward->server_name);
+    pending_set_reason(task->runtime, forward->server_name);
     out->server = task->runtime->pending_reason;
     drop(pending);
     return ZERG_OK;

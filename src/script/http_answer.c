@@ -13,6 +13,7 @@
 #include "core/listener.h"
 #include "core/reactor.h"
 #include "proto/http_name.h"
+#include "script/api_common.h"
 #include "script/http_exchange.h"
 #include "script/http_intake.h"
 #include "script/http_reason.h"
@@ -304,16 +305,11 @@ static int check_begin(const struct http_exchange *exchange)
     return conn_is_writable(exchange->sc.conn) ? ZERG_OK : ZERG_END;
 }
 
-static int fullness(const struct conn *conn)
-{
-    return conn->out.staged > conn->write_buffer_max ? ZERG_FULL : ZERG_OK;
-}
-
 /* Stages what follows a head. Without memory for it the connection ends: half an answer must not be taken for one. */
 static int write_on(struct conn *conn, const void *data, uint32_t len)
 {
     if (conn_write(conn, data, len) == 0)
-        return fullness(conn);
+        return api_fullness(conn);
     conn_kill(conn, CLOSE_NO_MEMORY);
     return ZERG_END;
 }
@@ -339,7 +335,7 @@ static int stage_head(struct http_exchange *exchange, uint64_t length, const voi
     conn_mark_dirty(conn);
     exchange->shared._has_begun = 1;
     forget_fields(exchange);
-    return is_beside ? fullness(conn) : write_on(conn, body, len);
+    return is_beside ? api_fullness(conn) : write_on(conn, body, len);
 }
 
 /* ---- whole answers ---- */
@@ -436,7 +432,7 @@ static int write_framed(struct http_exchange *exchange, const void *data, uint32
         answer->left -= len;
     }
     if (len == 0 || has_no_body(exchange))
-        return fullness(conn);
+        return api_fullness(conn);
     return answer->framing == HTTP_FRAMING_CHUNKED ? write_chunk(conn, data, len) : write_on(conn, data, len);
 }
 
@@ -469,5 +465,5 @@ int http_answer_finish(struct http_exchange *exchange)
     exchange->shared._has_ended = 1;
     if (answer->framing == HTTP_FRAMING_CHUNKED && !has_no_body(exchange))
         return write_on(conn, "0\r\n\r\n", 5);
-    return fullness(conn);
+    return api_fullness(conn);
 }

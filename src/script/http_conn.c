@@ -249,7 +249,7 @@ static bool may_take_next(const struct conn *conn)
     const struct http_exchange *exchange = conn->owner;
 
     return conn->state == CONN_OPEN && (!exchange || exchange->stage == HTTP_READS_HEAD) && conn->in.bytes > 0 &&
-           conn->out.staged <= conn->write_buffer_max;
+           !conn_is_full(conn);
 }
 
 /* Takes what requests are there, as far as they can be answered at once. */
@@ -262,7 +262,7 @@ static void advance(struct conn *conn, enum start start)
         run(conn->owner, burst < HTTP_BURST ? start : START_LATER);
         runtime->http_conn = NULL;
     }
-    if (conn->state != CONN_OPEN || conn->owner || conn->out.staged > conn->write_buffer_max)
+    if (conn->state != CONN_OPEN || conn->owner || conn_is_full(conn))
         return;
     if (conn->in.bytes > 0)
         return;
@@ -353,7 +353,7 @@ static void on_output(struct conn *conn)
 {
     struct http_exchange *exchange = conn->owner;
 
-    if (exchange && !list_is_empty(&exchange->sc.writers) && conn->out.staged <= conn->write_buffer_max)
+    if (exchange && !list_is_empty(&exchange->sc.writers) && !conn_is_full(conn))
         script_conn_wake_writers(&exchange->sc);
     else
         advance(conn, START_NOW);
