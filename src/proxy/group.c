@@ -213,12 +213,14 @@ static int compare_found(const void *left, const void *right)
 
 /* Servers rotate their answers: a group that balances by itself takes them in one order, so that the same servers are the
  * same version. Those of a plain target are tried in the order that the resolver gives. With the lock held. */
-static void take_found(const struct group *group, struct source *source, const struct resolution *resolution)
+static void take_found(const struct group *group, struct source *source, const struct resolution *resolution,
+                       uint64_t now_ms)
 {
     struct resolved *found = calloc(resolution->count, sizeof(*found));
 
     if (!found) {
         source->problem = "no memory";
+        source->expires_ms = now_ms + RESOLVE_TTL_MIN_MS; /* the answer may be kept for long, this one may not */
         return;
     }
     memcpy(found, resolution->items, resolution->count * sizeof(*found));
@@ -237,7 +239,7 @@ void group_take_answer(struct group *group, uint32_t index, const struct resolut
     pthread_mutex_lock(&group->lock);
     source->expires_ms = now_ms + resolution->ttl_ms;
     if (!resolution->problem && resolution->count > 0)
-        take_found(group, source, resolution);
+        take_found(group, source, resolution, now_ms);
     else
         source->problem = resolution->problem ? resolution->problem : "no address";
     pthread_mutex_unlock(&group->lock);
