@@ -103,11 +103,12 @@ static void take_back(struct forward *forward)
         forward->server->is_lent = false;
 }
 
-/* 0, -EPIPE (one of them has just ended, or was shut down) or -ENOMEM: the client is as it was. */
+/* 0, -EPIPE (one of them has just ended, or was shut down) or -ENOMEM: both have their time-outs as before. */
 static int start_relay(struct forward *forward, struct conn *server, struct relay_options *options)
 {
     struct conn *client = forward->client->conn;
-    struct timeouts before = client->timeouts;
+    struct timeouts clients = client->timeouts;
+    struct timeouts servers = server->timeouts;
     int rc;
 
     if (!conn_is_writable(client) || !conn_is_writable(server))
@@ -128,7 +129,8 @@ static int start_relay(struct forward *forward, struct conn *server, struct rela
     rc = relay_join(client, server, options);
     if (rc < 0) {
         forward->stage = FORWARD_FAILED;
-        conn_set_timeouts(client, &before);
+        conn_set_timeouts(client, &clients);
+        conn_set_timeouts(server, &servers);
         take_back(forward);
     }
     return rc;
