@@ -221,9 +221,9 @@ local methods = {}
 M.methods = methods
 
 ---Gives a connection of zerg.connect() back to the reactor's pool, for the next connect to the same
----target that gets that server; what was staged must have been flushed, and what came have been read, or it is closed
----instead, as it is where the pool takes no more. It cannot be used afterwards, and its on_close
----callbacks are not called while it is kept. Does not park.
+---target that gets that server; what was staged must have been flushed, and what came have been
+---read, or it is closed instead, as it is where the pool takes no more. It cannot be used
+---afterwards, and its on_close callbacks are not called while it is kept. Does not park.
 ---@param idle_s? number how long it may wait there; 60 by default, 0: for ever
 ---@return true|nil ok
 ---@return string|nil reason
