@@ -33,11 +33,11 @@ local JIT_OPTIONS = {
 }
 
 local serve_by_listener = {}
+local serve_by_route = {} -- of the listeners that speak HTTP, one after the other
 local modules = {} -- each handler module once, in the order of the listeners
 
 ---@class zerg.runtime.options
----@field config? table the validated configuration
----@field handlers? table<integer, function|string> by listener: a function, or the path of a file
+---@field config table the validated configuration
 ---@field directory? string where require() looks first
 ---@field lua_path? string templates where it looks then
 
@@ -47,33 +47,56 @@ local function set_up(options)
   park.install(coroutine)
   print = log.print -- luacheck: ignore 121
   config_files.set_package_path(options.directory or ".", options.lua_path)
-  zerg.config = readonly.wrap(options.config or {})
+  zerg.config = readonly.wrap(options.config)
   zerg.reactor = C.zerg_reactor_index()
   zerg.reactors = C.zerg_reactor_count()
 end
 
-local function handlers_of(config)
-  local handlers = {}
-  for index, listener in ipairs(config and config.listeners or {}) do
-    handlers[index] = listener.handler_path or listener.handler
-  end
-  return handlers
-end
+local seen = {}
 
-local function load_handler(index, handler, seen)
-  local of_file = type(handler) == "string"
-  local module, message = handler_files.load({
-    handler = not of_file and handler or nil,
-    handler_path = of_file and handler or nil,
-  })
-  if not module then
-    return ("listeners[%d].handler: %s"):format(index, message)
+-- Loads the handler of a listener or route, which may have none. Gives its `serve`, or nil, and a
+-- message when it cannot be loaded.
+local function load_handler(holder, key)
+  if not (holder.handler or holder.handler_path) then
+    return nil
   end
-  serve_by_listener[index] = module.serve
+  local module, message = handler_files.load(holder)
+  if not module then
+    return nil, ("%s.handler: %s"):format(key, message)
+  end
   if not seen[module] then
     seen[module] = true
     modules[#modules + 1] = module
   end
+  return module.serve
+end
+
+-- Counts all routes, as C does.
+local function load_routes(listener, key, first)
+  for index, route in ipairs(listener.routes) do
+    local serve, message = load_handler(route, key)
+    if message then
+      return nil, message
+    end
+    serve_by_route[first + index] = serve
+  end
+  return first + #listener.routes
+end
+
+local function load_handlers(config)
+  local route_count = 0
+  for index, listener in ipairs(config.listeners) do
+    local key, message = ("listeners[%d]"):format(index), nil
+    if listener.routes then
+      route_count, message = load_routes(listener, key, route_count)
+    else
+      serve_by_listener[index], message = load_handler(listener, key)
+    end
+    if message then
+      return nil, message
+    end
+  end
+  return true
 end
 
 ---Sets the state up and loads every handler. For C.
@@ -82,15 +105,7 @@ end
 ---@return string|nil message with file and line
 function M.load(options)
   set_up(options)
-  local handlers = options.handlers or handlers_of(options.config)
-  local seen = {}
-  for index, handler in pairs(handlers) do
-    local message = load_handler(index, handler, seen)
-    if message then
-      return nil, message
-    end
-  end
-  return true
+  return load_handlers(options.config)
 end
 
 ---Runs the `start` hooks, in a task; an error in one is raised. For C.
@@ -124,11 +139,11 @@ function M.serve(listener_index, pointer, generation, slot, id)
 end
 
 ---Runs the handler of a request. For C, as serve().
----@param listener_index integer
+---@param route_index integer
 ---@param address integer
 ---@param generation integer
-function M.serve_http(listener_index, address, generation)
-  http.serve(serve_by_listener[listener_index], address, generation)
+function M.serve_http(route_index, address, generation)
+  http.serve(serve_by_route[route_index], address, generation)
 end
 
 ---A connection that on_close was called on has ended. For C.

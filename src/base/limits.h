@@ -7,6 +7,7 @@
 enum {
     REACTORS_MAX = 256,
     LISTENERS_MAX = 1024,
+    ROUTES_MAX = 1024, /* of one listener */
 
     /* Input. A connection stops receiving at the high-water mark of unread bytes and starts again at half of it. */
     INPUT_HIGH_BYTES = 256 * 1024,
@@ -53,6 +54,7 @@ enum {
     HTTP_CHUNK_EXTENSION_BYTES = 4096,    /* of one message: senders could hide work in them */
     HTTP_DRAIN_BYTES = 256 * 1024,        /* of a body that no handler wanted, read for the sake of the next request */
     HTTP_DRAIN_MS = 5000,                 /* and the longest wait for more of it */
+    HTTP_RESPONSE_HEAD_BYTES = 32 * 1024, /* of a server's answer */
     HTTP_BURST = 64,                      /* pipelined requests of one connection that are handled in one go */
     HTTP_ANSWER_FIELDS_BYTES = 60 * 1024, /* header lines of one answer that a script sets */
 
@@ -83,7 +85,9 @@ enum {
     /* Plain targets ("db.internal:5432") of scripts and listeners. */
     PLAIN_KEEPALIVE = 64,     /* idle connections kept to one, for each reactor */
     PLAIN_CONNECT_MS = 5000,  /* unless the caller says otherwise */
+    PLAIN_READ_MS = 30000,    /* the same, for an answer of HTTP */
     PLAIN_GROUPS_MAX = 1024,  /* that a reactor remembers */
+    POOL_IDLE_MS = 60 * 1000, /* how long an idle connection is kept, unless a script says otherwise */
     POOL_SHARE_OF_CONNS = 2,  /* of a reactor's connections one in so many may be an idle one to a server; */
     POOL_SPARE_OF_CONNS = 16, /* the oldest of them go when fewer than one in so many are free for new ones */
     RACE_MS = 250,            /* before another family is tried beside the first (RFC 8305 section 8) */

@@ -42,7 +42,37 @@ struct http_config {
     uint32_t keepalive_ms; /* until the next request begins */
     uint16_t header_bytes; /* of one head */
     uint16_t headers;      /* fields in it */
-    uint64_t body_bytes;   /* content of one request */
+    /* What forwarded requests say of where they come from. */
+    bool adds_x_forwarded;
+    bool adds_request_id;
+    bool adds_forwarded;
+    bool adds_via;
+};
+
+/* A field that forwarded messages get. */
+struct http_field_config {
+    char *name;
+    char *value; /* NULL: it is removed */
+};
+
+/* What changes in forwarded messages. */
+struct http_rewrite {
+    char *strip; /* front of the path, NULL: none */
+    struct http_field_config *request_fields;
+    uint32_t request_field_count;
+    struct http_field_config *response_fields;
+    uint32_t response_field_count;
+};
+
+/* Which requests of a listener go where. */
+struct http_route {
+    uint32_t index;      /* among those of all listeners */
+    uint64_t body_bytes; /* content of one request */
+    char *host;          /* in lower case; "*.a.example": the hosts below it; NULL: any */
+    char *path;          /* what the paths of its requests begin with */
+    char *handler;       /* where the handler stands, for messages; NULL: it forwards */
+    char *forward;       /* to an upstream or a target; NULL: a script answers */
+    struct http_rewrite rewrite;
 };
 
 struct tcp_options {
@@ -108,8 +138,13 @@ struct listener_config {
     struct tcp_options tcp;
     enum protocol protocol;
     struct http_config http;
-    char *handler; /* where the handler stands, for messages: "handlers/echo.lua", "zerg.lua:12 (function)" */
-    char *forward; /* where to relay connections instead: an upstream's name, or a target; NULL: they have a handler */
+    struct http_route *routes; /* owned: of PROTOCOL_HTTP, at least one */
+    uint32_t route_count;
+    char
+        *handler; /* where the handler stands, for messages: "handlers/echo.lua", "zerg.lua:12 (function)"; NULL: in the
+                      routes */
+    char *
+        forward; /* where to relay connections instead: an upstream's name, or a target; NULL: they have a handler, or speak HTTP */
     uint32_t connect_ms;        /* how long connecting to a target may take, 0: as long as the kernel tries */
     uint32_t total_ms;          /* how long a relay may last, 0: for ever */
     bool accepts_proxy;         /* a PROXY protocol header comes first */
@@ -154,6 +189,7 @@ struct config {
     struct reactor_config reactor;
     struct listener_config *listeners;
     uint32_t listener_count;
+    uint32_t route_count;              /* of all listeners */
     struct upstream_config *upstreams; /* in the order of their names */
     uint32_t upstream_count;
     struct resolver_config resolver;

@@ -106,8 +106,9 @@ struct reactor_stats {
 struct reactor {
     struct engine *engine; /* borrowed, shared */
     const struct reactor_app *app;
-    void *app_data;      /* owned by the app */
-    struct proxy *proxy; /* owned by the app: what src/proxy keeps for this reactor */
+    void *app_data;           /* owned by the app */
+    struct proxy *proxy;      /* owned by the app: what src/proxy keeps for this reactor, */
+    struct http_server *http; /* and what src/http does */
     uint32_t index;
     enum reactor_state state;
     pthread_t thread;

@@ -45,7 +45,8 @@ void http_body_init(struct http_body *body, const struct http_head *head, uint64
 
 /* Goes on with data, which begins behind what the last step used. Ask again until it says DONE, BAD, or MORE: then with
  * more bytes. The trailers, if only the empty line that stands for none, are used when all of them are there, in one
- * piece: the last step->used bytes before DONE, from whose first byte the spans of body->trailers count. */
+ * piece: the last trailers->at of the step->used bytes before DONE, from whose first byte the spans of
+ * body->trailers count. */
 enum http_body_outcome http_body_next(struct http_body *body, const uint8_t *data, size_t len,
                                       struct http_body_step *step);
 

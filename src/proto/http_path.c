@@ -88,6 +88,88 @@ int http_path_normalize(char *out, const uint8_t *path, size_t len)
     }
 }
 
+/* Whether a segment, with its escapes undone, is "." or "..": how many dots it has, 0 when it is anything else. */
+static uint32_t count_dots(const uint8_t *segment, const uint8_t *end)
+{
+    uint32_t dots = 0;
+
+    while (segment < end && dots <= 2) {
+        bool is_escape = *segment == '%';
+
+        if ((is_escape ? read_escape(segment, (size_t)(end - segment)) : *segment) != '.')
+            return 0;
+        segment += is_escape ? ESCAPE_BYTES : 1;
+        dots++;
+    }
+    return dots <= 2 ? dots : 0;
+}
+
+/* Copies a path as it is written, without its dot segments. Returns the length. */
+static size_t remove_dots(char *out, const uint8_t *path, size_t len)
+{
+    const uint8_t *end = path + len;
+    char *segment = out;
+
+    if (len > 0 && *path == '/')
+        path++;
+    *segment++ = '/';
+    for (;;) {
+        const uint8_t *slash = memchr(path, '/', (size_t)(end - path));
+        const uint8_t *segment_end = slash ? slash : end;
+        size_t bytes = (size_t)(segment_end - path);
+        uint32_t dots = count_dots(path, segment_end);
+
+        if (dots == 0) {
+            memcpy(segment, path, bytes);
+            segment += bytes;
+            if (slash)
+                *segment++ = '/';
+        } else if (dots == 2) {
+            segment = parent(out, segment);
+        }
+        if (!slash)
+            return (size_t)(segment - out);
+        path = slash + 1;
+    }
+}
+
+/* How many bytes of the path spell the prefix, escapes undone; -EINVAL: it begins with something else. */
+static int find_prefix(const char *path, size_t len, const char *prefix)
+{
+    size_t at = 0;
+
+    for (; *prefix; prefix++) {
+        bool is_escape = at < len && path[at] == '%';
+        int byte;
+
+        if (at == len)
+            return -EINVAL;
+        byte = is_escape ? read_escape((const uint8_t *)path + at, len - at) : (uint8_t)path[at];
+        if (byte != (uint8_t)*prefix || (is_escape && byte == '/'))
+            return -EINVAL;
+        at += is_escape ? ESCAPE_BYTES : 1;
+    }
+    return (int)at;
+}
+
+int http_path_strip(char *out, const uint8_t *path, size_t len, const char *prefix)
+{
+    size_t left = remove_dots(out, path, len);
+    int front = find_prefix(out, left, prefix);
+
+    if (front < 0)
+        return front;
+    left -= (size_t)front;
+    if (left > 0 && out[front] == '/') {
+        memmove(out, out + front, left);
+        return (int)left;
+    }
+    assert(front > 0 || left == 0);
+    memmove(out + 1, out + front, left);
+    out[0] = '/';
+    return (int)left + 1;
+}
+
 /* ---- pairs ---- */
 
 static const uint8_t *find(const uint8_t *text, size_t len, char c)

@@ -1,5 +1,5 @@
 /* What a script sees of a target: the path with its escapes undone and its dot segments removed, and the pairs of the
- * query. For looking at only: what a proxy passes on is the target as it came. */
+ * query. For looking at only: what a proxy passes on is the target as it came, or without the front of its path. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,6 +16,12 @@
  * slash separates nothing, and stays (as %2F): /a%2F../b has the segment "a%2F..". A .. in the root stays in the root
  * (RFC 3986 section 5.2.4). Empty segments (//) stay. */
 MUST_CHECK int http_path_normalize(char *out, const uint8_t *path, size_t len);
+
+/* Writes what is left of the path behind `prefix` to out, which has room for len + 1 bytes, and returns its length, at least 1:
+ * it begins with a slash, if need be with one of ours. Dot segments are removed, escapes stay as they are written; the prefix
+ * is compared with the path's bytes, as http_path_normalize() gives them. -EINVAL: the path begins otherwise. `prefix`
+ * begins with a slash. */
+MUST_CHECK int http_path_strip(char *out, const uint8_t *path, size_t len, const char *prefix);
 
 /* A name and its value, as they are written. Borrowed from the query. */
 struct http_pair {

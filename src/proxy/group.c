@@ -19,6 +19,7 @@ static const struct upstream_config plain_config = {
     .balance = BALANCE_IN_ORDER,
     .keepalive = PLAIN_KEEPALIVE,
     .connect_ms = PLAIN_CONNECT_MS,
+    .read_ms = PLAIN_READ_MS,
     .retries = RESOLVE_ADDRS_MAX,
 };
 

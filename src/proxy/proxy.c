@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -14,6 +16,7 @@
 #include "proxy/checks.h"
 #include "proxy/dial.h"
 #include "proxy/group.h"
+#include "proxy/http_forward.h"
 #include "proxy/relay.h"
 #include "proxy/resolver.h"
 #include "proxy/shared.h"
@@ -130,26 +133,53 @@ static int open_views(struct proxy *proxy, const struct proxy_shared *shared)
     return 0;
 }
 
-/* Where the listeners forward to, looked up once. */
+/* In use from now on; NULL for no target. */
+static int open_forward(struct proxy *proxy, const struct listener_config *listener, const char *target,
+                        struct group_view **out)
+{
+    int rc;
+
+    *out = NULL;
+    if (!target)
+        return 0;
+    rc = proxy_find_group(proxy, target, strlen(target), out);
+    if (rc < 0)
+        log_error("listener %s: cannot forward to %s: %s", listener->name, target, strerror(-rc));
+    else
+        group_view_use(*out);
+    return rc;
+}
+
+/* Where the listeners and their routes forward to, looked up once. */
 static int open_forwards(struct proxy *proxy, const struct config *config)
 {
     proxy->forwards = calloc(config->listener_count, sizeof(struct group_view *));
-    if (!proxy->forwards)
+    proxy->routes = calloc(config->route_count + 1, sizeof(struct group_view *));
+    if (!proxy->forwards || !proxy->routes)
         return -ENOMEM;
     for (uint32_t i = 0; i < config->listener_count; i++) {
-        const char *target = config->listeners[i].forward;
-        int rc;
+        const struct listener_config *listener = &config->listeners[i];
+        int rc = open_forward(proxy, listener, listener->forward, &proxy->forwards[i]);
 
-        if (!target)
-            continue;
-        rc = proxy_find_group(proxy, target, strlen(target), &proxy->forwards[i]);
-        if (rc < 0) {
-            log_error("listener %s: cannot forward to %s: %s", config->listeners[i].name, target, strerror(-rc));
-            return rc;
+        for (uint32_t j = 0; j < listener->route_count && rc == 0; j++) {
+            const struct http_route *route = &listener->routes[j];
+
+            rc = open_forward(proxy, listener, route->forward, &proxy->routes[route->index]);
         }
-        group_view_use(proxy->forwards[i]);
+        if (rc < 0)
+            return rc;
     }
     return 0;
+}
+
+/* So that no two reactors or processes give requests the same ids. */
+static void seed_requests(struct proxy *proxy)
+{
+    uint64_t seeds[2] = {clock_now_ns(), (uintptr_t)proxy};
+
+    (void)!getrandom(seeds, sizeof(seeds), 0);
+    proxy->request_seed = seeds[0];
+    proxy->next_request = seeds[1];
 }
 
 int proxy_open(struct reactor *reactor)
@@ -163,9 +193,11 @@ int proxy_open(struct reactor *reactor)
     reactor->proxy = proxy;
     proxy->reactor = reactor;
     slab_init(&proxy->relays, sizeof(struct relay), RELAYS_PER_BLOCK, 0);
+    slab_init(&proxy->http_forwards, sizeof(struct http_forward), RELAYS_PER_BLOCK, 0);
     slab_init(&proxy->plain_views, sizeof(struct group_view), VIEWS_PER_BLOCK, 0);
     slab_init(&proxy->dials, sizeof(struct dial), DIALS_PER_BLOCK, 0);
     pool_init(&proxy->pool, reactor);
+    seed_requests(proxy);
     list_init(&proxy->plain_groups);
     for (uint32_t i = 0; i < PLAIN_BUCKETS; i++)
         list_init(&proxy->plain_buckets[i]);
@@ -179,14 +211,21 @@ int proxy_open(struct reactor *reactor)
     return rc;
 }
 
+static void unuse(struct group_view **views, uint32_t count)
+{
+    for (uint32_t i = 0; views && i < count; i++) {
+        if (views[i])
+            group_view_unuse(views[i]);
+    }
+}
+
 static void close_groups(struct proxy *proxy)
 {
     struct list *node;
+    const struct config *config = proxy->reactor->engine->config;
 
-    for (uint32_t i = 0; proxy->forwards && i < proxy->reactor->engine->config->listener_count; i++) {
-        if (proxy->forwards[i])
-            group_view_unuse(proxy->forwards[i]);
-    }
+    unuse(proxy->forwards, config->listener_count);
+    unuse(proxy->routes, config->route_count);
     while ((node = list_pop(&proxy->plain_groups)))
         forget_plain(proxy, CONTAINER_OF(node, struct group_view, link));
     for (uint32_t i = 0; i < proxy->view_count; i++)
@@ -206,8 +245,10 @@ void proxy_close(struct reactor *reactor)
     slab_deinit(&proxy->plain_views);
     slab_deinit(&proxy->dials);
     slab_deinit(&proxy->relays);
+    slab_deinit(&proxy->http_forwards);
     free(proxy->views);
     free(proxy->forwards);
+    free(proxy->routes);
     free(proxy);
     reactor->proxy = NULL;
 }

@@ -32,11 +32,15 @@ struct proxy {
     struct slab plain_views;  /* struct group_view */
     struct group_view *views; /* owned: of the configured upstreams, in their order */
     uint32_t view_count;
-    struct group_view **forwards; /* owned: where each listener forwards to, NULL: it does not */
+    struct group_view **forwards; /* owned: where each listener forwards to, NULL: it does not, */
+    struct group_view **routes;   /* and each route of HTTP */
     struct list plain_groups;     /* struct group_view, owned: those that nobody uses */
     uint32_t plain_group_count;
     struct list plain_buckets[PLAIN_BUCKETS]; /* by name */
     struct pool pool;
+    uint64_t request_seed; /* of the ids that requests get, */
+    uint64_t next_request; /* and where they are */
+    struct slab http_forwards;
     struct checks *checks; /* owned; NULL: there are none here */
 };
 

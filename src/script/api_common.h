@@ -4,8 +4,8 @@
 #include <stddef.h>
 
 #include "core/conn.h"
+#include "http/http_conn.h"
 #include "script/api.h"
-#include "script/http_conn.h"
 #include "script/runtime.h"
 #include "script/script_conn.h"
 #include "script/task.h"

@@ -19,7 +19,6 @@
 #include "script/transfer.h"
 
 /* How long a connection waits in the pool when the script does not say. */
-enum { KEEPALIVE_IDLE_MS = 60 * 1000 };
 
 /* END, with that as zerg_pending_reason(). */
 static int end_with(struct runtime *runtime, const char *reason)
@@ -131,7 +130,7 @@ int zerg_conn_keepalive(struct zerg_conn *handle, double idle_s)
     }
     max = sc->slot.view->group->config->keepalive;
     note_closer(handle);
-    return script_conn_give_to_pool(sc, max, idle_s >= 0 ? api_ms(idle_s) : KEEPALIVE_IDLE_MS) ? ZERG_OK : ZERG_END;
+    return script_conn_give_to_pool(sc, max, idle_s >= 0 ? api_ms(idle_s) : POOL_IDLE_MS) ? ZERG_OK : ZERG_END;
 }
 
 /* ---- forwarding ---- */

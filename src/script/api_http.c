@@ -1,17 +1,27 @@
 /* The part of api.h about HTTP requests and their answers. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/limits.h"
 #include "core/lease.h"
 #include "core/reactor.h"
+#include "http/http_answer.h"
+#include "http/http_exchange.h"
+#include "http/http_intake.h"
+#include "http/http_reason.h"
 #include "proto/http_path.h"
 #include "script/api_common.h"
-#include "script/http_answer.h"
-#include "script/http_exchange.h"
-#include "script/http_intake.h"
-#include "script/http_reason.h"
 
-static_assert(offsetof(struct http_exchange, shared) == 0, "Lua's pointer is that of the exchange");
+/* What Lua has is the exchange itself, of which it sees the first fields. */
+static_assert(offsetof(struct http_exchange, head_bytes) == offsetof(struct zerg_http, _head), "as api.h has it");
+static_assert(offsetof(struct http_exchange, generation) == offsetof(struct zerg_http, _generation), "as api.h has it");
+static_assert(offsetof(struct http_exchange, status) == offsetof(struct zerg_http, _status), "as api.h has it");
+static_assert(offsetof(struct http_exchange, method) == offsetof(struct zerg_http, _method), "as api.h has it");
+static_assert(offsetof(struct http_exchange, minor) == offsetof(struct zerg_http, _minor), "as api.h has it");
+static_assert(offsetof(struct http_exchange, has_begun) == offsetof(struct zerg_http, _has_begun), "as api.h has it");
+static_assert(offsetof(struct http_exchange, has_ended) == offsetof(struct zerg_http, _has_ended), "as api.h has it");
+static_assert((int)ZERG_HTTP_SET == (int)HTTP_SET && (int)ZERG_HTTP_ADD == (int)HTTP_ADD, "as api.h has it");
+static_assert((int)ZERG_HTTP_REMOVE == (int)HTTP_REMOVE, "as api.h has it");
 
 static struct http_exchange *exchange_of(struct zerg_http *http)
 {
@@ -105,7 +115,7 @@ int zerg_http_field(const struct zerg_http *http, int place, struct zerg_text *n
 
 void zerg_http_conn(const struct zerg_http *http, struct zerg_conn *out)
 {
-    struct conn *conn = const_exchange_of(http)->sc.conn;
+    struct conn *conn = const_exchange_of(http)->conn;
 
     *out = (struct zerg_conn){._conn = conn,
                               ._generation = conn->generation,
@@ -117,7 +127,7 @@ void zerg_http_conn(const struct zerg_http *http, struct zerg_conn *out)
 
 static int park_reader(struct http_exchange *exchange)
 {
-    struct script_conn *sc = &exchange->sc;
+    struct script_conn *sc = exchange->owner;
     struct task *task = sc->runtime->running;
     uint32_t wanted = sc->conn->in.bytes + 1;
     int rc = ZERG_NO_TASK;
@@ -132,15 +142,15 @@ static int park_reader(struct http_exchange *exchange)
 /* Nothing is there yet: the client may wait for our word. */
 static int await_body(struct http_exchange *exchange)
 {
-    struct conn *conn = exchange->sc.conn;
+    struct conn *conn = exchange->conn;
 
     if (conn_ended(conn)) {
         http_intake_fail(exchange, STATUS_BAD_REQUEST, conn->reason ? close_reason_text(conn->reason) : "closed");
         return ZERG_BROKEN;
     }
     if (exchange->head.expects_continue && !exchange->continue_sent && exchange->taken == 0 && conn->in.bytes == 0 &&
-        !exchange->shared._has_begun) {
-        if (http_answer_continue(conn) != ZERG_OK)
+        !exchange->has_begun) {
+        if (http_answer_continue(conn) < 0)
             return ZERG_NO_MEMORY;
         exchange->continue_sent = true;
     }
@@ -149,7 +159,7 @@ static int await_body(struct http_exchange *exchange)
 
 static int give_content(struct http_exchange *exchange, uint32_t bytes, struct zerg_view *out)
 {
-    struct conn *conn = exchange->sc.conn;
+    struct conn *conn = exchange->conn;
     struct lease *lease = input_take(&conn->in, bytes);
 
     if (!lease) { /* it is counted as read: nobody may go on behind it */
@@ -171,32 +181,33 @@ static int give_content(struct http_exchange *exchange, uint32_t bytes, struct z
 /* More than the caller wants is announced, or there. */
 static bool is_past(const struct http_exchange *exchange, double max)
 {
-    return (double)exchange->body.content_bytes > max;
+    return (double)exchange->inflow.body.content_bytes > max;
 }
 
 int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out)
 {
     struct http_exchange *exchange = exchange_of(http);
-    enum http_intake outcome;
+    struct script_conn *sc = exchange->owner;
+    enum http_inflow_outcome outcome;
     uint32_t bytes;
 
-    if (exchange->sc.reader && exchange->sc.reader != exchange->sc.runtime->running)
+    if (sc->reader && sc->reader != sc->runtime->running)
         return ZERG_BUSY;
-    if (exchange->sc.reader)
-        task_forget_park(exchange->sc.reader);
+    if (sc->reader)
+        task_forget_park(sc->reader);
     if (exchange->failure != 0)
         return ZERG_BROKEN;
-    input_end_borrow(&exchange->sc.conn->in);
+    input_end_borrow(&exchange->conn->in);
     outcome = http_intake_next(exchange, &bytes);
     if (is_past(exchange, max)) {
         http_intake_fail(exchange, STATUS_TOO_LARGE, "limit");
         return ZERG_BROKEN;
     }
     switch (outcome) {
-    case HTTP_INTAKE_CONTENT: return give_content(exchange, bytes, out);
-    case HTTP_INTAKE_DONE: return ZERG_END;
-    case HTTP_INTAKE_BAD: return ZERG_BROKEN;
-    case HTTP_INTAKE_MORE: break;
+    case HTTP_INFLOW_CONTENT: return give_content(exchange, bytes, out);
+    case HTTP_INFLOW_DONE: return ZERG_END;
+    case HTTP_INFLOW_BAD: return ZERG_BROKEN;
+    case HTTP_INFLOW_MORE: break;
     }
     return await_body(exchange);
 }
@@ -211,17 +222,34 @@ const char *zerg_http_reason(const struct zerg_http *http)
     const struct http_exchange *exchange = const_exchange_of(http);
     const char *text = exchange->failure_text;
 
-    if (!text && exchange->sc.conn->reason != CLOSE_NONE)
-        text = close_reason_text(exchange->sc.conn->reason);
+    if (!text && exchange->conn->reason != CLOSE_NONE)
+        text = close_reason_text(exchange->conn->reason);
     return text;
 }
 
 /* ---- the answer ---- */
 
+/* What the functions of http_answer.h give, for Lua. */
+static int result_of(const struct http_exchange *exchange, int rc)
+{
+    switch (rc) {
+    case 0: return api_fullness(exchange->conn);
+    case -EALREADY: return ZERG_SENT;
+    case -EPIPE: return ZERG_END;
+    case -ERANGE: return ZERG_RANGE;
+    case -EPERM: return ZERG_BAD_NAME;
+    case -EINVAL: return ZERG_BAD_VALUE;
+    default: return ZERG_NO_MEMORY;
+    }
+}
+
 int zerg_http_set(struct zerg_http *http, int mode, const char *name, uint32_t name_len, const char *value,
                   uint32_t value_len)
 {
-    return http_answer_set(exchange_of(http), mode, name, name_len, value, value_len);
+    struct http_exchange *exchange = exchange_of(http);
+    int rc = http_answer_set(exchange, (enum http_set)mode, name, name_len, value, value_len);
+
+    return rc == 0 ? ZERG_OK : result_of(exchange, rc);
 }
 
 void zerg_http_say_json(struct zerg_http *http)
@@ -231,43 +259,51 @@ void zerg_http_say_json(struct zerg_http *http)
 
 int zerg_http_send(struct zerg_http *http, const char *body, uint32_t len)
 {
-    return http_answer_send(exchange_of(http), body, len);
+    struct http_exchange *exchange = exchange_of(http);
+
+    return result_of(exchange, http_answer_send(exchange, body, len));
 }
 
 int zerg_http_write(struct zerg_http *http, const void *data, uint32_t len)
 {
-    return http_answer_write(exchange_of(http), data, len);
+    struct http_exchange *exchange = exchange_of(http);
+
+    return result_of(exchange, http_answer_write(exchange, data, len));
 }
 
 int zerg_http_finish(struct zerg_http *http)
 {
-    return http_answer_finish(exchange_of(http));
+    struct http_exchange *exchange = exchange_of(http);
+
+    return result_of(exchange, http_answer_finish(exchange));
 }
 
 int zerg_http_wait_room(struct zerg_http *http)
 {
     struct http_exchange *exchange = exchange_of(http);
-    struct conn *conn = exchange->sc.conn;
-    struct task *task = exchange->sc.runtime->running;
+    struct conn *conn = exchange->conn;
+    struct script_conn *sc = exchange->owner;
+    struct task *task = sc->runtime->running;
 
     if (!conn_is_full(conn))
         return ZERG_OK;
     if (conn->state != CONN_OPEN)
         return ZERG_END;
-    return task ? task_park_writing(task, &exchange->sc) : ZERG_NO_TASK;
+    return task ? task_park_writing(task, sc) : ZERG_NO_TASK;
 }
 
 int zerg_http_returned(struct zerg_http *http)
 {
     struct http_exchange *exchange = exchange_of(http);
+    struct script_conn *sc = exchange->owner;
     int rc;
 
     if (!http->_has_begun && exchange->failure != 0)
         rc = http_answer_refuse(exchange, exchange->failure);
     else
-        rc = http->_has_ended ? ZERG_OK : http_answer_finish(exchange);
-    exchange->has_returned = rc != ZERG_RANGE && rc != ZERG_NO_MEMORY;
-    return rc == ZERG_RANGE ? ZERG_RANGE : ZERG_OK;
+        rc = http->_has_ended ? 0 : http_answer_finish(exchange);
+    sc->has_returned = rc != -ERANGE && rc != -ENOMEM;
+    return rc == -ERANGE ? ZERG_RANGE : ZERG_OK;
 }
 
 /* ---- forms ---- */

@@ -216,8 +216,31 @@ end:
     return status;
 }
 
+static void free_fields(struct http_field_config *fields, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        free(fields[i].name);
+        free(fields[i].value);
+    }
+    free(fields);
+}
+
+static void free_route(struct http_route *route)
+{
+    free(route->host);
+    free(route->path);
+    free(route->handler);
+    free(route->forward);
+    free(route->rewrite.strip);
+    free_fields(route->rewrite.request_fields, route->rewrite.request_field_count);
+    free_fields(route->rewrite.response_fields, route->rewrite.response_field_count);
+}
+
 static void free_listener(struct listener_config *listener)
 {
+    for (uint32_t i = 0; i < listener->route_count; i++)
+        free_route(&listener->routes[i]);
+    free(listener->routes);
     free(listener->name);
     free(listener->handler);
     free(listener->forward);
@@ -289,7 +312,7 @@ static int push_protected(lua_State *L)
         .path = config->path,
         .script = config->script,
         .port = config->script ? addr_port(&config->listeners[0].addr) : 0,
-        .protocol = config->script ? config->listeners[0].protocol : PROTOCOL_TCP,
+        .protocol = config->path ? PROTOCOL_TCP : config->listeners[0].protocol,
         .listen = config->proxy_listen,
         .targets = (const char *const *)config->proxy_targets,
         .target_count = config->proxy_target_count,

@@ -69,7 +69,7 @@ static void read_address(lua_State *L, struct listener_config *listener)
         luaL_error(L, "cannot listen on %s: %s", listener->name, strerror(-status));
 }
 
-static void read_listener(lua_State *L, struct listener_config *listener)
+static void read_listener(lua_State *L, struct listener_config *listener, uint32_t *route_count)
 {
     static const char *const protocols[] = {"tcp", "http", NULL};
 
@@ -77,8 +77,9 @@ static void read_listener(lua_State *L, struct listener_config *listener)
     listener->handler = field_string(L, "handler_label");
     listener->ip_version = field_ip_version(L, "ip_version");
     read_address(L, listener);
-    listener->forward = field_string(L, "forward");
     listener->protocol = field_choice(L, "protocol", protocols) == 0 ? PROTOCOL_TCP : PROTOCOL_HTTP;
+    if (listener->protocol == PROTOCOL_TCP) /* else its routes say */
+        listener->forward = field_string(L, "forward");
     listener->accepts_proxy = field_bool(L, "proxy_protocol");
     config_read_trusted(L, listener);
     lua_getfield(L, -1, "mode");
@@ -95,16 +96,9 @@ static void read_listener(lua_State *L, struct listener_config *listener)
     listener->connect_ms = field_ms(L, "connect");
     listener->handshake_ms = field_ms(L, "handshake");
     listener->total_ms = field_ms(L, "total");
-    listener->http.header_ms = field_ms(L, "header");
-    listener->http.body_ms = field_ms(L, "body");
-    listener->http.keepalive_ms = field_ms(L, "keepalive");
     field_leave(L);
 
-    field_enter(L, "limits");
-    listener->http.header_bytes = (uint16_t)field_u32(L, "header_bytes");
-    listener->http.headers = (uint16_t)field_u32(L, "headers");
-    listener->http.body_bytes = (uint64_t)field_number(L, "body_bytes");
-    field_leave(L);
+    config_read_http(L, listener, route_count);
 
     field_enter(L, "tcp");
     listener->tcp.nodelay = field_bool(L, "nodelay");
@@ -125,7 +119,7 @@ static void read_listeners(lua_State *L, struct config *config)
     config->listener_count = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, -1, (int)i + 1);
-        read_listener(L, &config->listeners[i]);
+        read_listener(L, &config->listeners[i], &config->route_count);
         lua_pop(L, 1);
     }
 }

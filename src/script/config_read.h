@@ -12,5 +12,7 @@ void config_read(lua_State *L, struct config *config);
 void config_read_proxy(lua_State *L, struct config *config);
 void config_read_upstreams(lua_State *L, struct config *config);
 void config_read_resolver(lua_State *L, struct resolver_config *resolver);
+/* What HTTP needs of that listener; its routes are counted on. */
+void config_read_http(lua_State *L, struct listener_config *listener, uint32_t *route_count);
 /* Whose PROXY protocol headers that listener believes. */
 void config_read_trusted(lua_State *L, struct listener_config *listener);

@@ -13,6 +13,8 @@
 #include "core/config.h"
 #include "core/conn.h"
 #include "core/engine.h"
+#include "http/http_conn.h"
+#include "proxy/http_forward.h"
 #include "proxy/proxy.h"
 #include "proxy/proxy_accept.h"
 #include "proxy/relay.h"
@@ -21,7 +23,7 @@
 #include "script/connecting.h"
 #include "script/filtering.h"
 #include "script/forward.h"
-#include "script/http_conn.h"
+#include "script/http_task.h"
 #include "script/lookup.h"
 #include "script/modules.h"
 #include "script/native.h"
@@ -207,7 +209,6 @@ static void init_lists(struct runtime *runtime)
     filtering_init_slab(&runtime->filtering_slab);
     transfer_init_slab(&runtime->transfer_slab);
     lookup_init_slab(&runtime->lookup_slab);
-    http_conn_init_slabs(runtime);
     list_init(&runtime->tasks);
     list_init(&runtime->ready);
     list_init(&runtime->ended);
@@ -245,6 +246,7 @@ static int open_runtime(struct reactor *reactor)
         return -ENOMEM;
     runtime->reactor = reactor;
     init_lists(runtime);
+    http_server_init(&runtime->http, reactor, &http_task_handler, &http_forward_handler);
     reactor->app_data = runtime;
     current = runtime;
     runtime->pool = calloc(COROUTINE_POOL_MAX, sizeof(*runtime->pool));
@@ -317,8 +319,7 @@ static void close_runtime(struct reactor *reactor)
         stall_deinit(&runtime->stall);
     }
     proxy_close(reactor);
-    slab_deinit(&runtime->trailers_slab);
-    slab_deinit(&runtime->exchange_slab);
+    http_server_deinit(&runtime->http);
     slab_deinit(&runtime->lookup_slab);
     slab_deinit(&runtime->transfer_slab);
     slab_deinit(&runtime->forward_slab);
@@ -336,7 +337,7 @@ static void close_runtime(struct reactor *reactor)
 static void drain(struct reactor *reactor)
 {
     proxy_drain(reactor);
-    http_conn_drain(reactor);
+    http_server_drain(reactor);
 }
 
 const struct reactor_app runtime_app = {

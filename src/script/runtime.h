@@ -8,8 +8,8 @@
 #include "base/list.h"
 #include "base/slab.h"
 #include "core/reactor.h"
+#include "http/http_server.h"
 #include "script/heap.h"
-#include "script/http_answer.h"
 #include "script/stall.h"
 
 struct task;
@@ -23,6 +23,7 @@ struct runtime {
     struct reactor *reactor; /* borrowed */
     lua_State *L;            /* owned */
     struct heap heap;
+    struct http_server http;
     struct slab task_slab;
     struct slab scope_slab;
     struct slab conn_slab;
@@ -31,8 +32,6 @@ struct runtime {
     struct slab filtering_slab;
     struct slab transfer_slab;
     struct slab lookup_slab;
-    struct slab exchange_slab;
-    struct slab trailers_slab;
     struct list tasks; /* all */
     struct list ready;
     struct list outgoing;          /* script_conns of connections that scripts made */
@@ -48,8 +47,6 @@ struct runtime {
     int serve_ref;
     int closed_ref;
     int serve_http_ref;
-    const struct conn *http_conn; /* whose requests are being taken one by one, NULL: of none */
-    struct http_date date;
     const void *park_value;     /* what a parked coroutine yields */
     const void *canceled_value; /* what a cancelled one raises */
     struct stall stall;

@@ -15,7 +15,7 @@
 #include "script/api.h"
 #include "script/filtering.h"
 #include "script/forward.h"
-#include "script/http_conn.h"
+#include "script/http_task.h"
 #include "script/pending.h"
 #include "script/runtime.h"
 #include "script/task.h"
@@ -212,8 +212,8 @@ static void free_when_unused(struct script_conn *sc)
 
 void script_conn_handler_ended(struct script_conn *sc)
 {
-    if (sc->is_http) {
-        http_conn_handler_ended(sc);
+    if (sc->exchange) {
+        http_task_ended(sc);
         return;
     }
     sc->handler_ended = true;

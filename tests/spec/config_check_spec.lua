@@ -61,7 +61,8 @@ describe("zerg.config.check", function()
       max_connections = 0, write_buffer_max = 262144, proxy_protocol = false, trusted = {},
       timeouts = { read = 0, write = 60, idle = 0, connect = 5, handshake = 5, total = 0,
         header = 10, body = 60, keepalive = 75 },
-      limits = { header_bytes = 16384, headers = 100, body_bytes = 1048576 },
+      limits = { header_bytes = 16384, headers = 100 },
+      forward_headers = { x_forwarded = true, request_id = true, forwarded = false, via = false },
       tcp = { nodelay = true, keepalive = false, fastopen = 0, user_timeout = 0 },
     }, listener)
   end)
@@ -178,15 +179,84 @@ describe("zerg.config.check", function()
       "watch: `watch` is not available in this version" }, problems_of {
       access_log = { file = "x" }, admin = { port = 1 }, control = "/run/x", shared = { a = "1m" },
       watch = true })
-    assert.same({ 'listeners[1].forward: `forward` with protocol "http" is not available in this '
-      .. 'version: protocol "tcp" forwards whole connections' }, problems_of {
-      listeners = { { port = 1, forward = "127.0.0.1:1", protocol = "http" } } })
   end)
 
   it("lets later keys stand that ask for nothing", function()
     assert.same({}, problems_of { watch = false, shared = {}, control = false })
     assert.same({},
       listener_problems { port = 1, protocol = "tcp", limits = { connections_per_ip = 0 } })
+  end)
+
+  it("puts routes into the order in which they are tried", function()
+    local config = assert(run { listeners = { { port = 1, protocol = "http", routes = {
+      { path = "/", handler = handler },
+      { host = "*.example", forward = "127.0.0.1:1" },
+      { host = "A.example", path = "/a", forward = "127.0.0.1:2", strip = "/" },
+      { host = "*.a.example", forward = "127.0.0.1:3" },
+      { path = "/long/", forward = "127.0.0.1:4" },
+      { host = "a.example", path = "/a/b", forward = "127.0.0.1:5" },
+    } } } })
+    local order = {}
+    for index, route in ipairs(config.listeners[1].routes) do
+      order[index] = (route.host or "any") .. route.path
+    end
+    assert.same({ "a.example/a/b", "a.example/a", "*.a.example/", "*.example/", "any/long/", "any/" },
+      order)
+    assert.equal("6 routes", config.listeners[1].handler_label)
+    assert.equal(2 ^ 53, config.listeners[1].routes[1].body_bytes)
+    assert.equal(2 ^ 20, config.listeners[1].routes[6].body_bytes)
+  end)
+
+  it("makes one route of a listener without", function()
+    local config = assert(run { listeners = { { port = 1, protocol = "http", forward = "[::1]:1",
+      headers = { b = 1, A = false }, limits = { body_bytes = "2k" } } } })
+    assert.same({ { path = "/", forward = "[::1]:1", handler_label = "forward to [::1]:1",
+      headers = { { name = "A" }, { name = "b", value = "1" } }, body_bytes = 2048 } },
+      config.listeners[1].routes)
+    assert.equal("forward to [::1]:1", config.listeners[1].handler_label)
+  end)
+
+  it("checks routes", function()
+    local function problems_with(listener)
+      listener.port, listener.protocol = 1, listener.protocol or "http"
+      return problems_of { listeners = { listener } }
+    end
+    local function route_problems(route)
+      local problems = problems_with { routes = { route } }
+      return problems[1] and problems[1]:gsub("^listeners%[1%]%.routes%[1%]", "")
+    end
+    local forward = "127.0.0.1:1"
+    assert.is_nil(route_problems { host = "[::1]", path = "/a%20b", forward = forward })
+    assert.equal(": expected `handler` or `forward`: who answers", route_problems { path = "/" })
+    assert.matches("^%.forward: give `handler` or `forward`, not both",
+      route_problems { handler = handler, forward = forward })
+    assert.matches("^%.strip: goes with `forward` only",
+      route_problems { handler = handler, strip = "/" })
+    assert.matches("^%.strip: expected the front of `path`, which is \"/a\"",
+      route_problems { path = "/a", forward = forward, strip = "/b" })
+    assert.matches("^%.path: expected a path such as \"/api/\", got \"api\"",
+      route_problems { path = "api", forward = forward })
+    for _, host in ipairs { "*", "*.", "a*.b", "a:80", "a b", 5 } do
+      assert.matches("^%.host: expected a host such as", route_problems {
+        host = host, forward = forward })
+    end
+    assert.matches("^%.forward: there is no upstream `app`", route_problems { forward = "app" })
+    assert.matches("^%.headers%.Connection: cannot be set",
+      route_problems { forward = forward, headers = { Connection = "close" } })
+    assert.matches("^%.headers%.A: expected a value without control characters",
+      route_problems { forward = forward, headers = { A = "b\r\nC: d" } })
+    assert.matches("^%.headers%.A: expected a value without blanks",
+      route_problems { forward = forward, headers = { A = " b" } })
+    assert.matches("no header field can have that name",
+      route_problems { forward = forward, response_headers = { ["A:"] = "b" } })
+    assert.same({ "listeners[1].routes[2]: route 1 has the same host and path" },
+      problems_with { routes = { { forward = forward },
+        { path = "/", forward = forward } } })
+    assert.same({ "listeners[1].handler: give `handler` or `routes`, not both: a route may have it" },
+      problems_with { handler = handler,
+        routes = { { forward = forward } } })
+    assert.same({ 'listeners[1].routes: goes with protocol "http" only' },
+      problems_with { protocol = "tcp", routes = { { forward = forward } } })
   end)
 
   it("wants a list of listeners", function()
@@ -382,8 +452,8 @@ describe("zerg.config.check", function()
         .. '"::1", or "unix", got ' .. require("zerg.config.values").show(range) },
         listener_problems { port = 1, proxy_protocol = true, trusted = { range } })
     end
-    assert.same({ "listeners[1].trusted: goes with `proxy_protocol = true` only: it says whose "
-      .. "headers are believed" }, listener_problems { port = 1, trusted = { "::1" } })
+    assert.same({ 'listeners[1].trusted: goes with `proxy_protocol = true` or protocol "http" only: '
+      .. "it says whose headers are believed" }, listener_problems { port = 1, trusted = { "::1" } })
     assert.same({}, listener_problems { port = 1, trusted = {} })
     local list = 'a list of address ranges such as { "10.0.0.0/8", "::1", "unix" }'
     assert.same({ "listeners[1].trusted: expected " .. list .. ', got "unix"' },

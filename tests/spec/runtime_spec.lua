@@ -59,12 +59,16 @@ describe("zerg.runtime", function()
     ]])
     local inline
     assert(runtime.load({
-      handlers = {
-        path,
-        path,
-        function(conn)
-          inline = conn
-        end,
+      config = {
+        listeners = {
+          { handler_path = path },
+          { handler_path = path },
+          {
+            handler = function(conn)
+              inline = conn
+            end,
+          },
+        },
       },
     }))
     engine.call(runtime.start)
@@ -105,7 +109,7 @@ describe("zerg.runtime", function()
       ["return {\n"] = "listeners%[1%]%.handler: .*:%d+: ",
       ["\nerror('boom')"] = "listeners%[1%]%.handler: .*:2: boom",
     }) do
-      local ok, message = runtime.load({ handlers = { script(text) } })
+      local ok, message = runtime.load({ config = { listeners = { { handler_path = script(text) } } } })
       assert.is_nil(ok)
       assert.matches(expected, message)
     end

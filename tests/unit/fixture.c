@@ -160,6 +160,15 @@ static void configure(struct fixture *f, const struct fixture_options *options)
     if (options->http) {
         f->listener_config.protocol = PROTOCOL_HTTP;
         f->listener_config.http = *options->http;
+        f->route = (struct http_route){
+            .body_bytes = HTTP_BODY_BYTES,
+            .path = (char *)"/",
+            .handler = (char *)"handler.lua",
+            .forward = (char *)(uintptr_t)options->forward,
+        };
+        f->listener_config.routes = &f->route;
+        f->listener_config.route_count = 1;
+        f->listener_config.forward = NULL;
     }
     f->listener_fd = 900;
     f->listener = (struct listener){.config = &f->listener_config, .fds = &f->listener_fd, .fd_count = 1};

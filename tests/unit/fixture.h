@@ -15,6 +15,7 @@
 #include "fake_ring.h"
 
 enum { FIXTURE_CONNS_MAX = 128 };
+enum { HTTP_BODY_BYTES = 1000 }; /* limits.body_bytes of a fixture that speaks HTTP */
 
 /* What the recorder was told, all connections. */
 struct record {
@@ -31,6 +32,7 @@ struct record {
 struct fixture {
     struct config config;
     struct listener_config listener_config;
+    struct http_route route; /* of a listener that speaks HTTP */
     struct listener listener;
     int listener_fd; /* of no use but to name it */
     struct engine engine;

@@ -1,6 +1,6 @@
 /* A connection that speaks HTTP, between events: which time-out runs, what is answered in one go, when memory is held, and every
  * way a request can end. */
-#include "script/http_conn.h"
+#include "http/http_conn.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -25,7 +25,6 @@ static const struct http_config usual = {
     .keepalive_ms = 5000,
     .header_bytes = 1024,
     .headers = 10,
-    .body_bytes = 1000,
 };
 
 static struct fixture *serving(void **state, const char *script)
@@ -55,7 +54,7 @@ static uint32_t count(const char *text, const char *word)
 
 static uint32_t exchanges(struct fixture *f)
 {
-    return runtime_of(&f->reactor)->exchange_slab.taken;
+    return runtime_of(&f->reactor)->http.exchanges.taken;
 }
 
 static void an_idle_connection_holds_nothing(void **state)

@@ -113,14 +113,51 @@ static void query_is_pairs(void **state)
     assert_pairs("a=%&b=%4&c=%zz", "a=%|b=%4|c=%zz|");
 }
 
+static void path_loses_its_front(void **state)
+{
+    static const struct {
+        const char *path;
+        const char *prefix;
+        const char *expected; /* NULL: it does not begin so */
+    } rows[] = {
+        {"/api/x", "/api", "/x"},
+        {"/api/x", "/api/", "/x"},
+        {"/api", "/api", "/"},
+        {"/api/", "/api/", "/"},
+        {"/apix", "/api", "/x"},
+        {"/a/b", "/", "/a/b"},
+        {"/%61pi/%2e%2E/api/a%20b%2Fc", "/api", "/a%20b%2Fc"},
+        {"/a/../api/./x/..", "/api", "/"},
+        {"/api/../other", "/api", NULL},
+        {"/a%2Fpi/x", "/a/pi", NULL},
+        {"/my%20files/x", "/my files", "/x"},
+        {"/ap", "/api", NULL},
+        {"", "/", "/"},
+        {"/api//x", "/api", "//x"},
+        {"/api/...", "/api", "/..."},
+    };
+    char out[TEXT_BYTES_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const char *path = rows[i].path;
+        int len = http_path_strip(out, (const uint8_t *)path, strlen(path), rows[i].prefix);
+
+        if (!rows[i].expected) {
+            assert_int_equal(len, -EINVAL);
+            continue;
+        }
+        assert_int_equal(len, strlen(rows[i].expected));
+        assert_memory_equal(out, rows[i].expected, (size_t)len);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(path_loses_its_dot_segments),
-        cmocka_unit_test(path_loses_its_escapes),
-        cmocka_unit_test(escaped_slash_separates_nothing),
-        cmocka_unit_test(bad_escapes_have_no_path),
-        cmocka_unit_test(query_is_pairs),
+        cmocka_unit_test(path_loses_its_dot_segments), cmocka_unit_test(path_loses_its_front),
+        cmocka_unit_test(path_loses_its_escapes),      cmocka_unit_test(escaped_slash_separates_nothing),
+        cmocka_unit_test(bad_escapes_have_no_path),    cmocka_unit_test(query_is_pairs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

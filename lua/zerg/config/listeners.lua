@@ -6,6 +6,7 @@ local addresses = require "zerg.config.addresses"
 local files = require "zerg.config.files"
 local handler = require "zerg.config.handler"
 local nearest = require "zerg.config.nearest"
+local routes = require "zerg.config.routes"
 local targets = require "zerg.config.targets"
 
 local M = {}
@@ -93,9 +94,16 @@ local function check_place(checker, given, path)
   end
 end
 
----A handler, or where to forward.
+---A handler, or where to forward, or routes.
 local function check_purpose(checker, given, path)
-  if given.handler == nil and given.forward == nil then
+  if given.routes ~= nil then
+    for _, key in ipairs({ "handler", "forward", "headers", "response_headers" }) do
+      if given[key] ~= nil then
+        checker:problem(checker.below(path, key),
+          ("give `%s` or `routes`, not both: a route may have it"):format(key))
+      end
+    end
+  elseif given.handler == nil and given.forward == nil then
     checker:problem(path,
       "`handler` is missing: a function or the path of a Lua file; or `forward`")
   elseif given.handler ~= nil and given.forward ~= nil then
@@ -106,17 +114,22 @@ end
 ---Who believes to have said who may connect has not.
 local function check_trusted(checker, given, path)
   local asks = type(given.trusted) == "table" and next(given.trusted) ~= nil
-  if asks and (given.proxy_protocol == nil or given.proxy_protocol == false) then
+  local is_used = given.protocol == "http" or (given.proxy_protocol or false) ~= false
+  if asks and not is_used then
     checker:problem(checker.below(path, "trusted"),
-      "goes with `proxy_protocol = true` only: it says whose headers are believed")
+      'goes with `proxy_protocol = true` or protocol "http" only: it says whose headers are believed')
   end
 end
 
----What the protocol does not go with.
+---What only goes with HTTP.
 local function check_protocol(checker, given, path)
-  if given.protocol == "http" and given.forward ~= nil then
-    checker:later(checker.below(path, "forward"), '`forward` with protocol "http"',
-      'protocol "tcp" forwards whole connections')
+  if given.protocol == "http" then
+    return
+  end
+  for _, key in ipairs({ "routes", "headers", "response_headers", "forward_headers" }) do
+    if given[key] ~= nil then
+      checker:problem(checker.below(path, key), 'goes with protocol "http" only')
+    end
   end
 end
 
@@ -141,6 +154,17 @@ local function check_forward(checker, forward, upstreams, path)
     or (', and a target has a port: "%s:3000"'):format(forward)
   checker:problem(checker.below(path, "forward"),
     ("there is no upstream `%s`%s"):format(forward, hint))
+end
+
+---That of the listener, and those of its routes.
+local function check_forwards(checker, given, normalised, index)
+  local listener, upstreams = normalised.listeners[index], normalised.upstreams or {}
+  local path = { "listeners", index }
+  check_forward(checker, listener.forward, upstreams, path)
+  routes.check(checker, given.routes, listener, checker.below(path, "routes"),
+    function(forward, route_path)
+      check_forward(checker, forward, upstreams, route_path)
+    end)
 end
 
 ---Notes every claim of a key that an earlier listener made already.
@@ -170,6 +194,19 @@ local function check_conflicts(checker, given, normalised)
   end
 end
 
+---Of a listener or a route: where its handler stands.
+local function complete_purpose(holder, directory)
+  if holder.forward then
+    holder.handler_label = "forward to " .. holder.forward
+  elseif type(holder.handler) == "function" then
+    local info = debug.getinfo(holder.handler, "S")
+    holder.handler_label = ("%s:%d (function)"):format(info.short_src, info.linedefined)
+  else
+    holder.handler_path = files.join(directory, holder.handler)
+    holder.handler_label = holder.handler_path
+  end
+end
+
 ---What other parts of zerg read of a listener, beside the keys of zerg.lua.
 local function complete(listener, normalised, directory)
   listener.name = listener.name or printed_address(listener)
@@ -178,31 +215,40 @@ local function complete(listener, normalised, directory)
   if listener.address then
     listener.ip_version = listener.address:find(":", 1, true) and "v6" or "v4"
   end
-  if listener.forward then
-    listener.handler_label = "forward to " .. listener.forward
-  elseif type(listener.handler) == "function" then
-    local info = debug.getinfo(listener.handler, "S")
-    listener.handler_label = ("%s:%d (function)"):format(info.short_src, info.linedefined)
-  else
-    listener.handler_path = files.join(directory, listener.handler)
-    listener.handler_label = listener.handler_path
+  if listener.protocol == "http" then
+    listener.routes = routes.complete(listener)
+    for _, route in ipairs(listener.routes) do
+      complete_purpose(route, directory)
+    end
+    listener.handler_label = #listener.routes == 1 and listener.routes[1].handler_label
+      or ("%d routes"):format(#listener.routes)
+  elseif not listener.routes then
+    complete_purpose(listener, directory)
+  end
+end
+
+local function run_script(checker, script, path)
+  if type(script) == "string" then
+    local _, problem = handler.run(files.join(checker.context.directory, script))
+    if problem then
+      checker:problem(path, problem.message, problem)
+    end
   end
 end
 
 ---Runs the scripts of the listeners that have one, to see what they return.
 local function run_scripts(checker, normalised)
   for index, listener in ipairs(normalised.listeners) do
-    if type(listener.handler) == "string" then
-      local _, problem = handler.run(files.join(checker.context.directory, listener.handler))
-      if problem then
-        checker:problem({ "listeners", index, "handler" }, problem.message, problem)
-      end
+    run_script(checker, listener.handler, { "listeners", index, "handler" })
+    for place, route in ipairs(listener.routes or {}) do
+      run_script(checker, route.handler, { "listeners", index, "routes", place, "handler" })
     end
   end
 end
 
 ---Checks all listeners together and, when nothing at all was wrong, completes each with name,
----backlog, ip_version, handler_path (of a script) and handler_label.
+---backlog, ip_version, handler_path (of a script) and handler_label; one that speaks HTTP with routes,
+---which have the latter two.
 ---@param checker zerg.config.checker
 ---@param given table listeners as zerg.lua has them
 ---@param normalised table the whole configuration
@@ -214,7 +260,7 @@ function M.check(checker, given, normalised)
       check_purpose(checker, listener, path)
       check_trusted(checker, listener, path)
       check_protocol(checker, listener, path)
-      check_forward(checker, normalised.listeners[index].forward, normalised.upstreams or {}, path)
+      check_forwards(checker, listener, normalised, index)
     end
   end
   check_conflicts(checker, given, normalised)

@@ -9,7 +9,8 @@
 --   enum                  values
 --   string                what (the words of "expected ..."), pattern, max (bytes),
 --                         account ("user" | "group")
---   address, range, name_server, path, mode, handler, forward, target, server, status, lua_path:
+--   address, range, name_server, path, mode, handler, forward, host, headers, target, server,
+--   status, lua_path:
 --                         see the readers that check.lua names
 --   table                 fields; optional (without a value it is nil, not a table of defaults)
 --   list                  item (type of each, "table" by default), fields of each item, min, max,
@@ -29,6 +30,7 @@ M.LISTENERS_MAX = 1024
 M.UPSTREAMS_MAX = 1024
 M.UPSTREAM_SERVERS_MAX = 512
 M.TRUSTED_MAX = 1024
+M.ROUTES_MAX = 1024
 M.RESOLVER_SERVERS_MAX = 16
 M.INHERIT = {} -- default of a key that takes its value from elsewhere
 
@@ -90,8 +92,8 @@ local limits = {
     doc = "Bytes of the head of a request." },
   { name = "headers", type = "integer", min = 1, max = 128, default = 100,
     doc = "Fields in the head of a request." },
-  { name = "body_bytes", type = "size", min = 0, max = 2 ^ 53, default = MIB,
-    doc = "Bytes of the body of a request." },
+  { name = "body_bytes", type = "size", min = 0, max = 2 ^ 53, default = M.INHERIT,
+    doc = "Bytes of the body of a request; \"1m\" for handlers, no limit where it is forwarded." },
   { name = "connections_per_ip", later = "" },
 }
 
@@ -105,6 +107,34 @@ local tcp = {
     doc = "TCP_USER_TIMEOUT; 0: the kernel's." },
 }
 
+local forward_headers = {
+  { name = "x_forwarded", type = "boolean", default = true,
+    doc = "X-Forwarded-For, -Proto, -Host and -Port, and X-Real-IP." },
+  { name = "request_id", type = "boolean", default = true, doc = "X-Request-ID." },
+  { name = "forwarded", type = "boolean", default = false, doc = "Forwarded (RFC 7239)." },
+  { name = "via", type = "boolean", default = false,
+    doc = "Via, of the request and of the answer." },
+}
+
+local ROUTE_PATH = "^/[^%c?#]*$"
+
+local route = {
+  { name = "host", type = "host",
+    doc = 'Host of its requests, or "*.a.example" for all below that; without it, any.' },
+  { name = "path", type = "string", pattern = ROUTE_PATH, what = 'a path such as "/api/"',
+    default = "/", max = 1024,
+    doc = "What the paths of its requests begin with: the longest one that fits wins." },
+  { name = "handler", type = "handler",
+    doc = "Function, or path of a Lua file that returns the handler." },
+  { name = "forward", type = "forward", doc = "Forward to this upstream or target." },
+  { name = "strip", type = "string", pattern = ROUTE_PATH, what = 'a path such as "/api"',
+    max = 1024, doc = "The front of the path, which the upstream does not get to see." },
+  { name = "headers", type = "headers",
+    doc = "Fields of the request to set on its way to the upstream; false removes one." },
+  { name = "response_headers", type = "headers",
+    doc = "Fields of the answer to set on its way to the client; false removes one." },
+}
+
 local listener = {
   { name = "port", type = "integer", min = 1, max = 65535, doc = "TCP port." },
   { name = "address", type = "address",
@@ -116,9 +146,18 @@ local listener = {
   { name = "handler", type = "handler",
     doc = "Function, or path of a Lua file that returns the handler." },
   { name = "forward", type = "forward",
-    doc = "Relay connections to this upstream or target, in place of a handler." },
+    doc = "Forward connections, or HTTP requests, to this upstream or target." },
+  { name = "routes", type = "list", fields = route, min = 1, max = M.ROUTES_MAX, optional = true,
+    what = 'a list of routes such as { { path = "/api/", forward = "api" } }',
+    doc = "Who answers which HTTP requests, in place of one handler or `forward`." },
+  { name = "headers", type = "headers",
+    doc = "Fields that forwarded HTTP requests get; false removes one." },
+  { name = "response_headers", type = "headers",
+    doc = "Fields that the answers to them get; false removes one." },
+  { name = "forward_headers", type = "table", fields = forward_headers,
+    doc = "What forwarded HTTP requests say of where they come from." },
   { name = "protocol", type = "enum", values = { "tcp", "http" }, default = "tcp",
-    doc = "What the handler is given: the connection itself, or HTTP requests one by one." },
+    doc = "What it speaks: any protocol, by whole connections, or HTTP, request by request." },
   { name = "backlog", type = "integer", min = 1, max = 65535, default = M.INHERIT,
     doc = "As acceptor.backlog, for this listener." },
   { name = "max_connections", type = "integer", min = 0, max = 2 ^ 31 - 1, default = 0,
@@ -131,7 +170,8 @@ local listener = {
     doc = "Expect a PROXY protocol header, version 1 or 2, from those who are trusted." },
   { name = "trusted", type = "list", item = "range", min = 0, max = M.TRUSTED_MAX,
     what = 'a list of address ranges such as { "10.0.0.0/8", "::1", "unix" }',
-    doc = "Whose PROXY protocol headers are believed; empty: everybody's." },
+    doc = "Whose PROXY protocol headers are believed (empty: everybody's), and whose X-Forwarded- "
+      .. "fields (empty: nobody's)." },
   { name = "limits", type = "table", fields = limits, doc = "Of HTTP requests." },
 }
 

@@ -1,9 +1,8 @@
 /* See http_conn.h. The time-outs are those of a parked read (conn_await_input()): conn->timeouts.read_ms is set to what is waited
  * for. */
-#include "script/http_conn.h"
+#include "http/http_conn.h"
 
 #include <errno.h>
-#include <lauxlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -12,29 +11,14 @@
 #include "core/conn.h"
 #include "core/listener.h"
 #include "core/reactor.h"
+#include "http/http_exchange.h"
+#include "http/http_intake.h"
+#include "http/http_reason.h"
+#include "http/http_route.h"
+#include "http/http_server.h"
 #include "proto/http_path.h"
-#include "script/http_exchange.h"
-#include "script/http_intake.h"
-#include "script/http_reason.h"
-#include "script/runtime.h"
-#include "script/task.h"
 
-enum { EXCHANGES_PER_BLOCK = 16, TRAILERS_PER_BLOCK = 8 };
 enum { EMPTY_LINE_BYTES = 2 };
-
-/* Whether a task may be resumed now, or has to go through the ready queue, as another one is being resumed. */
-enum start { START_NOW, START_LATER };
-
-void http_conn_init_slabs(struct runtime *runtime)
-{
-    slab_init(&runtime->exchange_slab, sizeof(struct http_exchange), EXCHANGES_PER_BLOCK, 0);
-    slab_init(&runtime->trailers_slab, sizeof(struct http_fields), TRAILERS_PER_BLOCK, 0);
-}
-
-static struct runtime *runtime_of_conn(const struct conn *conn)
-{
-    return conn->reactor->app_data;
-}
 
 static const struct http_config *config_of(const struct conn *conn)
 {
@@ -52,26 +36,32 @@ static void await(struct conn *conn, uint32_t ms)
 
 static struct http_exchange *new_exchange(struct conn *conn)
 {
-    struct runtime *runtime = runtime_of_conn(conn);
-    struct http_exchange *exchange = slab_new(&runtime->exchange_slab);
+    struct http_server *server = conn->reactor->http;
+    struct http_exchange *exchange = slab_new(&server->exchanges);
     struct http_limits limits = {.head_bytes = config_of(conn)->header_bytes, .fields = config_of(conn)->headers};
 
     if (!exchange)
         return NULL;
-    exchange->shared = (struct zerg_http){._generation = exchange->shared._generation, ._status = 200};
-    exchange->sc = (struct script_conn){.conn = conn, .runtime = runtime, .is_http = true};
-    list_init(&exchange->sc.writers);
-    list_init(&exchange->sc.ended_link);
-    exchange->head_lease = NULL;
+    exchange->head_bytes = NULL;
+    exchange->status = 200;
+    exchange->method = HTTP_METHOD_OTHER;
+    exchange->minor = 0;
+    exchange->has_begun = 0;
+    exchange->has_ended = 0;
     exchange->stage = HTTP_READS_HEAD;
-    exchange->has_returned = false;
     exchange->is_waiting = false;
     exchange->continue_sent = false;
+    exchange->conn = conn;
+    exchange->server = server;
+    exchange->route = NULL;
+    exchange->handler = NULL;
+    exchange->owner = NULL;
+    exchange->head_lease = NULL;
     exchange->failure = 0;
     exchange->failure_text = NULL;
     exchange->taken = 0;
     exchange->drained = 0;
-    exchange->trailers = NULL;
+    exchange->inflow = (struct http_inflow){0};
     http_answer_init(&exchange->answer);
     http_request_init(&exchange->head, &limits);
     conn->owner = exchange;
@@ -80,53 +70,34 @@ static struct http_exchange *new_exchange(struct conn *conn)
 
 static void free_exchange(struct http_exchange *exchange)
 {
-    struct runtime *runtime = exchange->sc.runtime;
-
-    exchange->sc.conn->owner = NULL;
-    exchange->shared._generation++;
+    exchange->conn->owner = NULL;
+    exchange->generation++;
     http_answer_deinit(exchange);
-    http_intake_deinit(exchange);
+    http_inflow_deinit(&exchange->inflow);
     if (exchange->head_lease)
         lease_free(exchange->head_lease);
-    slab_free(&runtime->exchange_slab, exchange);
+    slab_free(&exchange->server->exchanges, exchange);
 }
 
 /* Answers what no handler gets to see, and closes: the exchange is gone. */
 static void refuse(struct http_exchange *exchange, uint16_t status)
 {
-    struct conn *conn = exchange->sc.conn;
+    struct conn *conn = exchange->conn;
 
     if (exchange->head.refusal.problem)
         log_debug("conn %llu: bad request: %s", (unsigned long long)conn->id, exchange->head.refusal.problem);
     exchange->answer.closes = true;
-    if (http_answer_refuse(exchange, status) < ZERG_OK)
+    if (http_answer_refuse(exchange, status) < 0)
         conn_kill(conn, CLOSE_NO_MEMORY);
     conn_close(conn, CLOSE_LOCAL); /* on_end() frees the exchange */
 }
 
 /* ---- heads ---- */
 
-/* Parses what is there. */
-static enum parse_outcome parse(struct http_exchange *exchange)
-{
-    struct conn *conn = exchange->sc.conn;
-    const struct lease *first = conn->in.first;
-    enum parse_outcome outcome = http_head_parse(&exchange->head, first->data, first->len);
-
-    if (outcome != PARSE_MORE || !first->next)
-        return outcome;
-    if (input_gather(&conn->in, &conn->reactor->leases) < 0) {
-        exchange->head.refusal = (struct http_refusal){"out of memory", STATUS_UNAVAILABLE};
-        return PARSE_BAD;
-    }
-    first = conn->in.first;
-    return http_head_parse(&exchange->head, first->data, first->len);
-}
-
 /* Keeps the bytes of the head as long as the exchange; what follows them is the first that is unread. 0 or -ENOMEM. */
 static int keep_head(struct http_exchange *exchange)
 {
-    struct conn *conn = exchange->sc.conn;
+    struct conn *conn = exchange->conn;
     struct input *in = &conn->in;
     struct lease *lease = lease_retain(in->first, 0, exchange->head.at);
 
@@ -136,16 +107,16 @@ static int keep_head(struct http_exchange *exchange)
     input_skip(in, exchange->head.at);
     conn_on_consumed(conn);
     exchange->head_lease = lease;
-    exchange->shared._head = lease->data;
-    exchange->shared._method = exchange->head.method;
-    exchange->shared._minor = exchange->head.minor;
+    exchange->head_bytes = lease->data;
+    exchange->method = exchange->head.method;
+    exchange->minor = exchange->head.minor;
     return 0;
 }
 
 static bool has_bad_escape(const struct http_exchange *exchange)
 {
     struct http_span path = exchange->head.target.path;
-    const uint8_t *text = exchange->shared._head + path.at;
+    const uint8_t *text = exchange->head_bytes + path.at;
     static _Thread_local char out[HTTP_HEAD_BYTES_MAX + 1];
 
     if (!memchr(text, '%', http_span_len(path)))
@@ -153,35 +124,50 @@ static bool has_bad_escape(const struct http_exchange *exchange)
     return http_path_normalize(out, text, http_span_len(path)) < 0;
 }
 
-/* What is wrong with a head that was parsed: a status, or 0. */
+/* What is wrong with a request for this route: a status, or 0. */
 static uint16_t objection(const struct http_exchange *exchange)
 {
     const struct http_head *head = &exchange->head;
 
     if (head->method == HTTP_CONNECT)
         return STATUS_NOT_IMPLEMENTED;
-    if (head->body == HTTP_BODY_LENGTH && head->content_length > config_of(exchange->sc.conn)->body_bytes)
+    if (head->body == HTTP_BODY_LENGTH && head->content_length > http_intake_max(exchange))
         return STATUS_TOO_LARGE;
-    return has_bad_escape(exchange) ? STATUS_BAD_REQUEST : 0;
+    return 0;
+}
+
+/* Finds who answers: 0, or the status of the answer that nobody gives. */
+static uint16_t find_route(struct http_exchange *exchange)
+{
+    if (has_bad_escape(exchange))
+        return STATUS_BAD_REQUEST;
+    exchange->route = http_route_find(exchange->conn->listener->config, &exchange->head, exchange->head_bytes);
+    return objection(exchange);
 }
 
 static bool accept_head(struct http_exchange *exchange)
 {
     uint16_t status;
 
-    if (keep_head(exchange) < 0 || http_intake_init(exchange) < 0) {
-        conn_kill(exchange->sc.conn, CLOSE_NO_MEMORY);
+    if (keep_head(exchange) < 0) {
+        conn_kill(exchange->conn, CLOSE_NO_MEMORY);
         return false;
     }
-    status = objection(exchange);
-    if (status != 0)
+    status = find_route(exchange);
+    if (status != 0) {
         refuse(exchange, status);
-    return status == 0;
+        return false;
+    }
+    if (http_intake_init(exchange) < 0) {
+        conn_kill(exchange->conn, CLOSE_NO_MEMORY);
+        return false;
+    }
+    return true;
 }
 
 static void await_rest_of_head(struct http_exchange *exchange)
 {
-    struct conn *conn = exchange->sc.conn;
+    struct conn *conn = exchange->conn;
 
     if (conn->input_ended) { /* nobody waits for an answer to half a request */
         conn_close(conn, CLOSE_PEER);
@@ -200,7 +186,7 @@ static bool read_head(struct conn *conn)
         conn_kill(conn, CLOSE_NO_MEMORY);
         return false;
     }
-    switch (parse(exchange)) {
+    switch (http_inflow_head(conn, &exchange->head)) {
     case PARSE_DONE: return accept_head(exchange);
     case PARSE_BAD: refuse(exchange, exchange->head.refusal.status); break;
     case PARSE_MORE: await_rest_of_head(exchange); break;
@@ -210,37 +196,42 @@ static bool read_head(struct conn *conn)
 
 /* ---- running ---- */
 
-/* runtime.serve_http(listener, address of the exchange, generation): see lua/zerg/runtime.lua. */
-static int push_serve(struct runtime *runtime, lua_State *co, struct http_exchange *exchange)
+static void answer_not_found(struct http_exchange *exchange, enum http_start start)
 {
-    lua_rawgeti(co, LUA_REGISTRYINDEX, runtime->serve_http_ref);
-    lua_pushinteger(co, (lua_Integer)exchange->sc.conn->listener->index + 1);
-    lua_pushnumber(co, (lua_Number)(uintptr_t)exchange);
-    lua_pushnumber(co, exchange->shared._generation);
-    return 3;
+    (void)start;
+    http_exchange_done(exchange, http_answer_refuse(exchange, STATUS_NOT_FOUND) == 0);
 }
 
-static void run(struct http_exchange *exchange, enum start start)
+static void ignore(struct http_exchange *exchange)
 {
-    struct conn *conn = exchange->sc.conn;
-    struct runtime *runtime = exchange->sc.runtime;
-    struct task *task = task_new(runtime, runtime->L);
-    int arguments;
+    (void)exchange;
+}
 
-    if (!task) {
-        conn_kill(conn, CLOSE_NO_MEMORY);
-        return;
-    }
+/* Of requests that no route is for. It is done before anything can come. */
+static const struct http_handler not_found_handler = {
+    .run = answer_not_found,
+    .on_input = ignore,
+    .on_output = ignore,
+    .on_read_timeout = ignore,
+    .on_end = ignore,
+};
+
+static const struct http_handler *handler_of(const struct http_exchange *exchange)
+{
+    if (!exchange->route)
+        return &not_found_handler;
+    return exchange->route->forward ? exchange->server->forward_handler : exchange->server->script_handler;
+}
+
+static void run(struct http_exchange *exchange, enum http_start start)
+{
+    struct conn *conn = exchange->conn;
+
     conn_stop_awaiting(conn);
     conn->timeouts.read_ms = config_of(conn)->body_ms;
     exchange->stage = HTTP_RUNS;
-    task->serves = &exchange->sc;
-    task_pin(task, conn);
-    arguments = push_serve(runtime, task->co, exchange);
-    if (start == START_NOW)
-        task_start(task, arguments);
-    else
-        task_start_later(task, arguments);
+    exchange->handler = handler_of(exchange);
+    exchange->handler->run(exchange, start);
 }
 
 /* Between two requests, or within the next one's head, and the client takes what was answered. */
@@ -253,14 +244,14 @@ static bool may_take_next(const struct conn *conn)
 }
 
 /* Takes what requests are there, as far as they can be answered at once. */
-static void advance(struct conn *conn, enum start start)
+static void advance(struct conn *conn, enum http_start start)
 {
-    struct runtime *runtime = runtime_of_conn(conn);
+    struct http_server *server = conn->reactor->http;
 
     for (int burst = 0; may_take_next(conn) && read_head(conn); burst++) {
-        runtime->http_conn = conn;
-        run(conn->owner, burst < HTTP_BURST ? start : START_LATER);
-        runtime->http_conn = NULL;
+        server->current = conn;
+        run(conn->owner, burst < HTTP_BURST ? start : HTTP_START_LATER);
+        server->current = NULL;
     }
     if (conn->state != CONN_OPEN || conn->owner || conn_is_full(conn))
         return;
@@ -276,15 +267,14 @@ static void advance(struct conn *conn, enum start start)
 
 /* ---- ending ---- */
 
-/* The handler did not come to its end: it raised, or the server stops. False when the connection cannot go on. */
-static bool answer_for_failed(struct http_exchange *exchange)
+bool http_exchange_fail(struct http_exchange *exchange, uint16_t status)
 {
-    struct conn *conn = exchange->sc.conn;
+    struct conn *conn = exchange->conn;
 
-    if (conn->reactor->state == REACTOR_STOPPING || conn->state != CONN_OPEN || exchange->shared._has_ended)
+    if (conn->reactor->state == REACTOR_STOPPING || conn->state != CONN_OPEN || exchange->has_ended)
         return conn->reactor->state != REACTOR_STOPPING;
-    if (!exchange->shared._has_begun)
-        return http_answer_refuse(exchange, STATUS_FAILED) >= ZERG_OK;
+    if (!exchange->has_begun)
+        return http_answer_refuse(exchange, status) == 0;
     conn_close(conn, CLOSE_ABORTED); /* so that nobody takes it for the whole answer */
     return false;
 }
@@ -292,11 +282,11 @@ static bool answer_for_failed(struct http_exchange *exchange)
 /* The answer is out: the rest of the body has to be out of the way. */
 static void drain(struct http_exchange *exchange)
 {
-    struct conn *conn = exchange->sc.conn;
+    struct conn *conn = exchange->conn;
     bool can_drain = !exchange->answer.closes && http_intake_can_drain(exchange);
-    enum http_intake outcome = can_drain ? http_intake_drain(exchange) : HTTP_INTAKE_BAD;
+    enum http_inflow_outcome outcome = can_drain ? http_intake_drain(exchange) : HTTP_INFLOW_BAD;
 
-    if (outcome == HTTP_INTAKE_MORE && !conn->input_ended) {
+    if (outcome == HTTP_INFLOW_MORE && !conn->input_ended) {
         if (exchange->stage != HTTP_DRAINS)
             await(conn, HTTP_DRAIN_MS);
         exchange->stage = HTTP_DRAINS;
@@ -304,18 +294,16 @@ static void drain(struct http_exchange *exchange)
     }
     conn_stop_awaiting(conn);
     free_exchange(exchange);
-    if (outcome != HTTP_INTAKE_DONE)
+    if (outcome != HTTP_INFLOW_DONE)
         conn_close(conn, CLOSE_LOCAL);
 }
 
-void http_conn_handler_ended(struct script_conn *sc)
+void http_exchange_done(struct http_exchange *exchange, bool goes_on)
 {
-    struct http_exchange *exchange = http_exchange_of(sc);
-    struct conn *conn = sc->conn;
-    bool goes_on = exchange->has_returned || answer_for_failed(exchange);
+    struct conn *conn = exchange->conn;
 
-    exchange->shared._generation++; /* also while the body is drained, nobody has any business with it */
-    script_conn_dismiss_users(sc);
+    exchange->generation++; /* also while the body is drained, nobody has any business with it */
+    exchange->handler = NULL;
     input_end_borrow(&conn->in);
     if (!goes_on || conn->state != CONN_OPEN) {
         free_exchange(exchange);
@@ -323,8 +311,14 @@ void http_conn_handler_ended(struct script_conn *sc)
         return;
     }
     drain(exchange);
-    if (!conn->owner && sc->runtime->http_conn != conn)
-        advance(conn, START_LATER);
+    if (!conn->owner && conn->reactor->http->current != conn)
+        advance(conn, HTTP_START_LATER);
+}
+
+void http_exchange_leave(struct http_exchange *exchange)
+{
+    assert(exchange->stage == HTTP_RUNS);
+    free_exchange(exchange);
 }
 
 /* ---- events ---- */
@@ -340,34 +334,33 @@ static void on_input(struct conn *conn)
     struct http_exchange *exchange = conn->owner;
 
     if (exchange && exchange->stage == HTTP_RUNS) {
-        if (exchange->sc.reader && (conn->in.bytes >= exchange->sc.wanted || conn_ended(conn)))
-            task_wake(exchange->sc.reader, ZERG_WAKE);
+        exchange->handler->on_input(exchange);
         return;
     }
     if (exchange && exchange->stage == HTTP_DRAINS)
         drain(exchange);
-    advance(conn, START_NOW);
+    advance(conn, HTTP_START_NOW);
 }
 
 static void on_output(struct conn *conn)
 {
     struct http_exchange *exchange = conn->owner;
 
-    if (exchange && !list_is_empty(&exchange->sc.writers) && !conn_is_full(conn))
-        script_conn_wake_writers(&exchange->sc);
+    if (exchange && exchange->stage == HTTP_RUNS)
+        exchange->handler->on_output(exchange);
     else
-        advance(conn, START_NOW);
+        advance(conn, HTTP_START_NOW);
 }
 
 static void on_read_timeout(struct conn *conn)
 {
     struct http_exchange *exchange = conn->owner;
 
-    if (exchange && exchange->stage == HTTP_RUNS && exchange->sc.reader)
-        task_wake(exchange->sc.reader, ZERG_WAKE_TIMEOUT);
+    if (exchange && exchange->stage == HTTP_RUNS)
+        exchange->handler->on_read_timeout(exchange);
     else if (exchange && exchange->stage == HTTP_READS_HEAD && conn->in.bytes > EMPTY_LINE_BYTES)
         refuse(exchange, STATUS_TIMED_OUT);
-    else if (!exchange || exchange->stage != HTTP_RUNS)
+    else
         conn_close(conn, CLOSE_TIMEOUT);
 }
 
@@ -376,7 +369,7 @@ static void on_end(struct conn *conn)
     struct http_exchange *exchange = conn->owner;
 
     if (exchange && exchange->stage == HTTP_RUNS)
-        script_conn_tell_users(&exchange->sc);
+        exchange->handler->on_end(exchange);
     else if (exchange)
         free_exchange(exchange);
 }
@@ -388,13 +381,3 @@ const struct conn_handler http_conn_handler = {
     .on_read_timeout = on_read_timeout,
     .on_end = on_end,
 };
-
-void http_conn_drain(struct reactor *reactor)
-{
-    for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next) {
-        struct conn *conn = CONTAINER_OF(node, struct conn, link);
-
-        if (conn->handler == &http_conn_handler && conn->state == CONN_OPEN && !conn->owner && conn->in.bytes == 0)
-            conn_close(conn, CLOSE_SHUTDOWN);
-    }
-}

@@ -4,14 +4,20 @@
 #include <stdint.h>
 
 enum http_status_code {
+    STATUS_CONTINUE = 100,
+    STATUS_SWITCHING = 101,
     STATUS_NO_CONTENT = 204,
     STATUS_NOT_MODIFIED = 304,
     STATUS_BAD_REQUEST = 400,
+    STATUS_NOT_FOUND = 404,
     STATUS_TIMED_OUT = 408,
     STATUS_TOO_LARGE = 413,
+    STATUS_HEADERS_TOO_LARGE = 431,
     STATUS_FAILED = 500,
     STATUS_NOT_IMPLEMENTED = 501,
+    STATUS_BAD_GATEWAY = 502,
     STATUS_UNAVAILABLE = 503,
+    STATUS_GATEWAY_TIMEOUT = 504,
 };
 
 /* Static; "Unknown" for a status that RFC 9110 and its relatives do not name. */

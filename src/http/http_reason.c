@@ -1,5 +1,5 @@
 /* See http_reason.h: the names that IANA has registered. */
-#include "script/http_reason.h"
+#include "http/http_reason.h"
 
 static const char *success(uint32_t status)
 {

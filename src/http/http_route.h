@@ -1,0 +1,16 @@
+/* Which route of its listener a request takes: by its host, and by how its path, without escapes and dot segments, begins. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/macros.h"
+
+struct http_head;
+struct http_route;
+struct listener_config;
+
+/* The first route that fits, in the order of the configuration: that of best host and longest path. NULL: there is none.
+ * head_bytes are those that the spans of the head count from; its path has no escapes that http_path_normalize() refuses. A request
+ * without a path (*, CONNECT) is one for "/". */
+MUST_CHECK const struct http_route *http_route_find(const struct listener_config *config, const struct http_head *head,
+                                                    const uint8_t *head_bytes);

@@ -1,0 +1,170 @@
+/* The way to the server: a connection to it, the head of the request, and doing both once more. See http_forward.h. */
+#include <errno.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "core/conn.h"
+#include "core/listener.h"
+#include "core/reactor.h"
+#include "http/http_exchange.h"
+#include "http/http_reason.h"
+#include "proxy/dial.h"
+#include "proxy/group.h"
+#include "proxy/http_forward_internal.h"
+#include "proxy/proxy.h"
+#include "proxy/proxy_send.h"
+
+static uint16_t status_of(const struct dial *dial)
+{
+    switch (dial->failure) {
+    case DIAL_TIMEOUT: return STATUS_GATEWAY_TIMEOUT;
+    case DIAL_NO_SERVER:
+    case DIAL_QUEUE_FULL:
+    case DIAL_QUEUE_TIMEOUT:
+    case DIAL_NO_ROOM:
+    case DIAL_GIVEN_UP: return STATUS_UNAVAILABLE;
+    default: return STATUS_BAD_GATEWAY;
+    }
+}
+
+static void fail_request(struct http_forward *forward, int error)
+{
+    switch (error) {
+    case -E2BIG: http_forward_fail(forward, STATUS_HEADERS_TOO_LARGE, "too much in the head for the server"); break;
+    case -EINVAL: http_forward_fail(forward, STATUS_BAD_REQUEST, "a path without the front to be stripped"); break;
+    default: http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+    }
+}
+
+static int stage_request(struct http_forward *forward)
+{
+    struct conn *server = forward->server;
+    enum proxy_send version = forward->view->group->config->proxy_send;
+    int rc = proxy_send(server, forward->exchange->conn, version, NULL, 0);
+
+    return rc < 0 ? rc : http_heads_request(forward->exchange, &forward->options.change, server);
+}
+
+static void take_server(struct http_forward *forward)
+{
+    struct dial *dial = forward->dial;
+    struct conn *server = dial->conn;
+
+    forward->server = server;
+    forward->slot = dial->slot;
+    forward->was_used = server->bytes_out > 0;
+    forward->bytes_in_before = server->bytes_in;
+    forward->bytes_out_before = server->bytes_out;
+    server->handler = &http_forward_server_handler;
+    server->owner = forward;
+    conn_set_timeouts(server, &dial->options.timeouts);
+    forward->dial = NULL;
+    slab_free(&http_forward_proxy(forward)->dials, dial);
+}
+
+/* May end the forward. */
+static void on_dialled(struct http_forward *forward)
+{
+    struct dial *dial = forward->dial;
+    int rc;
+
+    if (!dial->conn) {
+        http_forward_fail(forward, status_of(dial), dial_failure_text(dial));
+        return;
+    }
+    take_server(forward);
+    rc = stage_request(forward);
+    if (rc < 0) {
+        fail_request(forward, rc);
+        return;
+    }
+    http_response_init(&forward->head, &http_answer_limits, forward->method);
+    forward->up = (struct http_pass){
+        .from = &forward->exchange->inflow,
+        .to = forward->server,
+        .is_chunked = forward->exchange->head.body == HTTP_BODY_CHUNKED,
+    };
+    forward->state = HTTP_FORWARD_AWAITS;
+    http_forward_move_up(forward);
+}
+
+static void on_dial_done(struct dial *dial)
+{
+    on_dialled(dial->owner);
+}
+
+/* As the client's connection is, so its server's shall be. */
+static struct dial_options dial_options_of(const struct http_forward *forward)
+{
+    const struct listener_config *config = forward->exchange->conn->listener->config;
+    struct dial_options options = dial_defaults(forward->view, forward->options.key_hash);
+
+    options.connect_ms = forward->options.connect_ms;
+    options.attempts = forward->options.retries + 1;
+    options.tcp = &config->tcp;
+    options.timeouts = (struct timeouts){.read_ms = forward->options.read_ms, .write_ms = config->timeouts.write_ms};
+    options.write_buffer_max = config->write_buffer_max;
+    options.uses_pool = !forward->is_fresh && forward->view->group->config->proxy_send == PROXY_SEND_NONE;
+    return options;
+}
+
+void http_forward_connect(struct http_forward *forward)
+{
+    struct dial_options options = dial_options_of(forward);
+
+    forward->state = HTTP_FORWARD_CONNECTS;
+    forward->dial = slab_new(&http_forward_proxy(forward)->dials);
+    if (!forward->dial) {
+        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        return;
+    }
+    if (dial_start(forward->dial, forward->view, &options, on_dial_done, forward) != DIAL_WAITS)
+        on_dialled(forward);
+}
+
+/* ---- once more ---- */
+
+static bool is_idempotent(enum http_method method)
+{
+    return method == HTTP_GET || method == HTTP_HEAD || method == HTTP_PUT || method == HTTP_DELETE ||
+           method == HTTP_OPTIONS || method == HTTP_TRACE;
+}
+
+/* Whether the request can be made again, on another connection: nothing of an answer has come, the body is still all there, and
+ * doing it twice is as doing it once, or it was not done at all (RFC 9110 section 9.2.2). */
+static bool can_repeat(const struct http_forward *forward)
+{
+    const struct conn *server = forward->server;
+    bool was_sent = server->bytes_out != forward->bytes_out_before || server->out.in_flight > 0;
+
+    return server->bytes_in == forward->bytes_in_before && forward->up.bytes == 0 &&
+           (!was_sent || is_idempotent((enum http_method)forward->head.method));
+}
+
+/* One that was used before may have been closed while the request was on its way: that is no failure of the server, and a new
+ * connection tells more. */
+static bool claim_retry(struct http_forward *forward)
+{
+    if (!can_repeat(forward))
+        return false;
+    if (forward->was_used) {
+        forward->is_fresh = true;
+        return true;
+    }
+    if (forward->options.retries == 0)
+        return false;
+    forward->options.retries--;
+    return true;
+}
+
+void http_forward_on_broken(struct http_forward *forward, const char *text)
+{
+    if (claim_retry(forward)) {
+        log_debug("upstream %s, server %s: %s: the request is made again", forward->view->group->name,
+                  http_forward_server(forward), text);
+        http_forward_drop_server(forward);
+        http_forward_connect(forward);
+    } else {
+        http_forward_fail(forward, STATUS_BAD_GATEWAY, text);
+    }
+}
