@@ -304,11 +304,11 @@ static int finish_proxy(struct parsing *parsing)
 
     if (cli->command != CLI_PROXY)
         return 0;
-    if (!parsing->wants_tcp || cli->speaks_http)
-        return wrong("HTTP proxying is not available in this version (" ZERG_VERSION
-                     "): `zerg proxy --tcp [LISTEN] TARGET...` relays TCP");
+    if (parsing->wants_tcp && cli->speaks_http)
+        return wrong("`proxy` takes `--tcp` or `--http`, not both");
+    cli->speaks_http = !parsing->wants_tcp;
     if (!cli->listen || (cli->target_count == 0 && cli->listen[0] == ':'))
-        return wrong("`proxy` wants where to relay to: `zerg proxy --tcp [LISTEN] TARGET...`");
+        return wrong("`proxy` wants where to relay to: `zerg proxy [LISTEN] TARGET... [--tcp]`");
     if (cli->target_count == 0) {
         cli->targets[cli->target_count++] = cli->listen;
         cli->listen = ":8080";

@@ -15,7 +15,7 @@ struct cli {
     enum cli_command command;
     enum cli_command topic;                    /* of CLI_HELP: the command that is asked about, CLI_HELP: all of them */
     const char *config;                        /* -c, NULL: not given */
-    const char *script;                        /* of CLI_SCRIPT */
+    const char *script;                        /* of CLI_SCRIPT and CLI_PROXY */
     const char *listen;                        /* of CLI_PROXY */
     const char *targets[UPSTREAM_SERVERS_MAX]; /* of CLI_PROXY, at least one */
     uint32_t target_count;
@@ -23,7 +23,7 @@ struct cli {
     const char *log_level; /* NULL: not given */
     int reactors;          /* -1: not given, 0: one per CPU */
     uint16_t port;         /* 0: not given */
-    bool speaks_http;      /* of CLI_SCRIPT */
+    bool speaks_http;      /* of CLI_SCRIPT and CLI_PROXY */
 };
 
 /* Fills cli from the arguments. 0; or -EINVAL, after a message on stderr (exit status 2). */

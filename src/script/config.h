@@ -29,7 +29,7 @@ struct config_request {
     const char *const *targets; /* these servers, everything else by default */
     uint32_t target_count;
     uint16_t port;          /* 0: 8080 */
-    enum protocol protocol; /* of `script` */
+    enum protocol protocol; /* of `script` or `listen` */
     int reactors;           /* CONFIG_REACTORS_AS_GIVEN, 0: one per CPU, or their number */
     const char *log_level;  /* NULL: as given */
     bool run_scripts;       /* run the handler scripts too, to see what they return */

@@ -107,7 +107,7 @@ def test_missing_and_wrong_arguments(zerg, args):
 
 
 @pytest.mark.parametrize("args, words", [
-    ([], "wants where to relay to"), ([":8080"], "wants where to relay to"), (["--http", "a:1"], "not available")])
+    ([], "wants where to relay to"), ([":8080"], "wants where to relay to"), (["--http", "a:1"], "not both")])
 def test_proxy_without_what_it_needs(zerg, args, words):
     done = zerg.command("proxy", "--tcp", *args)
     assert done.returncode == 2 and words in done.stderr

@@ -421,5 +421,3 @@ def test_proxy_on_the_command_line(zerg, backend):
     upstream.expect("through")
     done = zerg.command("proxy", "--tcp", f"127.0.0.1:{port}", "db")
     assert done.returncode == 2 and "TARGET: expected an address" in done.stderr
-    done = zerg.command("proxy", f":{port}", backend.target)
-    assert done.returncode == 2 and "HTTP proxying is not available" in done.stderr

@@ -120,6 +120,9 @@ static void proxy_takes_where_to_listen_and_targets(void **state)
     assert_int_equal(cli.target_count, 1);
     assert_string_equal(cli.targets[0], "127.0.0.1:3000");
     assert_int_equal(cli.reactors, 1);
+    assert_false(cli.speaks_http);
+    assert_int_equal(parse(&cli, "proxy :8080 127.0.0.1:3000"), 0);
+    assert_true(cli.speaks_http);
     assert_int_equal(parse(&cli, "proxy :8080 a:1 --tcp b:1 -- unix:/x"), 0);
     assert_int_equal(cli.target_count, 3);
     assert_string_equal(cli.targets[0], "a:1");
@@ -136,7 +139,7 @@ static void proxy_listens_on_8080_for_a_target_that_stands_alone(void **state)
     assert_string_equal(cli.listen, ":8080");
     assert_int_equal(cli.target_count, 1);
     assert_string_equal(cli.targets[0], "unix:/x");
-    assert_refused("proxy --tcp", "`proxy` wants where to relay to: `zerg proxy --tcp [LISTEN] TARGET...`");
+    assert_refused("proxy --tcp", "`proxy` wants where to relay to: `zerg proxy [LISTEN] TARGET... [--tcp]`");
     assert_refused("proxy --tcp :8080", "`proxy` wants where to relay to");
 }
 
@@ -187,8 +190,7 @@ static void what_comes_later_is_known_and_refused(void **state)
     (void)state;
     assert_refused("reload", "`reload` is not available in this version (" ZERG_VERSION ")");
     assert_refused("stop --now", "`stop` is not available");
-    assert_refused("proxy :8080 127.0.0.1:3000", "HTTP proxying is not available");
-    assert_refused("proxy --tcp --http :8080 127.0.0.1:3000", "HTTP proxying is not available");
+    assert_refused("proxy --tcp --http :8080 127.0.0.1:3000", "`proxy` takes `--tcp` or `--http`, not both");
     assert_refused("--control=/x run", "`--control` is not available");
 }
 

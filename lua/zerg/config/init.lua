@@ -14,7 +14,7 @@ M.set_package_path = search.set
 ---@class zerg.config.options
 ---@field reactors? integer takes the place of `reactors`
 ---@field log_level? string takes the place of `log.level`
----@field protocol? string of the listener of `zerg SCRIPT.lua`; "tcp" by default
+---@field protocol? string of the listener of `zerg SCRIPT.lua` or `zerg proxy`; "tcp" by default
 ---@field version? string named where something is not available yet
 ---@field account_exists? fun(kind: "user"|"group", name: string): boolean
 ---@field run_scripts? boolean run handler scripts too, to see what they return (`zerg check`)
@@ -97,7 +97,7 @@ local function word_of(key)
   return key and key:find("^upstreams") and "TARGET" or "LISTEN"
 end
 
----The configuration of `zerg proxy --tcp LISTEN TARGET...`: one listener that forwards to the
+---The configuration of `zerg proxy LISTEN TARGET...`: one listener that forwards to the
 ---upstream "proxy", every server of which is tried; everything else by default.
 ---@param listen string ":8080", "127.0.0.1:8080", "[::1]:8080" or "unix:/path"
 ---@param targets string[] as servers of an upstream
@@ -112,6 +112,7 @@ function M.from_proxy(listen, targets, options)
     return nil, { { file = "zerg proxy", message = message:format(listen) } }
   end
   listener.forward = "proxy"
+  listener.protocol = options and options.protocol
   local upstream = { servers = targets, retries = #targets - 1 }
   local context = { file = "zerg proxy", directory = "." }
   local raw = { listeners = { listener }, upstreams = { proxy = upstream } }
