@@ -86,7 +86,8 @@ end
 local function load_handlers(config)
   local route_count = 0
   for index, listener in ipairs(config.listeners) do
-    local key, message = ("listeners[%d]"):format(index), nil
+    local key = ("listeners[%d]"):format(index)
+    local message
     if listener.routes then
       route_count, message = load_routes(listener, key, route_count)
     else

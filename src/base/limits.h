@@ -38,9 +38,10 @@ enum {
     RELAY_GONE_MS = 1000,   /* connecting may take this long when the client has ended its stream without a byte */
 
     /* Accept. */
-    ACCEPT_BATCH_MAX = 64,    /* sockets in one message to a reactor */
-    ACCEPT_REPORT_MS = 10000, /* between two log entries about EMFILE */
-    ACCEPT_RETRY_MS = 1000,   /* after EMFILE, if no connection of ours ends before */
+    ACCEPT_BATCH_MAX = 64,       /* sockets in one message to a reactor */
+    ACCEPT_REPORT_MS = 10000,    /* between two log entries about EMFILE */
+    ACCEPT_RETRY_MS = 1000,      /* after EMFILE, if no connection of ours ends before */
+    ADMISSION_REPORT_MS = 10000, /* between two log entries about clients with too many connections */
 
     /* PROXY protocol: longest header that is read or made. Newer versions of nginx have the same bound. */
     PROXY_HEADER_BYTES_MAX = 4 * 1024,

@@ -127,13 +127,14 @@ struct resolver_config {
 };
 
 struct listener_config {
-    char *name;                 /* `name`, or the printed address */
-    struct addr addr;           /* TCP, or unix when `path` is given */
-    enum ip_version ip_version; /* dual: one socket for both families (V6ONLY off); v6: V6ONLY on */
-    mode_t mode;                /* of a unix socket's file; 0: leave to the umask */
-    uint32_t backlog;           /* default acceptor.backlog */
-    uint32_t max_connections;   /* 0: no limit of its own */
-    uint32_t write_buffer_max;  /* staged bytes above which a writer parks */
+    char *name;                  /* `name`, or the printed address */
+    struct addr addr;            /* TCP, or unix when `path` is given */
+    enum ip_version ip_version;  /* dual: one socket for both families (V6ONLY off); v6: V6ONLY on */
+    mode_t mode;                 /* of a unix socket's file; 0: leave to the umask */
+    uint32_t backlog;            /* default acceptor.backlog */
+    uint32_t max_connections;    /* 0: no limit of its own */
+    uint32_t connections_per_ip; /* of one client at once, 0: no limit */
+    uint32_t write_buffer_max;   /* staged bytes above which a writer parks */
     struct timeouts timeouts;
     struct tcp_options tcp;
     enum protocol protocol;

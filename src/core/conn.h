@@ -25,6 +25,7 @@
 #include "core/timer.h"
 #include "uring/ring.h"
 
+struct client;
 struct conn;
 struct listener;
 struct reactor;
@@ -141,6 +142,7 @@ struct conn {
     struct list starved_link;
     struct list link;          /* reactor->live, in the order of arrival; the free list when free */
     struct listener *listener; /* borrowed, shared; NULL: a connection of our own making */
+    struct client *client;     /* borrowed until it is closed: whom it counts for (admission.h); NULL: for nobody */
     uint64_t id;               /* unique in the process */
     union {
         sa_family_t family; /* AF_UNSPEC: not known */

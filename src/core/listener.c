@@ -11,6 +11,7 @@
 
 #include "base/addr.h"
 #include "base/assert.h"
+#include "core/admission.h"
 #include "core/reactor.h"
 #include "core/socket.h"
 
@@ -152,6 +153,9 @@ int listener_open(struct listener *listener, const struct listener_config *confi
             goto fail;
         listener->fds[listener->fd_count++] = rc;
     }
+    rc = config->connections_per_ip > 0 ? admission_new(&listener->admission, config) : 0;
+    if (rc < 0)
+        goto fail;
     return 0;
 fail:
     explain(config, rc, error);
@@ -181,6 +185,8 @@ void listener_close(struct listener *listener)
     free(listener->fds);
     listener->fds = NULL;
     listener->fd_count = 0;
+    admission_free(listener->admission);
+    listener->admission = NULL;
 }
 
 int listener_fd(const struct listener *listener, uint32_t group)
@@ -200,5 +206,7 @@ const struct conn_handler *listener_handler(const struct listener *listener, con
 
 const struct conn_handler *listener_first_handler(const struct listener *listener, const struct reactor_app *app)
 {
-    return listener->config->accepts_proxy ? app->proxy_accept_handler : listener_handler(listener, app);
+    if (listener->config->accepts_proxy) /* which admits clients when it knows them */
+        return app->proxy_accept_handler;
+    return UNLIKELY(listener->admission) ? &admission_handler : listener_handler(listener, app);
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/acceptor.h"
+#include "core/admission.h"
 #include "core/conn.h"
 #include "core/connect.h"
 #include "core/engine.h"
@@ -491,6 +492,8 @@ bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd)
 
 void reactor_begin_serving(struct conn *conn)
 {
+    if (conn->listener->admission && !admission_admit(conn))
+        return;
     conn->handler = listener_handler(conn->listener, conn->reactor->app);
     conn->owner = NULL;
     conn_stop_awaiting(conn);
@@ -539,6 +542,8 @@ void reactor_on_conn_closed(struct conn *conn)
         return;
     }
     reactor->stats.closed++;
+    if (UNLIKELY(conn->client))
+        admission_leave(conn);
     atomic_fetch_sub(&conn->listener->open, 1);
     engine_on_room(reactor->engine, reactor->ring);
 }

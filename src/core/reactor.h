@@ -169,8 +169,8 @@ MUST_CHECK struct conn *reactor_take_slot(struct reactor *reactor);
 /* Takes over an accepted socket. False when there is no slot. */
 MUST_CHECK bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd);
 
-/* Gives an accepted connection to the handler that its listener is for, with what it has unread: it may have ended when
- * this returns. */
+/* Gives an accepted connection whose client is known to the handler that its listener is for, with what it has unread: it
+ * may have ended when this returns, also because its client has too many (admission.h). */
 void reactor_begin_serving(struct conn *conn);
 
 /* For conn.c. */

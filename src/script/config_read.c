@@ -98,6 +98,9 @@ static void read_listener(lua_State *L, struct listener_config *listener, uint32
     listener->total_ms = field_ms(L, "total");
     field_leave(L);
 
+    field_enter(L, "limits");
+    listener->connections_per_ip = field_u32(L, "connections_per_ip");
+    field_leave(L);
     config_read_http(L, listener, route_count);
 
     field_enter(L, "tcp");

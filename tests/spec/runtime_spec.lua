@@ -109,7 +109,8 @@ describe("zerg.runtime", function()
       ["return {\n"] = "listeners%[1%]%.handler: .*:%d+: ",
       ["\nerror('boom')"] = "listeners%[1%]%.handler: .*:2: boom",
     }) do
-      local ok, message = runtime.load({ config = { listeners = { { handler_path = script(text) } } } })
+      local listeners = { { handler_path = script(text) } }
+      local ok, message = runtime.load({ config = { listeners = listeners } })
       assert.is_nil(ok)
       assert.matches(expected, message)
     end

@@ -149,6 +149,7 @@ static void every_key_reaches_its_field(void **state)
         "listeners = { { path = 's.sock', mode = '0660', handler = print, name = 'u' },\n"
         "  { port = 1, handler = print, backlog = 5, max_connections = 6, write_buffer_max = '8k',\n"
         "    timeouts = { read = 1, write = 2, idle = '3ms', connect = '4ms' },\n"
+        "    limits = { connections_per_ip = 8 },\n"
         "    tcp = { nodelay = false, keepalive = true, fastopen = 7, user_timeout = 4 } },\n"
         "  { port = 2, forward = '[::1]:9' }, { port = 3, forward = 'unix:b.sock' } } }");
     const struct listener_config *unix_listener = &config->listeners[0];
@@ -190,6 +191,8 @@ static void every_key_reaches_its_field(void **state)
     assert_string_equal(addr_format(&tcp_listener->addr, text), "0.0.0.0:1");
     assert_int_equal(tcp_listener->backlog, 5);
     assert_int_equal(tcp_listener->max_connections, 6);
+    assert_int_equal(tcp_listener->connections_per_ip, 8);
+    assert_int_equal(unix_listener->connections_per_ip, 0);
     assert_int_equal(tcp_listener->write_buffer_max, 8192);
     assert_int_equal(tcp_listener->timeouts.read_ms, 1000);
     assert_int_equal(tcp_listener->timeouts.write_ms, 2000);

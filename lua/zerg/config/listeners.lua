@@ -117,7 +117,8 @@ local function check_trusted(checker, given, path)
   local is_used = given.protocol == "http" or (given.proxy_protocol or false) ~= false
   if asks and not is_used then
     checker:problem(checker.below(path, "trusted"),
-      'goes with `proxy_protocol = true` or protocol "http" only: it says whose headers are believed')
+      'goes with `proxy_protocol = true` or protocol "http" only: '
+        .. "it says whose headers are believed")
   end
 end
 
@@ -247,8 +248,8 @@ local function run_scripts(checker, normalised)
 end
 
 ---Checks all listeners together and, when nothing at all was wrong, completes each with name,
----backlog, ip_version, handler_path (of a script) and handler_label; one that speaks HTTP with routes,
----which have the latter two.
+---backlog, ip_version, handler_path (of a script) and handler_label;
+---one that speaks HTTP with routes, which have the latter two.
 ---@param checker zerg.config.checker
 ---@param given table listeners as zerg.lua has them
 ---@param normalised table the whole configuration

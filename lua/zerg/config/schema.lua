@@ -94,7 +94,8 @@ local limits = {
     doc = "Fields in the head of a request." },
   { name = "body_bytes", type = "size", min = 0, max = 2 ^ 53, default = M.INHERIT,
     doc = "Bytes of the body of a request; \"1m\" for handlers, no limit where it is forwarded." },
-  { name = "connections_per_ip", later = "" },
+  { name = "connections_per_ip", type = "integer", min = 0, max = 2 ^ 31 - 1, default = 0,
+    doc = "Connections of one client address at once, in all reactors; 0: no limit." },
 }
 
 local tcp = {
@@ -172,7 +173,7 @@ local listener = {
     what = 'a list of address ranges such as { "10.0.0.0/8", "::1", "unix" }',
     doc = "Whose PROXY protocol headers are believed (empty: everybody's), and whose X-Forwarded- "
       .. "fields (empty: nobody's)." },
-  { name = "limits", type = "table", fields = limits, doc = "Of HTTP requests." },
+  { name = "limits", type = "table", fields = limits, doc = "Of clients and HTTP requests." },
 }
 
 local server = {
