@@ -23,6 +23,7 @@ struct zerg_res {
 struct zerg_headers {
   struct zerg_http *_http;
   uint32_t _generation;
+  int _side; /* enum zerg_http_side */
 };
 ]])
 

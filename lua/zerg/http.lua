@@ -27,6 +27,9 @@ function M.serve(handler, address, generation)
   local http = cast(http_t, address)
   local res = res_t(http, generation)
   local body = handler(req_t(http, generation), res)
+  if http._generation ~= generation then -- the client speaks another protocol now
+    return
+  end
   if type(body) == "string" then
     if http._has_begun ~= 0 then
       error("the handler returned a body, but it had answered already", 0)

@@ -1,4 +1,5 @@
--- The headers of a request: a cdata that is indexed by names, in any case. Written for the
+-- The headers of a request, its trailers, or the headers of a server's answer: a cdata that is
+-- indexed by names, in any case. Written for the
 -- compiler, see conn_read.lua.
 
 local bytes = require("zerg.bytes")
@@ -11,7 +12,7 @@ local ffi_string = ffi.string
 local text_t = ffi.typeof("struct zerg_text")
 local name_out, value_out = text_t(), text_t()
 
----The fields in the head of a request. `headers[name]`, in any case: the value, several joined by
+---The fields in the head of a message. `headers[name]`, in any case: the value, several joined by
 ---", " (cookies by "; "), or nil. pairs() gives every name, in lower case, with one value, in the
 ---order they came.
 ---@class zerg.headers
@@ -20,31 +21,31 @@ local methods = {}
 local function open(self)
   local http = self._http
   if http._generation ~= self._generation then
-    error("req.headers used after its handler has ended", 3)
+    error("headers used after its handler has ended", 3)
   end
   return http
 end
 
-local function join(http, name, value, place)
+local function join(http, side, name, value, place)
   local glue = name:lower() == "cookie" and "; " or ", "
   repeat
     value = value .. glue .. ffi_string(value_out._data, value_out._len)
-    place = C.zerg_http_find(http, name, #name, place + 1, value_out)
+    place = C.zerg_http_find(http, side, name, #name, place + 1, value_out)
   until place == END
   return value
 end
 
-local function get(http, name)
-  local place = C.zerg_http_find(http, name, #name, 0, value_out)
+local function get(http, side, name)
+  local place = C.zerg_http_find(http, side, name, #name, 0, value_out)
   if place == END then
     return nil
   end
   local value = ffi_string(value_out._data, value_out._len)
-  place = C.zerg_http_find(http, name, #name, place + 1, value_out)
+  place = C.zerg_http_find(http, side, name, #name, place + 1, value_out)
   if place == END then
     return value
   end
-  return join(http, name, value, place)
+  return join(http, side, name, value, place)
 end
 
 ---Every value of that name, in the order they came; empty when there is none.
@@ -54,11 +55,11 @@ function methods.all(self, name)
   if type(name) ~= "string" then
     return bytes.misuse("headers:all", "a name", name)
   end
-  local http, values = open(self), {}
-  local place = C.zerg_http_find(http, name, #name, 0, value_out)
+  local http, side, values = open(self), self._side, {}
+  local place = C.zerg_http_find(http, side, name, #name, 0, value_out)
   while place ~= END do
     values[#values + 1] = ffi_string(value_out._data, value_out._len)
-    place = C.zerg_http_find(http, name, #name, place + 1, value_out)
+    place = C.zerg_http_find(http, side, name, #name, place + 1, value_out)
   end
   return values
 end
@@ -73,18 +74,18 @@ function metatable.__index(self, name)
     return nil
   end
   local http = open(self)
-  return get(http, name)
+  return get(http, self._side, name)
 end
 
 function metatable.__newindex()
-  error("req.headers cannot be changed", 2)
+  error("headers of a message that came cannot be changed", 2)
 end
 
 function metatable.__pairs(self)
   local place = -1
   return function()
     place = place + 1
-    if C.zerg_http_field(open(self), place, name_out, value_out) == END then
+    if C.zerg_http_field(open(self), self._side, place, name_out, value_out) == END then
       return nil
     end
     local name = ffi_string(name_out._data, name_out._len):lower()

@@ -2,6 +2,7 @@
 
 local bytes = require("zerg.bytes")
 local form = require("zerg.http_form")
+local forwarding = require("zerg.http_forward")
 local park_module = require("zerg.park")
 local zffi = require("zerg.ffi")
 
@@ -13,6 +14,7 @@ local conn_t, headers_t, view_t = zffi.conn_t, zffi.headers_t, zffi.view_t
 local OK, PARK, END, BROKEN = C.ZERG_OK, C.ZERG_PARK, C.ZERG_END, C.ZERG_BROKEN
 local BUSY, NO_TASK, RESULT_CANCELED = C.ZERG_BUSY, C.ZERG_NO_TASK, C.ZERG_CANCELED
 local TIMEOUT = C.ZERG_WAKE_TIMEOUT
+local REQUEST, TRAILERS = C.ZERG_HTTP_REQUEST, C.ZERG_HTTP_TRAILERS
 
 local text_out = ffi.new("struct zerg_text")
 local METHODS = { [0] = false, "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS",
@@ -27,6 +29,7 @@ local METHODS = { [0] = false, "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT"
 ---@field query table<string, string|string[]> its pairs; a list where a name came more than once
 ---@field version string "1.1" or "1.0"
 ---@field headers zerg.headers
+---@field trailers zerg.headers|nil fields behind the body, once all of that was read
 ---@field host string|nil from the target or Host, without the port
 ---@field scheme string "http"
 ---@field remote_addr string the client's address
@@ -93,7 +96,14 @@ function getters.version(http)
 end
 
 function getters.headers(_, self)
-  return headers_t(self._http, self._generation)
+  return headers_t(self._http, self._generation, REQUEST)
+end
+
+function getters.trailers(http, self)
+  if C.zerg_http_has(http, TRAILERS) == END then
+    return nil
+  end
+  return headers_t(self._http, self._generation, TRAILERS)
 end
 
 function getters.host(http)
@@ -257,6 +267,18 @@ function methods.form(self)
     return nil, reason
   end
   return form.parse(body)
+end
+
+---Hands the request to a server and streams the answer to the client, in C. What was read by body()
+---before goes as the body. Parks until the answer has been passed on.
+---@param upstream string the name of an upstream, or a target
+---@param opts? zerg.http.forward.options
+---@return zerg.http.forward.result|nil result nil: no answer, and the client got nothing yet
+---@return string|nil reason
+function methods.forward(self, upstream, opts)
+  local http = open(self)
+  local record = records[self]
+  return forwarding.forward(self, http, upstream, opts, record and record.body)
 end
 
 local metatable = { __name = "zerg.req" }

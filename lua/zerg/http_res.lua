@@ -14,7 +14,7 @@ local seq_t, view_t = zffi.seq_t, zffi.view_t
 local OK, PARK, FULL, END = C.ZERG_OK, C.ZERG_PARK, C.ZERG_FULL, C.ZERG_END
 local SENT, RANGE, NO_MEMORY = C.ZERG_SENT, C.ZERG_RANGE, C.ZERG_NO_MEMORY
 local BAD_NAME, BAD_VALUE = C.ZERG_BAD_NAME, C.ZERG_BAD_VALUE
-local NO_TASK, RESULT_CANCELED = C.ZERG_NO_TASK, C.ZERG_CANCELED
+local NO_TASK, RESULT_CANCELED, EARLY = C.ZERG_NO_TASK, C.ZERG_CANCELED, C.ZERG_EARLY
 local SET, ADD, REMOVE = C.ZERG_HTTP_SET, C.ZERG_HTTP_ADD, C.ZERG_HTTP_REMOVE
 local WRITABLE = "a string, number, view or sequence"
 
@@ -135,6 +135,28 @@ function methods.header(self, name, value)
   end
   if problem then
     error("res:header: " .. problem, 2)
+  end
+  return self
+end
+
+---Adds a field behind a body that is written in parts, once its head is on its way. It goes when
+---the body ends, if that is in chunks; otherwise it is dropped.
+---@param name string
+---@param value string|number
+---@return zerg.res res itself
+function methods.trailer(self, name, value)
+  local http = open(self)
+  if type(name) ~= "string" then
+    return bytes.misuse("res:trailer", "a name", name)
+  elseif type(value) ~= "string" and type(value) ~= "number" then
+    return bytes.misuse("res:trailer", "a string", value)
+  end
+  local text = tostring(value)
+  local rc = C.zerg_http_trailer(http, name, #name, text, #text)
+  if rc == EARLY then
+    error("res:trailer: nothing was written yet", 2)
+  elseif rc ~= OK then
+    error("res:trailer: " .. field_problem(rc, name), 2)
   end
   return self
 end

@@ -262,7 +262,7 @@ void http_answer_decide_end(struct http_exchange *exchange)
 /* OK when an answer can begin. */
 static int check_begin(const struct http_exchange *exchange)
 {
-    if (exchange->has_begun)
+    if (exchange->has_begun || exchange->is_lent)
         return -EALREADY;
     return conn_is_writable(exchange->conn) ? 0 : -EPIPE;
 }
@@ -402,7 +402,7 @@ int http_answer_write(struct http_exchange *exchange, const void *data, uint32_t
 {
     int rc = 0;
 
-    if (exchange->has_ended)
+    if (exchange->has_ended || exchange->is_lent)
         return -EALREADY;
     if (!exchange->has_begun)
         rc = begin_stream(exchange);
@@ -411,12 +411,42 @@ int http_answer_write(struct http_exchange *exchange, const void *data, uint32_t
     return conn_is_writable(exchange->conn) ? write_framed(exchange, data, len) : -EPIPE;
 }
 
+int http_answer_trailer(struct http_exchange *exchange, const char *name, uint32_t name_len, const char *value,
+                        uint32_t value_len)
+{
+    if (exchange->has_ended || exchange->is_lent)
+        return -EALREADY;
+    if (!exchange->has_begun)
+        return -EAGAIN;
+    if (!http_name_is_valid(name, name_len) ||
+        (http_name_traits(http_name_find((const uint8_t *)name, name_len)) & HTTP_NO_TRAILER))
+        return -EPERM;
+    if (!http_value_is_valid(value, value_len))
+        return -EINVAL;
+    return add_line(exchange, name, name_len, value, value_len);
+}
+
+/* The last chunk, and what follows it. */
+static int end_chunks(struct http_exchange *exchange)
+{
+    const struct chunk *trailers = exchange->answer.fields;
+    struct conn *conn = exchange->conn;
+    int rc;
+
+    if (!trailers)
+        return write_on(conn, "0\r\n\r\n", 5);
+    rc = write_on(conn, "0\r\n", 3);
+    if (rc == 0)
+        rc = write_on(conn, trailers->data, trailers->end);
+    return rc == 0 ? write_on(conn, "\r\n", 2) : rc;
+}
+
 int http_answer_finish(struct http_exchange *exchange)
 {
     struct http_answer *answer = &exchange->answer;
     struct conn *conn = exchange->conn;
 
-    if (exchange->has_ended)
+    if (exchange->has_ended || exchange->is_lent)
         return -EALREADY;
     if (!exchange->has_begun)
         return http_answer_send(exchange, "", 0);
@@ -425,7 +455,5 @@ int http_answer_finish(struct http_exchange *exchange)
     if (answer->framing == HTTP_FRAMING_LENGTH && answer->left > 0 && !has_no_body(exchange))
         return -ERANGE;
     exchange->has_ended = 1;
-    if (answer->framing == HTTP_FRAMING_CHUNKED && !has_no_body(exchange))
-        return write_on(conn, "0\r\n\r\n", 5);
-    return 0;
+    return answer->framing == HTTP_FRAMING_CHUNKED && !has_no_body(exchange) ? end_chunks(exchange) : 0;
 }

@@ -20,11 +20,12 @@ enum http_framing {
 };
 
 struct http_answer {
-    struct chunk *fields; /* owned: lines that the script set, NULL: none */
-    uint64_t length;      /* Content-Length that the script set, UINT64_MAX: none */
-    uint64_t left;        /* of HTTP_FRAMING_LENGTH: content that has not been written */
-    uint8_t framing;      /* enum http_framing, once it has begun */
-    bool has_date;        /* the script set it */
+    struct chunk *
+        fields; /* owned: lines that the script set, of the head, and once that is staged, of the trailers; NULL: none */
+    uint64_t length; /* Content-Length that the script set, UINT64_MAX: none */
+    uint64_t left;   /* of HTTP_FRAMING_LENGTH: content that has not been written */
+    uint8_t framing; /* enum http_framing, once it has begun */
+    bool has_date;   /* the script set it */
     bool has_type;
     bool is_json; /* what it is, where the script did not set it */
     bool closes;  /* the connection ends behind it */
@@ -45,6 +46,10 @@ MUST_CHECK int http_answer_set(struct http_exchange *exchange, enum http_set mod
 MUST_CHECK int http_answer_send(struct http_exchange *exchange, const char *body, uint32_t len);
 /* Stages a part of the body, and the head before the first. As http_answer_send(), or -ERANGE: more than Content-Length says. */
 MUST_CHECK int http_answer_write(struct http_exchange *exchange, const void *data, uint32_t len);
+/* Adds a field behind the body, which goes with http_answer_finish() if the answer is in chunks, and is dropped otherwise. As
+ * http_answer_set(), or -EAGAIN: the answer has not begun. */
+MUST_CHECK int http_answer_trailer(struct http_exchange *exchange, const char *name, uint32_t name_len,
+                                   const char *value, uint32_t value_len);
 /* Ends the body. As http_answer_send(), or -ERANGE: less than Content-Length says. */
 MUST_CHECK int http_answer_finish(struct http_exchange *exchange);
 /* The whole answer for what went wrong: its status and a line that says so, nothing of what a script set. As http_answer_send(). */

@@ -51,6 +51,8 @@ static struct http_exchange *new_exchange(struct conn *conn)
     exchange->stage = HTTP_READS_HEAD;
     exchange->is_waiting = false;
     exchange->continue_sent = false;
+    exchange->is_lent = false;
+    exchange->fallback = 0;
     exchange->conn = conn;
     exchange->server = server;
     exchange->route = NULL;

@@ -53,6 +53,8 @@ struct http_exchange {
     uint8_t stage;   /* enum http_stage */
     bool is_waiting; /* for the rest of the head, with its time-out */
     bool continue_sent;
+    bool is_lent;                       /* by its handler to a forward: nobody else may read or write meanwhile */
+    uint16_t fallback;                  /* status of the answer, if the handler gives none; 0: that is an empty one */
     struct conn *conn;                  /* borrowed: the client's */
     struct http_server *server;         /* borrowed */
     const struct http_route *route;     /* borrowed, of the configuration: set when the head is there */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -447,6 +448,7 @@ static void on_end(struct conn *conn)
     conn->owner = NULL;
     dial->reason = (uint8_t)reason;
     dial->failure = failure_of(reason);
+    snprintf(dial->failed, sizeof(dial->failed), "%s", attempt->pick.server->name);
     report(dial, attempt, is_servers_fault(reason) ? ATTEMPT_FAILED : ATTEMPT_ABANDONED);
     give_up_slot(dial, attempt);
     if (reason == CLOSE_SHUTDOWN) {

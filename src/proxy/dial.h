@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/addr.h"
 #include "base/list.h"
 #include "base/macros.h"
 #include "core/config.h"
@@ -78,8 +79,9 @@ struct dial {
     struct conn *conn;
     struct slot slot;
     enum dial_failure failure;
-    uint8_t reason;      /* enum close_reason of the last attempt */
-    const char *problem; /* of DIAL_NO_ADDRESS and DIAL_NO_ROOM; static */
+    uint8_t reason;             /* enum close_reason of the last attempt */
+    const char *problem;        /* of DIAL_NO_ADDRESS and DIAL_NO_ROOM; static */
+    char failed[ADDR_TEXT_MAX]; /* name of the server that was tried last and could not be connected to; "": none */
 
     struct upstream *upstream; /* owned: a hold on the version that `tried` is about */
     struct tried tried;

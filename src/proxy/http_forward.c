@@ -105,12 +105,8 @@ void http_forward_cancel(struct http_forward *forward)
 }
 
 /* For a route: what went wrong is answered. */
-static void answer_for(struct http_forward *forward)
+static void answer_for(struct http_exchange *exchange, uint16_t failure)
 {
-    struct http_exchange *exchange = forward->exchange;
-    uint16_t failure = forward->failure;
-
-    free_forward(forward);
     exchange->owner = NULL; /* on_end() may come from here */
     http_exchange_done(exchange, failure == 0 || http_exchange_fail(exchange, failure));
 }
@@ -118,28 +114,43 @@ static void answer_for(struct http_forward *forward)
 static void end(struct http_forward *forward)
 {
     const struct http_forward_watch *watch = forward->options.watch;
+    struct http_exchange *exchange = forward->exchange;
+    uint16_t failure = forward->failure;
 
-    conn_stop_awaiting(client_of(forward));
+    conn_stop_awaiting(exchange->conn);
+    if (watch)
+        watch->on_end(forward);
     if (forward->server && is_in_step(forward))
         keep_server(forward);
-    if (!watch) {
-        answer_for(forward);
-        return;
-    }
-    watch->on_end(forward);
     free_forward(forward);
+    if (!watch)
+        answer_for(exchange, failure);
+}
+
+/* Which server it was. */
+static const char *blamed_server(const struct http_forward *forward)
+{
+    const char *name = forward->dial ? forward->dial->failed : http_forward_server(forward);
+
+    return name[0] != '\0' ? name : "none";
+}
+
+static void log_failure(const struct http_forward *forward)
+{
+    const struct conn *client = client_of(forward);
+
+    log_warn("listener %s: upstream %s, server %s: conn %llu: %s: %u %s", client->listener->config->name,
+             forward->view->group->name, blamed_server(forward), (unsigned long long)client->id, forward->failure_text,
+             forward->failure,
+             forward->exchange->has_begun ? "after the answer had begun" : http_reason(forward->failure));
 }
 
 void http_forward_fail(struct http_forward *forward, uint16_t status, const char *text)
 {
-    const struct conn *client = client_of(forward);
-
     forward->failure = status;
     forward->failure_text = text;
     if (status >= STATUS_FAILED)
-        log_warn("listener %s: upstream %s, server %s: conn %llu: %s: %u %s", client->listener->config->name,
-                 forward->view->group->name, http_forward_server(forward), (unsigned long long)client->id, text, status,
-                 forward->exchange->has_begun ? "after the answer had begun" : http_reason(status));
+        log_failure(forward);
     end(forward);
 }
 

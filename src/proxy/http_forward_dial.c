@@ -39,10 +39,15 @@ static void fail_request(struct http_forward *forward, int error)
 static int stage_request(struct http_forward *forward)
 {
     struct conn *server = forward->server;
+    const struct http_change *change = &forward->options.change;
     enum proxy_send version = forward->view->group->config->proxy_send;
     int rc = proxy_send(server, forward->exchange->conn, version, NULL, 0);
 
-    return rc < 0 ? rc : http_heads_request(forward->exchange, &forward->options.change, server);
+    if (rc == 0)
+        rc = http_heads_request(forward->exchange, change, server);
+    if (rc == 0 && change->body)
+        rc = conn_write(server, change->body, (uint32_t)change->body_len);
+    return rc;
 }
 
 static void take_server(struct http_forward *forward)
@@ -83,9 +88,13 @@ static void on_dialled(struct http_forward *forward)
         .from = &forward->exchange->inflow,
         .to = forward->server,
         .is_chunked = forward->exchange->head.body == HTTP_BODY_CHUNKED,
+        .is_done = forward->options.change.body != NULL,
     };
     forward->state = HTTP_FORWARD_AWAITS;
-    http_forward_move_up(forward);
+    if (forward->up.is_done)
+        http_forward_await_server(forward);
+    else
+        (void)http_forward_move_up(forward);
 }
 
 static void on_dial_done(struct dial *dial)

@@ -337,12 +337,17 @@ bool http_heads_passes_upgrade(const struct http_head *head, const uint8_t *byte
            !begins_with(protocol, bytes, "tls/");
 }
 
-static void put_request_framing(struct writing *out)
+static void put_request_framing(struct writing *out, const struct http_change *change)
 {
     const struct http_head *head = out->from;
 
     out->left_out |= FRAMING_NAMES;
-    if (head->body == HTTP_BODY_CHUNKED) {
+    if (change->body) {
+        out->left_out |= BIT_OF(HTTP_NAME_EXPECT); /* it is here */
+        out->at = HTTP_PUT(out->at, "Content-Length: ");
+        out->at = http_put_number(out->at, change->body_len);
+        out->at = HTTP_PUT(out->at, "\r\n");
+    } else if (head->body == HTTP_BODY_CHUNKED) {
         out->at = HTTP_PUT(out->at, "Transfer-Encoding: chunked\r\n");
     } else if (head->has_content_length) {
         out->at = HTTP_PUT(out->at, "Content-Length: ");
@@ -403,7 +408,7 @@ int http_heads_request(const struct http_exchange *exchange, const struct http_c
     out.at = HTTP_PUT(out.at, " HTTP/1.1\r\n");
     put_host(&out);
     put_origin(&out, exchange->conn);
-    put_request_framing(&out);
+    put_request_framing(&out, change);
     put_passed(&out);
     if (exchange->conn->listener->config->http.adds_via)
         out.at = put_via(out.at, head);

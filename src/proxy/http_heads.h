@@ -20,6 +20,8 @@ struct http_change {
     size_t method_len;
     const char *path; /* in place of the request's path, and of its query when it has one itself; NULL: those */
     size_t path_len;
+    const char *body; /* in place of the request's, NULL: that */
+    size_t body_len;
 };
 
 /* Whether the body goes on in chunks. */

@@ -15,6 +15,7 @@ enum zerg_result {
     ZERG_OK = 0,
     ZERG_PARK = 1,      /* recorded: yield, then call again */
     ZERG_FULL = 2,      /* written, but more is staged than write_buffer_max: zerg_conn_wait_room() */
+    ZERG_HEAD = 3,      /* the head of an answer is there to be looked at: zerg_http_forward_go_on() */
     ZERG_END = -1,      /* the outside world says no more: zerg_conn_reason() has the word */
     ZERG_CLOSED = -2,   /* misuse: the script closed this connection before */
     ZERG_BUSY = -3,     /* misuse: another coroutine is reading from it */
@@ -34,6 +35,7 @@ enum zerg_result {
     ZERG_SENT = -17,      /* misuse: the answer has begun, or ended, before */
     ZERG_BAD_NAME = -18,  /* misuse: what no header field may be called */
     ZERG_BAD_VALUE = -19, /* misuse: what no such field may have for a value */
+    ZERG_EARLY = -20,     /* misuse: the answer has not begun */
 };
 
 /* How zerg_forward_end() ends a connection. */
@@ -365,6 +367,13 @@ enum zerg_http_part {
     ZERG_HTTP_CONTENT_TYPE = 5,
 };
 
+/* Whose fields. */
+enum zerg_http_side {
+    ZERG_HTTP_REQUEST = 0,
+    ZERG_HTTP_TRAILERS = 1, /* behind the body of the request */
+    ZERG_HTTP_ANSWER = 2,   /* of the server that the request is forwarded to, while ZERG_HEAD stands */
+};
+
 enum zerg_http_field_mode {
     ZERG_HTTP_SET = 0, /* in place of what has that name */
     ZERG_HTTP_ADD = 1,
@@ -373,10 +382,13 @@ enum zerg_http_field_mode {
 
 /* OK, or END: there is none. Valid, where nothing else is said, as long as the request. */
 int zerg_http_part(const struct zerg_http *http, int part, struct zerg_text *out);
+/* Whether there are fields of that side (enum zerg_http_side): OK or END. */
+int zerg_http_has(const struct zerg_http *http, int side);
 /* The first field of that name, in any case, at or behind the 0-based place `from`. Its place, or END. */
-int zerg_http_find(const struct zerg_http *http, const char *name, uint32_t len, int from, struct zerg_text *value);
+int zerg_http_find(const struct zerg_http *http, int side, const char *name, uint32_t len, int from,
+                   struct zerg_text *value);
 /* The field at that place. OK or END. */
-int zerg_http_field(const struct zerg_http *http, int place, struct zerg_text *name, struct zerg_text *value);
+int zerg_http_field(const struct zerg_http *http, int side, int place, struct zerg_text *name, struct zerg_text *value);
 /* The handle of its connection. */
 void zerg_http_conn(const struct zerg_http *http, struct zerg_conn *out);
 /* The next piece of the body, borrowed until the next call. At most max bytes in all. OK, END (that was all), PARK, BROKEN, BUSY,
@@ -396,6 +408,9 @@ void zerg_http_say_json(struct zerg_http *http);
 int zerg_http_send(struct zerg_http *http, const char *body, uint32_t len);
 /* Stages a part of the body, and the head before the first. As zerg_http_send(), or RANGE: more than Content-Length says. */
 int zerg_http_write(struct zerg_http *http, const void *data, uint32_t len);
+/* Adds a field behind a body in chunks; behind any other it is dropped. As zerg_http_set(), or EARLY. */
+int zerg_http_trailer(struct zerg_http *http, const char *name, uint32_t name_len, const char *value,
+                      uint32_t value_len);
 /* Ends the body. As zerg_http_send(), or RANGE: less than Content-Length says. */
 int zerg_http_finish(struct zerg_http *http);
 /* OK when no more than write_buffer_max is staged, PARK, END, CANCELED, NO_TASK. */
@@ -403,6 +418,56 @@ int zerg_http_wait_room(struct zerg_http *http);
 /* The handler has returned: an answer that was not begun is empty, or says what was wrong with the body. OK, or RANGE as
  * zerg_http_finish(). */
 int zerg_http_returned(struct zerg_http *http);
+
+/* A field that a forwarded message gets. */
+struct zerg_http_field {
+    const char *_name;
+    const char *_value; /* NULL: it is removed */
+};
+
+/* Of zerg_http_forward(). What it points to has to stay until the forward has ended. Times are seconds; negative: as the upstream
+ * says; 0: no limit. */
+struct zerg_http_forward_options {
+    const char *_path; /* in place of the request's path, and of its query when it has a ? itself; NULL: those */
+    const char *_method;
+    const char *_body; /* in place of the request's; NULL: that, as it comes */
+    const char *_hash_key;
+    const struct zerg_http_field *_fields; /* of the request */
+    const struct zerg_http_field *_answer_fields;
+    uint32_t _path_len;
+    uint32_t _method_len;
+    uint32_t _body_len;
+    uint32_t _hash_key_len;
+    uint32_t _field_count;
+    uint32_t _answer_field_count;
+    double _connect_s;
+    double _read_s;
+    int _retries;
+    int _wants_head; /* 1: the head of the answer waits to be looked at */
+};
+
+struct zerg_http_forward_result {
+    uint32_t status;
+    double bytes_up;
+    double bytes_down;
+    double duration_s;
+    const char *server; /* these two are valid until the next call of any function here */
+    const char *reason; /* why the answer is not complete, NULL: it is */
+};
+
+/* Whether a field may be set in a forwarded message: OK, BAD_NAME, BAD_VALUE. value NULL: whether it may be removed. */
+int zerg_http_may_forward(const char *name, uint32_t name_len, const char *value, uint32_t value_len);
+/* Forwards the request to a server of a target, and the answer to the client. PARK, HEAD, END (there is no answer, and nothing was
+ * sent), NO_TARGET, SENT, BUSY (another coroutine reads the body, or forwards it), BROKEN (a part of the body is gone), NO_TASK,
+ * CANCELED, NO_MEMORY. */
+int zerg_http_forward(struct zerg_http *http, const char *target, uint32_t len,
+                      const struct zerg_http_forward_options *options);
+/* OK: out is filled in. PARK, HEAD, END, CANCELED. */
+int zerg_http_forward_finish(struct zerg_http_forward_result *out);
+/* The status of the answer that HEAD tells of, 0: there is none just now. */
+uint32_t zerg_http_answer_status(const struct zerg_http *http);
+/* HEAD was dealt with: these fields are set in the answer, in place of those of the options; NULL: those. As zerg_http_forward(). */
+int zerg_http_forward_go_on(const struct zerg_http_field *fields, uint32_t count);
 
 /* Names and values of application/x-www-form-urlencoded text, as they are written. */
 struct zerg_pairs {

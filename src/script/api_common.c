@@ -1,7 +1,36 @@
 /* See api_common.h. */
 #include "script/api_common.h"
 
+#include <errno.h>
+
 #include "base/clock.h"
+#include "proxy/proxy.h"
+#include "script/pending.h"
+
+int api_end_with(struct runtime *runtime, const char *reason)
+{
+    pending_set_reason(runtime, reason);
+    return ZERG_END;
+}
+
+int api_begin(struct task **out)
+{
+    *out = api_task();
+    if (!*out)
+        return ZERG_NO_TASK;
+    if ((*out)->runtime->is_closing)
+        return api_end_with((*out)->runtime, close_reason_text(CLOSE_SHUTDOWN));
+    return ZERG_OK;
+}
+
+int api_find_group(const struct task *task, const char *target, uint32_t len, struct group_view **out)
+{
+    switch (proxy_find_group(task->runtime->reactor->proxy, target, len, out)) {
+    case 0: return ZERG_OK;
+    case -ENOMEM: return ZERG_NO_MEMORY;
+    default: return ZERG_NO_TARGET;
+    }
+}
 
 uint32_t api_ms(double seconds)
 {

@@ -10,6 +10,8 @@
 #include "script/script_conn.h"
 #include "script/task.h"
 
+struct group_view;
+
 /* The connection of a handle, NULL when that one is gone, and for NULL. */
 static inline struct conn *api_conn(const struct zerg_conn *handle)
 {
@@ -74,6 +76,12 @@ static inline int api_fullness(const struct conn *conn)
     return conn_is_full(conn) ? ZERG_FULL : ZERG_OK;
 }
 
+/* END, with that as zerg_pending_reason(). */
+int api_end_with(struct runtime *runtime, const char *reason);
+/* The running task, for something that takes turns of the reactor. OK, or what the call gives. */
+int api_begin(struct task **out);
+/* The group of a target. OK, or what the call gives. */
+int api_find_group(const struct task *task, const char *target, uint32_t len, struct group_view **out);
 /* Seconds (0 or more) to milliseconds; what is shorter than one is one, and 0 stays "none". */
 uint32_t api_ms(double seconds);
 /* Closes a connection that the script made and lets go of it; the handle remembers which task did. */

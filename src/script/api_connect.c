@@ -18,42 +18,12 @@
 #include "script/pending.h"
 #include "script/transfer.h"
 
-/* How long a connection waits in the pool when the script does not say. */
-
-/* END, with that as zerg_pending_reason(). */
-static int end_with(struct runtime *runtime, const char *reason)
-{
-    pending_set_reason(runtime, reason);
-    return ZERG_END;
-}
-
 /* What a call gives for a connection that it cannot use. */
 static int refuse(const struct task *task, const struct zerg_conn *handle, int rc)
 {
     const char *reason = zerg_conn_reason(handle);
 
-    return rc == ZERG_END ? end_with(task->runtime, reason ? reason : close_reason_text(CLOSE_LOCAL)) : rc;
-}
-
-/* The running task, for something that takes turns of the reactor. OK, or what the call gives. */
-static int begin(struct task **out)
-{
-    *out = api_task();
-    if (!*out)
-        return ZERG_NO_TASK;
-    if ((*out)->runtime->is_closing)
-        return end_with((*out)->runtime, close_reason_text(CLOSE_SHUTDOWN));
-    return ZERG_OK;
-}
-
-/* The group of a target. OK, or what the call gives. */
-static int find_group(const struct task *task, const char *target, uint32_t len, struct group_view **out)
-{
-    switch (proxy_find_group(task->runtime->reactor->proxy, target, len, out)) {
-    case 0: return ZERG_OK;
-    case -ENOMEM: return ZERG_NO_MEMORY;
-    default: return ZERG_NO_TARGET;
-    }
+    return rc == ZERG_END ? api_end_with(task->runtime, reason ? reason : close_reason_text(CLOSE_LOCAL)) : rc;
 }
 
 /* ---- connections of the script's own ---- */
@@ -62,10 +32,10 @@ int zerg_connect(const char *target, uint32_t len, const struct zerg_dial_option
 {
     struct group_view *view;
     struct task *task;
-    int rc = begin(&task);
+    int rc = api_begin(&task);
 
     if (rc == ZERG_OK)
-        rc = find_group(task, target, len, &view);
+        rc = api_find_group(task, target, len, &view);
     return rc == ZERG_OK ? connecting_begin(task, view, options, out) : rc;
 }
 
@@ -177,12 +147,12 @@ int zerg_forward(const struct zerg_conn *handle, const char *target, uint32_t le
     struct group_view *view;
     struct script_conn *sc;
     struct task *task;
-    int rc = begin(&task);
+    int rc = api_begin(&task);
 
     if (rc == ZERG_OK)
         rc = check_free(task, handle, &sc);
     if (rc == ZERG_OK)
-        rc = find_group(task, target, len, &view);
+        rc = api_find_group(task, target, len, &view);
     return rc == ZERG_OK ? forward_begin(task, sc, view, options) : rc;
 }
 
@@ -191,7 +161,7 @@ int zerg_forward_conn(const struct zerg_conn *handle, const struct zerg_conn *to
 {
     struct script_conn *client, *server;
     struct task *task;
-    int rc = begin(&task);
+    int rc = api_begin(&task);
 
     if (rc == ZERG_OK)
         rc = check_free(task, handle, &client);
@@ -215,7 +185,7 @@ int zerg_forward_check(const struct zerg_conn *handle)
 {
     struct script_conn *sc;
     struct task *task;
-    int rc = begin(&task);
+    int rc = api_begin(&task);
 
     return rc == ZERG_OK ? check_free(task, handle, &sc) : rc;
 }
@@ -239,7 +209,7 @@ int zerg_filter_begin(const struct zerg_conn *client, const struct zerg_conn *se
 {
     struct script_conn *up, *down;
     struct task *task;
-    int rc = begin(&task);
+    int rc = api_begin(&task);
 
     if (rc == ZERG_OK)
         rc = check_free(task, client, &up);
@@ -328,7 +298,7 @@ static int check_relay(const struct task *task, const struct zerg_conn *from, co
 int zerg_relay(const struct zerg_conn *from, const struct zerg_conn *to, double n)
 {
     struct task *task;
-    int rc = begin(&task);
+    int rc = api_begin(&task);
 
     if (rc == ZERG_OK) {
         task->relay_moved = 0;
@@ -358,7 +328,7 @@ double zerg_relay_moved(void)
 int zerg_resolve(const char *name, uint32_t len)
 {
     struct task *task;
-    int rc = begin(&task);
+    int rc = api_begin(&task);
 
     return rc == ZERG_OK ? lookup_begin(task, name, len) : rc;
 }

@@ -11,6 +11,7 @@
 #include "http/http_reason.h"
 #include "proto/http_path.h"
 #include "script/api_common.h"
+#include "script/http_forwarding.h"
 
 /* What Lua has is the exchange itself, of which it sees the first fields. */
 static_assert(offsetof(struct http_exchange, head_bytes) == offsetof(struct zerg_http, _head), "as api.h has it");
@@ -83,34 +84,71 @@ int zerg_http_part(const struct zerg_http *http, int part, struct zerg_text *out
     return ZERG_END;
 }
 
-int zerg_http_find(const struct zerg_http *http, const char *name, uint32_t len, int from, struct zerg_text *value)
+/* The fields of a side, and the bytes that their spans count from; NULL: there are none. */
+static const struct http_fields *fields_of(const struct zerg_http *http, int side, const uint8_t **bytes)
 {
-    const struct http_fields *fields = &const_exchange_of(http)->head.fields;
+    const struct http_exchange *exchange = const_exchange_of(http);
+    const struct http_inflow *inflow = &exchange->inflow;
+    const struct script_conn *sc = exchange->owner;
+    const struct http_head *head;
+
+    *bytes = http->_head;
+    switch ((enum zerg_http_side)side) {
+    case ZERG_HTTP_REQUEST: return &exchange->head.fields;
+    case ZERG_HTTP_TRAILERS:
+        if (!inflow->trailer_bytes)
+            return NULL;
+        *bytes = inflow->trailer_bytes->data;
+        return inflow->trailers;
+    case ZERG_HTTP_ANSWER: break;
+    }
+    head = sc->http_forwarding ? http_forwarding_head(sc->http_forwarding, bytes) : NULL;
+    return head ? &head->fields : NULL;
+}
+
+static void give_from(const uint8_t *bytes, struct http_span span, struct zerg_text *out)
+{
+    *out = (struct zerg_text){._data = bytes + span.at, ._len = http_span_len(span)};
+}
+
+int zerg_http_has(const struct zerg_http *http, int side)
+{
+    const uint8_t *bytes;
+
+    return fields_of(http, side, &bytes) ? ZERG_OK : ZERG_END;
+}
+
+int zerg_http_find(const struct zerg_http *http, int side, const char *name, uint32_t len, int from,
+                   struct zerg_text *value)
+{
+    const uint8_t *bytes;
+    const struct http_fields *fields = fields_of(http, side, &bytes);
     enum http_name known = http_name_is_valid(name, len) ? http_name_find((const uint8_t *)name, len) : HTTP_NAME_OTHER;
 
-    for (int i = from; i < fields->count; i++) {
+    for (int i = from; fields && i < fields->count; i++) {
         const struct http_field *field = &fields->list[i];
-        bool is_it = known != HTTP_NAME_OTHER
-                         ? field->known == known
-                         : field->known == HTTP_NAME_OTHER && http_span_len(field->name) == len &&
-                               strncasecmp((const char *)http->_head + field->name.at, name, len) == 0;
+        bool is_it = known != HTTP_NAME_OTHER ? field->known == known
+                                              : field->known == HTTP_NAME_OTHER && http_span_len(field->name) == len &&
+                                                    strncasecmp((const char *)bytes + field->name.at, name, len) == 0;
 
         if (is_it) {
-            (void)give(http, field->value, value);
+            give_from(bytes, field->value, value);
             return i;
         }
     }
     return ZERG_END;
 }
 
-int zerg_http_field(const struct zerg_http *http, int place, struct zerg_text *name, struct zerg_text *value)
+int zerg_http_field(const struct zerg_http *http, int side, int place, struct zerg_text *name, struct zerg_text *value)
 {
-    const struct http_fields *fields = &const_exchange_of(http)->head.fields;
+    const uint8_t *bytes;
+    const struct http_fields *fields = fields_of(http, side, &bytes);
 
-    if (place < 0 || place >= fields->count)
+    if (!fields || place < 0 || place >= fields->count)
         return ZERG_END;
-    (void)give(http, fields->list[place].name, name);
-    return give(http, fields->list[place].value, value);
+    give_from(bytes, fields->list[place].name, name);
+    give_from(bytes, fields->list[place].value, value);
+    return ZERG_OK;
 }
 
 void zerg_http_conn(const struct zerg_http *http, struct zerg_conn *out)
@@ -191,7 +229,7 @@ int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out)
     enum http_inflow_outcome outcome;
     uint32_t bytes;
 
-    if (sc->reader && sc->reader != sc->runtime->running)
+    if (sc->http_forwarding || (sc->reader && sc->reader != sc->runtime->running))
         return ZERG_BUSY;
     if (sc->reader)
         task_forget_park(sc->reader);
@@ -239,6 +277,7 @@ static int result_of(const struct http_exchange *exchange, int rc)
     case -ERANGE: return ZERG_RANGE;
     case -EPERM: return ZERG_BAD_NAME;
     case -EINVAL: return ZERG_BAD_VALUE;
+    case -EAGAIN: return ZERG_EARLY;
     default: return ZERG_NO_MEMORY;
     }
 }
@@ -248,6 +287,15 @@ int zerg_http_set(struct zerg_http *http, int mode, const char *name, uint32_t n
 {
     struct http_exchange *exchange = exchange_of(http);
     int rc = http_answer_set(exchange, (enum http_set)mode, name, name_len, value, value_len);
+
+    return rc == 0 ? ZERG_OK : result_of(exchange, rc);
+}
+
+int zerg_http_trailer(struct zerg_http *http, const char *name, uint32_t name_len, const char *value,
+                      uint32_t value_len)
+{
+    struct http_exchange *exchange = exchange_of(http);
+    int rc = http_answer_trailer(exchange, name, name_len, value, value_len);
 
     return rc == 0 ? ZERG_OK : result_of(exchange, rc);
 }
@@ -298,8 +346,8 @@ int zerg_http_returned(struct zerg_http *http)
     struct script_conn *sc = exchange->owner;
     int rc;
 
-    if (!http->_has_begun && exchange->failure != 0)
-        rc = http_answer_refuse(exchange, exchange->failure);
+    if (!http->_has_begun && (exchange->failure != 0 || exchange->fallback != 0))
+        rc = http_answer_refuse(exchange, exchange->failure != 0 ? exchange->failure : exchange->fallback);
     else
         rc = http->_has_ended ? 0 : http_answer_finish(exchange);
     sc->has_returned = rc != -ERANGE && rc != -ENOMEM;

@@ -8,6 +8,7 @@
 #include "http/http_exchange.h"
 #include "http/http_reason.h"
 #include "script/api.h"
+#include "script/http_forwarding.h"
 #include "script/runtime.h"
 #include "script/script_conn.h"
 #include "script/task.h"
@@ -28,7 +29,7 @@ static struct script_conn *new_script_conn(struct runtime *runtime, struct http_
 
     if (!sc)
         return NULL;
-    *sc = (struct script_conn){.conn = exchange->conn, .runtime = runtime, .exchange = exchange};
+    *sc = (struct script_conn){.conn = exchange->conn, .runtime = runtime, .is_http = true, .exchange = exchange};
     list_init(&sc->writers);
     list_init(&sc->ended_link);
     return sc;
@@ -62,8 +63,14 @@ void http_task_ended(struct script_conn *sc)
 {
     struct http_exchange *exchange = sc->exchange;
     struct runtime *runtime = sc->runtime;
-    bool goes_on = sc->has_returned || http_exchange_fail(exchange, STATUS_FAILED);
+    bool goes_on;
 
+    if (!exchange) { /* a relay has, or had, the connection */
+        script_conn_dismiss_users(sc);
+        slab_free(&runtime->conn_slab, sc);
+        return;
+    }
+    goes_on = sc->has_returned || http_exchange_fail(exchange, STATUS_FAILED);
     exchange->generation++;
     script_conn_dismiss_users(sc);
     slab_free(&runtime->conn_slab, sc);
@@ -77,7 +84,9 @@ static void on_input(struct http_exchange *exchange)
     const struct script_conn *sc = exchange->owner;
     const struct conn *conn = exchange->conn;
 
-    if (sc->reader && (conn->in.bytes >= sc->wanted || conn_ended(conn)))
+    if (sc->http_forwarding)
+        http_forwarding_on_input(sc->http_forwarding);
+    else if (sc->reader && (conn->in.bytes >= sc->wanted || conn_ended(conn)))
         task_wake(sc->reader, ZERG_WAKE);
 }
 
@@ -85,7 +94,9 @@ static void on_output(struct http_exchange *exchange)
 {
     struct script_conn *sc = exchange->owner;
 
-    if (!list_is_empty(&sc->writers) && !conn_is_full(exchange->conn))
+    if (sc->http_forwarding)
+        http_forwarding_on_output(sc->http_forwarding);
+    else if (!list_is_empty(&sc->writers) && !conn_is_full(exchange->conn))
         script_conn_wake_writers(sc);
 }
 
@@ -93,16 +104,23 @@ static void on_read_timeout(struct http_exchange *exchange)
 {
     const struct script_conn *sc = exchange->owner;
 
-    if (sc->reader)
+    if (sc->http_forwarding)
+        http_forwarding_on_read_timeout(sc->http_forwarding);
+    else if (sc->reader)
         task_wake(sc->reader, ZERG_WAKE_TIMEOUT);
 }
 
 static void on_end(struct http_exchange *exchange)
 {
-    if (exchange->owner)
-        script_conn_tell_users(exchange->owner);
-    else /* no task was made for it */
+    struct script_conn *sc = exchange->owner;
+
+    if (!sc) { /* no task was made for it */
         http_exchange_done(exchange, false);
+        return;
+    }
+    if (sc->http_forwarding)
+        http_forwarding_on_client_end(sc->http_forwarding);
+    script_conn_tell_users(sc);
 }
 
 const struct http_handler http_task_handler = {

@@ -54,9 +54,11 @@ void pending_set_reason(struct runtime *runtime, const char *reason)
 
 void pending_set_dial_reason(struct runtime *runtime, const struct dial *dial)
 {
-    char *out = runtime->pending_reason;
-    size_t size = sizeof(runtime->pending_reason);
+    pending_format_dial_reason(runtime->pending_reason, sizeof(runtime->pending_reason), dial);
+}
 
+void pending_format_dial_reason(char *out, size_t size, const struct dial *dial)
+{
     switch (dial->failure) {
     case DIAL_NO_ADDRESS: snprintf(out, size, "dns: %s", dial_failure_text(dial)); break;
     case DIAL_NO_SERVER: snprintf(out, size, "refused: %s", dial_failure_text(dial)); break;

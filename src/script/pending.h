@@ -2,6 +2,8 @@
  * and a task has at most one. Reactor thread only. */
 #pragma once
 
+#include <stddef.h>
+
 #include "base/macros.h"
 
 struct dial;
@@ -30,5 +32,6 @@ void pending_wake(struct pending *pending);
 /* What zerg_pending_reason() gives next: a word, with detail behind a colon. To be set by the task that it is for, when it
  * takes its outcome: what others do in between must not change it. */
 void pending_set_reason(struct runtime *runtime, const char *reason);
-/* Why a dial has no connection. */
+/* Why a dial has no connection, set so or written to out. */
 void pending_set_dial_reason(struct runtime *runtime, const struct dial *dial);
+void pending_format_dial_reason(char *out, size_t size, const struct dial *dial);

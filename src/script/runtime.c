@@ -23,6 +23,7 @@
 #include "script/connecting.h"
 #include "script/filtering.h"
 #include "script/forward.h"
+#include "script/http_forwarding.h"
 #include "script/http_task.h"
 #include "script/lookup.h"
 #include "script/modules.h"
@@ -209,6 +210,7 @@ static void init_lists(struct runtime *runtime)
     filtering_init_slab(&runtime->filtering_slab);
     transfer_init_slab(&runtime->transfer_slab);
     lookup_init_slab(&runtime->lookup_slab);
+    http_forwarding_init_slab(&runtime->http_forwarding_slab);
     list_init(&runtime->tasks);
     list_init(&runtime->ready);
     list_init(&runtime->ended);
@@ -320,6 +322,7 @@ static void close_runtime(struct reactor *reactor)
     }
     proxy_close(reactor);
     http_server_deinit(&runtime->http);
+    slab_deinit(&runtime->http_forwarding_slab);
     slab_deinit(&runtime->lookup_slab);
     slab_deinit(&runtime->transfer_slab);
     slab_deinit(&runtime->forward_slab);

@@ -32,6 +32,7 @@ struct runtime {
     struct slab filtering_slab;
     struct slab transfer_slab;
     struct slab lookup_slab;
+    struct slab http_forwarding_slab;
     struct list tasks; /* all */
     struct list ready;
     struct list outgoing;          /* script_conns of connections that scripts made */
@@ -52,6 +53,7 @@ struct runtime {
     struct stall stall;
     uint8_t scratch[8];       /* of zerg_conn_front() */
     char pending_reason[160]; /* of zerg_pending_reason() */
+    char forward_server[128]; /* of zerg_http_forward_finish() */
 };
 
 /* The reactor_app for engine_open(). */

@@ -212,7 +212,7 @@ static void free_when_unused(struct script_conn *sc)
 
 void script_conn_handler_ended(struct script_conn *sc)
 {
-    if (sc->exchange) {
+    if (sc->is_http) {
         http_task_ended(sc);
         return;
     }

@@ -15,6 +15,7 @@ struct conn_handler;
 struct filtering;
 struct forward;
 struct http_exchange;
+struct http_forwarding;
 struct runtime;
 struct task;
 struct transfer;
@@ -27,16 +28,18 @@ struct script_conn {
     uint32_t wanted;     /* unread bytes it waits for */
     bool handler_ended;
     bool closed_by_script;
-    bool is_watched;                /* on_close callbacks are registered */
-    bool close_announced;           /* they were called, or are about to be */
-    bool has_returned;              /* of a request: its handler ended without an error */
-    struct http_exchange *exchange; /* borrowed: the request that is served; NULL: it speaks no HTTP */
-    struct transfer *transfer;      /* borrowed: conn:relay() moves bytes from here, NULL: none does */
-    struct forward *forward;        /* borrowed: conn:forward() looks for a server for it */
-    struct filtering *filtering;    /* borrowed: filters of conn:forward() carry what comes and goes, NULL: none do */
-    struct transfer *inflow;        /* borrowed: conn:relay() moves bytes to here */
-    struct list writers;            /* tasks parked for room or a flush */
-    struct task *closer;            /* who closed it: later use by that task is misuse; compared, never followed */
+    bool is_watched;                         /* on_close callbacks are registered */
+    bool close_announced;                    /* they were called, or are about to be */
+    bool is_http;                            /* it serves a request: */
+    bool has_returned;                       /* its handler ended without an error */
+    struct http_exchange *exchange;          /* borrowed; NULL once the client speaks another protocol */
+    struct http_forwarding *http_forwarding; /* borrowed: req:forward() hands the request on, NULL: it does not */
+    struct transfer *transfer;               /* borrowed: conn:relay() moves bytes from here, NULL: none does */
+    struct forward *forward;                 /* borrowed: conn:forward() looks for a server for it */
+    struct filtering *filtering; /* borrowed: filters of conn:forward() carry what comes and goes, NULL: none do */
+    struct transfer *inflow;     /* borrowed: conn:relay() moves bytes to here */
+    struct list writers;         /* tasks parked for room or a flush */
+    struct task *closer;         /* who closed it: later use by that task is misuse; compared, never followed */
     uint32_t closer_generation;
     struct list ended_link; /* runtime->ended: on_close callbacks are due */
     /* Of a connection that zerg.connect() made: */

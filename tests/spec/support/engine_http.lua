@@ -49,8 +49,17 @@ function api.zerg_http_part(http, part, out)
   return text and give(out, text) or END
 end
 
-function api.zerg_http_find(http, name, len, from, value)
-  local headers = of(http).sent.headers or {}
+local function fields_of(http, side)
+  local sent = of(http).sent
+  return ({ [0] = sent.headers or {}, sent.trailers, sent.answer_headers })[side]
+end
+
+function api.zerg_http_has(http, side)
+  return fields_of(http, side) and OK or END
+end
+
+function api.zerg_http_find(http, side, name, len, from, value)
+  local headers = fields_of(http, side) or {}
   for place = from, #headers - 1 do
     if headers[place + 1][1]:lower() == name:sub(1, len):lower() then
       give(value, headers[place + 1][2])
@@ -60,8 +69,8 @@ function api.zerg_http_find(http, name, len, from, value)
   return END
 end
 
-function api.zerg_http_field(http, place, name, value)
-  local header = (of(http).sent.headers or {})[place + 1]
+function api.zerg_http_field(http, side, place, name, value)
+  local header = (fields_of(http, side) or {})[place + 1]
   if not header then
     return END
   end

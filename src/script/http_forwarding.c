@@ -1,0 +1,285 @@
+/* See http_forwarding.h. */
+#include "script/http_forwarding.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/slab.h"
+#include "core/conn.h"
+#include "core/reactor.h"
+#include "http/http_exchange.h"
+#include "proxy/dial.h"
+#include "proxy/http_forward.h"
+#include "script/api_common.h"
+#include "script/pending.h"
+#include "script/runtime.h"
+#include "script/script_conn.h"
+#include "script/task.h"
+
+enum { FORWARDINGS_PER_BLOCK = 16, REASON_BYTES_MAX = 160 };
+
+static_assert(sizeof(struct zerg_http_field) == sizeof(struct http_field_config),
+              "fields of a script are used in place");
+static_assert(offsetof(struct zerg_http_field, _value) == offsetof(struct http_field_config, value), "the same");
+
+struct http_forwarding {
+    struct pending pending;
+    struct script_conn *sc;       /* borrowed: of the task */
+    struct http_forward *forward; /* NULL: it has ended */
+    struct http_rewrite rewrite;  /* its fields are the script's, who holds on to them */
+    bool has_head;                /* and the script has not seen it */
+    bool has_answer;              /* the answer has begun */
+    struct zerg_http_forward_result result;
+    char server_name[ADDR_TEXT_MAX];
+    char reason[REASON_BYTES_MAX]; /* "": the answer is complete */
+};
+
+void http_forwarding_init_slab(struct slab *slab)
+{
+    slab_init(slab, sizeof(struct http_forwarding), FORWARDINGS_PER_BLOCK, 0);
+}
+
+/* The exchange is the script's again. */
+static void give_back(struct http_forwarding *forwarding)
+{
+    if (forwarding->sc->exchange)
+        forwarding->sc->exchange->is_lent = false;
+    forwarding->sc->http_forwarding = NULL;
+    forwarding->forward = NULL;
+}
+
+static void drop(struct pending *pending)
+{
+    struct http_forwarding *forwarding = CONTAINER_OF(pending, struct http_forwarding, pending);
+    struct runtime *runtime = pending->task->runtime;
+    struct http_forward *forward = forwarding->forward;
+
+    pending_end(pending);
+    if (forward) {
+        give_back(forwarding);
+        http_forward_cancel(forward);
+    }
+    slab_free(&runtime->http_forwarding_slab, forwarding);
+}
+
+/* ---- what the forward tells ---- */
+
+static void on_head(struct http_forward *forward)
+{
+    struct http_forwarding *forwarding = forward->options.owner;
+
+    forwarding->has_head = true;
+    pending_wake(&forwarding->pending);
+}
+
+static void on_tunnel(struct http_forward *forward)
+{
+    struct http_forwarding *forwarding = forward->options.owner;
+
+    forwarding->result.status = forward->head.status;
+    snprintf(forwarding->server_name, sizeof(forwarding->server_name), "%s", http_forward_server(forward));
+    forwarding->sc->exchange = NULL;
+}
+
+static void set_reason(struct http_forwarding *forwarding, const struct http_forward *forward)
+{
+    if (forward->dial)
+        pending_format_dial_reason(forwarding->reason, sizeof(forwarding->reason), forward->dial);
+    else
+        snprintf(forwarding->reason, sizeof(forwarding->reason), "%s", forward->failure_text);
+}
+
+/* What there is to say of an answer, or of why there is none. */
+static void note_outcome(struct http_forwarding *forwarding, const struct http_forward *forward)
+{
+    struct http_exchange *exchange = forward->exchange;
+
+    snprintf(forwarding->server_name, sizeof(forwarding->server_name), "%s", http_forward_server(forward));
+    forwarding->result.bytes_up = (double)forward->up.bytes;
+    forwarding->result.bytes_down = (double)forward->down.bytes;
+    forwarding->result.status = exchange->status;
+    forwarding->has_answer = exchange->has_begun;
+    if (forward->failure == 0)
+        return;
+    set_reason(forwarding, forward);
+    exchange->fallback = forward->failure;
+}
+
+static void note_tunnel(struct http_forwarding *forwarding, const struct relay_end *end)
+{
+    forwarding->result.bytes_up = (double)end->bytes_up;
+    forwarding->result.bytes_down = (double)end->bytes_down;
+    forwarding->has_answer = true;
+    if (end->reason != CLOSE_PEER)
+        snprintf(forwarding->reason, sizeof(forwarding->reason), "%s", close_reason_text(end->reason));
+}
+
+static void on_end(struct http_forward *forward)
+{
+    struct http_forwarding *forwarding = forward->options.owner;
+    uint64_t now_ms = forwarding->sc->runtime->reactor->now_ms;
+
+    forwarding->result.duration_s = (double)(now_ms - forward->started_ms) / (double)MS_PER_S;
+    if (forward->state == HTTP_FORWARD_TUNNELS)
+        note_tunnel(forwarding, &forward->tunnel);
+    else
+        note_outcome(forwarding, forward);
+    give_back(forwarding);
+    pending_wake(&forwarding->pending);
+}
+
+static const struct http_forward_watch watch = {.on_tunnel = on_tunnel, .on_end = on_end};
+static const struct http_forward_watch watch_with_head = {.on_head = on_head, .on_tunnel = on_tunnel, .on_end = on_end};
+
+/* ---- what its exchange does ---- */
+
+void http_forwarding_on_input(struct http_forwarding *forwarding)
+{
+    http_forward_on_input(forwarding->forward);
+}
+
+void http_forwarding_on_output(struct http_forwarding *forwarding)
+{
+    http_forward_on_output(forwarding->forward);
+}
+
+void http_forwarding_on_read_timeout(struct http_forwarding *forwarding)
+{
+    http_forward_on_read_timeout(forwarding->forward);
+}
+
+void http_forwarding_on_client_end(struct http_forwarding *forwarding)
+{
+    struct http_forward *forward = forwarding->forward;
+    const struct conn *client = forwarding->sc->conn;
+
+    note_outcome(forwarding, forward);
+    snprintf(forwarding->reason, sizeof(forwarding->reason), "%s",
+             close_reason_text((enum close_reason)client->reason));
+    give_back(forwarding);
+    http_forward_cancel(forward);
+    pending_wake(&forwarding->pending);
+}
+
+/* ---- for the API ---- */
+
+static struct http_forward_options forward_options(struct http_forwarding *forwarding, const struct group_view *view,
+                                                   const struct zerg_http_forward_options *options)
+{
+    struct http_forward_options out = http_forward_defaults(view, forwarding->sc->exchange);
+
+    forwarding->rewrite = (struct http_rewrite){
+        .request_fields = (struct http_field_config *)(uintptr_t)options->_fields,
+        .request_field_count = options->_field_count,
+        .response_fields = (struct http_field_config *)(uintptr_t)options->_answer_fields,
+        .response_field_count = options->_answer_field_count,
+    };
+    out.change = (struct http_change){
+        .rewrite = &forwarding->rewrite,
+        .method = options->_method,
+        .method_len = options->_method_len,
+        .path = options->_path,
+        .path_len = options->_path_len,
+        .body = options->_body,
+        .body_len = options->_body_len,
+    };
+    if (options->_connect_s >= 0)
+        out.connect_ms = api_ms(options->_connect_s);
+    if (options->_read_s >= 0)
+        out.read_ms = api_ms(options->_read_s);
+    if (options->_retries >= 0)
+        out.retries = (uint32_t)options->_retries;
+    if (options->_hash_key)
+        out.key_hash = hash_bytes(options->_hash_key, options->_hash_key_len);
+    out.watch = options->_wants_head ? &watch_with_head : &watch;
+    out.owner = forwarding;
+    return out;
+}
+
+int http_forwarding_begin(struct task *task, struct script_conn *sc, struct group_view *view,
+                          const struct zerg_http_forward_options *options)
+{
+    struct http_forwarding *forwarding = slab_new(&task->runtime->http_forwarding_slab);
+    struct http_forward_options forward;
+
+    if (!forwarding)
+        return ZERG_NO_MEMORY;
+    *forwarding = (struct http_forwarding){.sc = sc};
+    pending_begin(&forwarding->pending, task, drop);
+    forward = forward_options(forwarding, view, options);
+    forwarding->forward = http_forward_new(sc->exchange, view, &forward);
+    if (!forwarding->forward) {
+        drop(&forwarding->pending);
+        return ZERG_NO_MEMORY;
+    }
+    sc->http_forwarding = forwarding;
+    sc->exchange->is_lent = true;
+    http_forward_start(forwarding->forward);
+    return http_forwarding_finish(task, NULL);
+}
+
+/* It has ended. The strings of *out are valid until the next call. */
+static int hand_over(struct http_forwarding *forwarding, struct zerg_http_forward_result *out)
+{
+    struct runtime *runtime = forwarding->sc->runtime;
+    bool has_answer = forwarding->has_answer;
+    const char *reason = forwarding->reason;
+
+    if (!has_answer) {
+        pending_set_reason(runtime, reason);
+    } else {
+        *out = forwarding->result;
+        snprintf(runtime->forward_server, sizeof(runtime->forward_server), "%s", forwarding->server_name);
+        pending_set_reason(runtime, reason);
+        out->server = runtime->forward_server;
+        out->reason = reason[0] != '\0' ? runtime->pending_reason : NULL;
+    }
+    drop(&forwarding->pending);
+    return has_answer ? ZERG_OK : ZERG_END;
+}
+
+int http_forwarding_finish(struct task *task, struct zerg_http_forward_result *out)
+{
+    struct pending *pending = pending_of(task, drop);
+    struct http_forwarding *forwarding;
+
+    if (!pending)
+        return ZERG_END;
+    forwarding = CONTAINER_OF(pending, struct http_forwarding, pending);
+    if (forwarding->forward)
+        return forwarding->has_head ? ZERG_HEAD : pending_park(task);
+    if (!out && forwarding->has_answer) /* it has ended already, and nobody will wake the task */
+        return task_park(task, 0);
+    return hand_over(forwarding, out);
+}
+
+int http_forwarding_go_on(struct task *task, const struct zerg_http_field *fields, uint32_t count)
+{
+    struct pending *pending = pending_of(task, drop);
+    struct http_forwarding *forwarding;
+
+    if (!pending)
+        return ZERG_END;
+    forwarding = CONTAINER_OF(pending, struct http_forwarding, pending);
+    if (forwarding->forward && forwarding->has_head) {
+        forwarding->has_head = false;
+        if (fields) {
+            forwarding->rewrite.response_fields = (struct http_field_config *)(uintptr_t)fields;
+            forwarding->rewrite.response_field_count = count;
+        }
+        http_forward_go_on(forwarding->forward);
+    }
+    return http_forwarding_finish(task, NULL);
+}
+
+const struct http_head *http_forwarding_head(const struct http_forwarding *forwarding, const uint8_t **bytes)
+{
+    const struct http_forward *forward = forwarding->forward;
+
+    if (!forward || !forward->head_lease)
+        return NULL;
+    *bytes = forward->head_lease->data;
+    return &forward->head;
+}
