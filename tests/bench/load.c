@@ -39,6 +39,7 @@ struct options {
     uint64_t seconds;
     uint32_t cpu;
     bool verify;
+    bool any_zero;
     bool discard;
     bool gate;
     bool new_connections;
@@ -243,11 +244,23 @@ static void client_fail(struct load *load, uint32_t index, const char *what, con
 
 /* --- completions --- */
 
+/* As memcmp() == 0, but where a zero byte is expected any will do. */
+static bool is_alike(const uint8_t *expected, const uint8_t *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (expected[i] != data[i] && expected[i] != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool piece_is_right(const struct load *load, const struct client *client, const struct bench_piece *piece)
 {
     const uint8_t *expected = client->batch != NULL && load->expected == NULL ? client->batch : load->expected;
     if (!load->options.verify)
         return true;
+    if (load->options.any_zero)
+        return is_alike(expected + client->received, piece->data, piece->len);
     return memcmp(expected + client->received, piece->data, piece->len) == 0;
 }
 
@@ -525,6 +538,7 @@ static void parse_options(struct options *options, int argc, char **argv)
         {"send-file", BENCH_TEXT, &options->send_file, 0, 0, "a message is the content of this file"},
         {"expect-bytes", BENCH_U64, &options->expect_bytes, 1, 1u << 31, "size of one reply, when it is no echo"},
         {"expect-file", BENCH_TEXT, &options->expect_file, 0, 0, "content of one reply, when it is no echo"},
+        {"any-zero", BENCH_FLAG, &options->any_zero, 0, 0, "zero bytes of --expect-file stand for any"},
         {"sources", BENCH_U32, &options->sources, 1, 250, "connect from so many loopback addresses (1)"},
         {"gate", BENCH_FLAG, &options->gate, 0, 0, "print `ready`; a run for each line on stdin"},
         {"stall", BENCH_U32, &options->stall_s, 1, 3600, "give up after so many seconds without a reply (10)"},
