@@ -2,8 +2,10 @@
 
 import contextlib
 import re
+import statistics
 import sys
 
+import cases_http
 import cases_relay
 import measure
 from measure import BENCH_DIR, ROOT, Load, RedisLoad, Server
@@ -54,6 +56,11 @@ class Bench:
 
     def scaled(self, requests):
         return requests // QUICK_DIVISOR if self.options.quick else requests
+
+    def accept_modes(self, name):
+        """(case name, accept mode) for each mode asked for; the name says the mode when there are two."""
+        modes = self.options.accept
+        return [(name if len(modes) == 1 else f"{name} {mode}", mode) for mode in modes]
 
     # Servers.
 
@@ -115,12 +122,47 @@ class Bench:
             ratio=result["ratio"],
             ratios=result["ratios"],
             round_ratios=result["round_ratios"],
+            p99_ratios=result["p99_ratios"],
+            rate_ratios=result["rate_ratios"],
             target=target,
             reached=None if target is None else result["ratio"] <= target,
             p99_us=one["p99_us"],
             peer_p99_us=other["p99_us"],
             rate=one["rate"],
             peer_rate=other["rate"],
+        )
+
+    def add_p99_row(self, row, target):
+        """Makes a target of the latencies of a comparison: at most so many times the peer's."""
+        ratio = statistics.median(row["p99_ratios"])
+        return self.add_row(
+            case=f"{row['case']} p99",
+            subject=row["subject"],
+            peer=row["peer"],
+            unit="us",
+            value=row["p99_us"],
+            peer_value=row["peer_p99_us"],
+            ratio=ratio,
+            round_ratios=row["p99_ratios"],
+            target=target,
+            reached=ratio <= target,
+        )
+
+    def add_rate_row(self, row, target):
+        """Makes a target of the rates of a comparison: at least so many times the peer's."""
+        ratio = statistics.median(row["rate_ratios"])
+        return self.add_row(
+            case=f"{row['case']} rate",
+            subject=row["subject"],
+            peer=row["peer"],
+            unit="1/s",
+            value=row["rate"],
+            peer_value=row["peer_rate"],
+            ratio=ratio,
+            round_ratios=row["rate_ratios"],
+            target=target,
+            at_least=True,
+            reached=ratio >= target,
         )
 
     def add_row(self, **row):
@@ -135,23 +177,17 @@ def echo_case(bench, name, subject, peer, target=None):
     return bench.compare(name, subject, peer, lambda server: bench.load(server, options), target or usual_target)
 
 
-def accept_modes(bench, name):
-    """(case name, accept mode) for each mode asked for; the name says the mode when there are two."""
-    modes = bench.options.accept
-    return [(name if len(modes) == 1 else f"{name} {mode}", mode) for mode in modes]
-
-
 def run_echo(bench, name):
     options, requests, target = ECHO_CASES[name]
     options = [*options, "--requests", str(bench.scaled(requests))]
-    for label, mode in accept_modes(bench, name):
+    for label, mode in bench.accept_modes(name):
         zerg = bench.zerg(bench.options.handler, mode)
         bench.compare(label, zerg, bench.floor(), lambda server: bench.load(server, options), target)
 
 
 def run_connect(bench, name):
     options = [*CONNECT_OPTIONS, "--requests", str(bench.scaled(CONNECT_REQUESTS))]
-    for label, mode in accept_modes(bench, name):
+    for label, mode in bench.accept_modes(name):
         zerg = bench.zerg(bench.options.handler, mode)
         bench.compare(label, zerg, bench.floor(), lambda server: bench.load(server, options), None, "connections")
 
@@ -168,22 +204,7 @@ def run_kv(bench, name):
 
 
 def idle_memory(bench, server):
-    """KiB resident at start, and growth for each of many idle connections that made one exchange."""
-    with server:
-        start = measure.memory_kb(server.pid)
-        with bench.load(server, ["--connections", "1", "--requests", "1"]) as load:
-            load.run()  # what the first connection ever touches is not a cost of each
-        before = measure.memory_kb(server.pid)
-        options = ["--connections", str(IDLE_CONNECTIONS), "--requests", str(IDLE_CONNECTIONS), "--sources", "4"]
-        with bench.load(server, options) as load:
-            after = measure.memory_kb(server.pid)
-            load.run()  # all of them are still alive and answer
-    return {
-        "start_mb": start["rss"] / 1024,
-        "start_pss_mb": start["pss"] / 1024,
-        "conn_kb": (after["rss"] - before["rss"]) / IDLE_CONNECTIONS,
-        "conn_pss_kb": (after["pss"] - before["pss"]) / IDLE_CONNECTIONS,
-    }
+    return measure.idle_memory(server, lambda options: bench.load(server, options), IDLE_CONNECTIONS)
 
 
 def run_idle_memory(bench, name):
@@ -220,7 +241,7 @@ def idle_calls(bench, server):
 
 def run_idle_syscalls(bench, name):
     """Calls of reactors and acceptor count; those of the other threads are shown."""
-    for label, mode in accept_modes(bench, name):
+    for label, mode in bench.accept_modes(name):
         counts = idle_calls(bench, bench.zerg(bench.options.handler, mode))
         if not any(DATA_THREAD.match(thread) for thread in counts):
             raise measure.BenchError(f"no thread is named like a reactor: {', '.join(counts)}")
@@ -248,7 +269,9 @@ CASES = {
     "idle-memory": run_idle_memory,
     "idle-syscalls": run_idle_syscalls,
     **cases_relay.CASES,
+    **cases_http.CASES,
 }
+
 
 def select(words):
     """The cases that the words name, whole or by their beginning ("echo", "kv"), in the order of CASES."""

@@ -304,7 +304,8 @@ def _run_round(loads):
 def compare(started, rounds, report):
     """Compares two servers. started() is a context manager that gives the loads of A and B, servers just started.
 
-    Calls report(number, a, b, ratio) after each round; returns medians, all ratios, and the median ratio of each round.
+    Calls report(number, a, b, ratio) after each round; returns medians, all ratios, and the median ratio of each round,
+    with those of latencies and rates.
     """
     subjects, peers, ratios, round_ratios = [], [], [], []
     for number in range(1, rounds + 1):
@@ -321,11 +322,34 @@ def compare(started, rounds, report):
         "ratio": statistics.median(ratios),
         "ratios": ratios,
         "round_ratios": round_ratios,
+        "p99_ratios": [one["p99_us"] / other["p99_us"] for one, other in zip(subjects, peers)],
+        "rate_ratios": [one["rate"] / other["rate"] for one, other in zip(subjects, peers)],
     }
 
 
 def _medians(sides):
     return {key: statistics.median(side[key] for side in sides) for key in sides[0]}
+
+
+def idle_memory(server, make_load, connections):
+    """KiB resident at start, and growth for each of many idle connections that made one exchange.
+
+    make_load(options) gives the load on the server, which this starts and ends.
+    """
+    with server:
+        start = memory_kb(server.pid)
+        with make_load(["--connections", "1", "--requests", "1"]) as load:
+            load.run()  # what the first connection ever touches is not a cost of each
+        before = memory_kb(server.pid)
+        with make_load(["--connections", str(connections), "--requests", str(connections), "--sources", "4"]) as load:
+            after = memory_kb(server.pid)
+            load.run()  # all of them are still alive and answer
+    return {
+        "start_mb": start["rss"] / 1024,
+        "start_pss_mb": start["pss"] / 1024,
+        "conn_kb": (after["rss"] - before["rss"]) / connections,
+        "conn_pss_kb": (after["pss"] - before["pss"]) / connections,
+    }
 
 
 def idle_syscalls(pid, seconds):

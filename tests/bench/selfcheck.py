@@ -2,7 +2,9 @@
 right, and what counts system calls must see those of a server that makes some."""
 
 import subprocess
+from pathlib import Path
 
+import cases_http
 from cases import ECHO_CASES, KV_CASES, RedisLoad, echo_case, idle_calls, idle_memory
 from measure import BenchError, idle_syscalls
 
@@ -55,6 +57,38 @@ def check_redis(bench):
     return bench.compare("null kv-p16", bench.redis(), bench.redis("redis again"), make_load, None)
 
 
+def check_http_content(bench):
+    """The answers of nginx are right in every shape of load, and a wrong one would be noticed."""
+    with cases_http.nginx(bench) as server:
+        for shape in (cases_http.SMALL_OPTIONS, cases_http.PIPELINED_OPTIONS, cases_http.CONNECT_OPTIONS):
+            options = [*shape, *cases_http.request_options(server)]
+            cases_http.check_answers(bench, server, options)
+            answer = Path(options[options.index("--expect-file") + 1])
+            answer.write_bytes(answer.read_bytes().replace(b"world", b"World"))
+            try:
+                cases_http.check_answers(bench, server, options)
+            except BenchError:
+                continue
+            return f"http: {' '.join(shape)}: a byte of the answer was wrong and not noticed"
+    return None
+
+
+def check_http(bench):
+    cases_http.need_peers()
+    yield check_http_content(bench)
+    options = [*cases_http.SMALL_OPTIONS, "--requests", str(bench.scaled(cases_http.SMALL_REQUESTS))]
+    yield check_equal(
+        bench,
+        bench.compare(
+            "null http-64",
+            cases_http.nginx(bench),
+            cases_http.nginx(bench, name="nginx again"),
+            lambda server: cases_http.make_load(bench, server, options),
+            None,
+        ),
+    )
+
+
 def run(bench):
     """Runs every check; returns the list of what failed."""
     failures = [
@@ -76,6 +110,7 @@ def run(bench):
     try:
         failures.append(check_equal(bench, check_redis(bench)))
         failures.extend(check_idle(bench))
+        failures.extend(check_http(bench))
     except BenchError as missing:
         failures.append(str(missing))
     return [failure for failure in failures if failure]
