@@ -260,7 +260,7 @@ struct http_forward_options http_forward_defaults(const struct group_view *view,
         .key_hash = balance_hash_client(&addr),
         .connect_ms = view->group->is_plain ? listener->connect_ms : config->connect_ms,
         .read_ms = config->read_ms,
-        .retries = config->retries,
+        .retries = view->group->is_plain ? 1 : config->retries,
     };
 }
 

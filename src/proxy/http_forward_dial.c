@@ -109,7 +109,8 @@ static struct dial_options dial_options_of(const struct http_forward *forward)
     struct dial_options options = dial_defaults(forward->view, forward->options.key_hash);
 
     options.connect_ms = forward->options.connect_ms;
-    options.attempts = forward->options.retries + 1;
+    if (!forward->view->group->is_plain) /* else all of its addresses are tried */
+        options.attempts = forward->options.retries + 1;
     options.tcp = &config->tcp;
     options.timeouts = (struct timeouts){.read_ms = forward->options.read_ms, .write_ms = config->timeouts.write_ms};
     options.write_buffer_max = config->write_buffer_max;

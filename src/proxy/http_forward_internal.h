@@ -24,7 +24,7 @@ void http_forward_skip_head(const struct http_forward *forward);
 /* Passes on what there is of the request's body. False: that ended the forward. */
 bool http_forward_move_up(struct http_forward *forward);
 
-/* The relay has ended. Ends the forward, unless it is being cancelled. */
+/* The relay has ended, or nobody asks how it will. Ends the forward, unless it is being cancelled. */
 void http_forward_end_tunnel(struct http_forward *forward);
 
 /* http_forward_dial.c: looks for a server and sends it the head. May end the forward. */

@@ -35,7 +35,7 @@ static struct relay_options leave(struct http_forward *forward)
         .group = forward->view->group->name,
         .started_ms = forward->started_ms,
         .total_ms = config->total_ms,
-        .on_end = on_relay_end,
+        .on_end = forward->options.watch ? on_relay_end : NULL,
         .context = forward,
     };
 
@@ -52,6 +52,7 @@ void http_forward_tunnel(struct http_forward *forward)
 {
     struct conn *client = forward->exchange->conn;
     struct conn *server = forward->server;
+    bool is_watched = forward->options.watch != NULL;
     struct relay_options options;
     int rc = http_heads_interim(forward->exchange, &forward->head, server->in.first->data);
 
@@ -66,8 +67,11 @@ void http_forward_tunnel(struct http_forward *forward)
     set_timeouts(server, client->listener->config);
     forward->tunnel_client = client;
     options = leave(forward);
-    if (relay_join(client, server, &options) == 0)
+    if (relay_join(client, server, &options) == 0) {
+        if (!is_watched) /* else the relay has it, or it has ended */
+            http_forward_end_tunnel(forward);
         return;
+    }
     server->owner = NULL;
     conn_kill(server, CLOSE_LOCAL);
     conn_kill(client, CLOSE_NO_MEMORY);

@@ -180,6 +180,7 @@ static void configure(struct fixture *f, const struct fixture_options *options)
         .accept = options->reuseport ? ACCEPT_REUSEPORT : ACCEPT_ACCEPTOR,
         .listeners = &f->listener_config,
         .listener_count = 1,
+        .route_count = options->http ? 1 : 0,
         .upstreams = options->upstreams,
         .upstream_count = options->upstream_count,
         .log.level = LOG_DEBUG,

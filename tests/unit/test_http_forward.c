@@ -1,0 +1,633 @@
+/* A forwarded request on the fake ring: the two ways of its bytes, whom it keeps a connection for, when it is made again, and
+ * every way it can break. */
+#include "proxy/http_forward.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "core/listener.h"
+#include "fake_ring.h"
+#include "fixture.h"
+#include "http/http_server.h"
+#include "proxy/pool.h"
+#include "proxy/proxy.h"
+#include "script/runtime.h"
+#include "uring/bufring.h"
+
+#define GET "GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n"
+#define POST "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n"
+#define OK_2 "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nok"
+#define OK_CLOSE "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"
+#define UPGRADE "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+#define SWITCHING "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+enum { QUEUE_BYTES = 8192, BUFFER_BYTES = 4096, READ_MS = 30000, BODY_MS = 2000 };
+
+static const struct http_config usual = {
+    .header_ms = 1000,
+    .body_ms = BODY_MS,
+    .keepalive_ms = 5000,
+    .header_bytes = 1024,
+    .headers = 10,
+    .adds_x_forwarded = true,
+    .adds_request_id = true,
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = fixture_new(&(struct fixture_options){
+        .script = "return function() end",
+        .http = &usual,
+        .forward = "unix:@backend",
+        .buffers = 32,
+        .buffer_bytes = BUFFER_BYTES,
+    });
+
+    f->listener_config.write_buffer_max = QUEUE_BYTES;
+    f->listener_config.connect_ms = 5000;
+    *state = f;
+    return 0;
+}
+
+static const char *drained(struct fixture *f, const struct conn *conn)
+{
+    static char text[65536];
+
+    text[fixture_drain(f, conn, text, sizeof(text) - 1)] = '\0';
+    return text;
+}
+
+/* The kernel connects it: to a socket that is quiet, as the pool looks. */
+static void connected(struct fixture *f, struct conn *server)
+{
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(dup2(pair[0], server->fd), server->fd);
+    close(pair[0]);
+    f->peers[f->peer_count++] = pair[1];
+    fixture_connect_result(f, server, 0);
+}
+
+/* A client whose request is on its way to the server. */
+static struct conn *asking(struct fixture *f, const char *request, struct conn **server)
+{
+    struct conn *client = fixture_open(f);
+
+    fixture_feed_text(f, client, request);
+    *server = fixture_outgoing(f);
+    assert_non_null(*server);
+    connected(f, *server);
+    return client;
+}
+
+static void assert_starts(const char *text, const char *start)
+{
+    assert_int_equal(strncmp(text, start, strlen(start)), 0);
+}
+
+static uint32_t forwards(const struct fixture *f)
+{
+    return f->reactor.proxy->http_forwards.taken;
+}
+
+static uint32_t idle(const struct fixture *f)
+{
+    return f->reactor.proxy->pool.idle.taken;
+}
+
+static void assert_none_left(struct fixture *f)
+{
+    assert_int_equal(forwards(f), 0);
+    assert_int_equal(f->reactor.http->exchanges.taken, 0);
+    assert_int_equal(f->reactor.http->trailers.taken, 0);
+    assert_int_equal(f->reactor.proxy->dials.taken, 0);
+}
+
+/* ---- as it should be ---- */
+
+static void a_request_goes_on_with_what_is_ours(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    const char *text;
+
+    asking(f,
+           "GET http://h:1/a?b HTTP/1.1\r\nHost: h:1\r\nConnection: close, x-one\r\nX-One: 1\r\nX-Two: 2\r\n"
+           "X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nKeep-Alive: 5\r\nTE: trailers\r\n\r\n",
+           &server);
+    text = drained(f, server);
+    assert_starts(text, "GET /a?b HTTP/1.1\r\nHost: h:1\r\n");
+    assert_non_null(strstr(text, "\r\nX-Two: 2\r\n"));
+    assert_non_null(strstr(text, "\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h:1\r\n"));
+    assert_non_null(strstr(text, "\r\nX-Request-ID: "));
+    assert_null(strstr(text, "6.6.6.6"));
+    assert_null(strstr(text, "X-One"));
+    assert_null(strstr(text, "Keep-Alive"));
+    assert_null(strstr(text, "Connection"));
+    assert_null(strstr(text, "TE:"));
+}
+
+static void the_answer_comes_back_and_both_connections_stay(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET, &server);
+
+    drained(f, server);
+    fixture_feed_text(f, server, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_none_left(f);
+    assert_int_equal(idle(f), 1);
+    assert_int_equal(client->state, CONN_OPEN);
+    fixture_feed_text(f, client, GET); /* on the same one */
+    assert_int_equal(idle(f), 0);
+    assert_starts(drained(f, server), "GET /a?b");
+    fixture_feed_text(f, server, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_int_equal(idle(f), 1);
+}
+
+static void requests_sent_ahead_are_forwarded_one_after_the_other(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET "GET /second HTTP/1.1\r\nHost: h\r\n\r\n", &server);
+
+    assert_null(strstr(drained(f, server), "second"));
+    fixture_feed_text(f, server, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_starts(drained(f, server), "GET /second");
+    fixture_feed_text(f, server, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_none_left(f);
+}
+
+static void bodies_go_on_in_their_framing(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client =
+        asking(f, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n", &server);
+    const char *text = drained(f, server);
+
+    assert_non_null(strstr(text, "\r\nTransfer-Encoding: chunked\r\n"));
+    assert_string_equal(strstr(text, "\r\n\r\n"), "\r\n\r\n3\r\nabc\r\n");
+    fixture_feed_text(f, client, "1\r\nd\r\n0\r\nX-T: 1\r\n\r\n");
+    assert_string_equal(drained(f, server), "1\r\nd\r\n0\r\nX-T: 1\r\n\r\n");
+    fixture_feed_text(f, server, "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+    assert_string_equal(drained(f, client),
+                        "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+    fixture_feed_text(f, server, "0\r\nX-U: 2\r\n\r\n");
+    assert_string_equal(drained(f, client), "0\r\nX-U: 2\r\n\r\n");
+    assert_none_left(f);
+    assert_int_equal(idle(f), 1);
+}
+
+static void an_answer_until_the_end_goes_on_in_chunks(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET, &server);
+
+    drained(f, server);
+    fixture_feed_text(f, server, OK_CLOSE "abc");
+    assert_string_equal(drained(f, client),
+                        "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    fixture_recv_result(f, server, 0);
+    assert_string_equal(drained(f, client), "0\r\n\r\n");
+    assert_none_left(f);
+    assert_int_equal(idle(f), 0);
+    assert_int_equal(client->state, CONN_OPEN);
+}
+
+static void old_clients_get_no_chunks(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &server);
+
+    assert_starts(drained(f, server), "GET / HTTP/1.1\r\n");
+    fixture_feed_text(f, server,
+                      "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    assert_string_equal(drained(f, client), "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\n\r\nok");
+    assert_int_equal(client->state, CONN_LINGERING);
+    assert_none_left(f);
+}
+
+static void answers_without_a_body_have_none(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", &server);
+
+    drained(f, server);
+    fixture_feed_text(f, server, "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\n");
+    assert_string_equal(drained(f, client), "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\n");
+    assert_none_left(f);
+    fixture_feed_text(f, client, GET);
+    drained(f, server);
+    fixture_feed_text(f, server, "HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n");
+    assert_string_equal(drained(f, client), "HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n");
+    assert_none_left(f);
+    assert_int_equal(idle(f), 1);
+}
+
+static void interim_answers_pass_before_the_last(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client =
+        asking(f, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", &server);
+
+    assert_non_null(strstr(drained(f, server), "\r\nExpect: 100-continue\r\n"));
+    fixture_feed_text(f, server, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+    assert_string_equal(drained(f, client), "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+    fixture_feed_text(f, client, "ab");
+    assert_string_equal(drained(f, server), "ab");
+    fixture_feed_text(f, server, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_int_equal(client->state, CONN_OPEN);
+    assert_none_left(f);
+}
+
+static void a_switch_of_protocols_makes_a_relay(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, UPGRADE, &server);
+
+    assert_non_null(strstr(drained(f, server), "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"));
+    fixture_feed_text(f, server, SWITCHING "hello");
+    assert_string_equal(drained(f, client), SWITCHING "hello");
+    assert_none_left(f);
+    fixture_feed_text(f, client, "GET / HTTP/1.1\r\n");
+    assert_string_equal(drained(f, server), "GET / HTTP/1.1\r\n");
+    fixture_recv_result(f, server, 0);
+    fixture_recv_result(f, client, 0);
+    assert_int_equal(f->reactor.proxy->relays.taken, 0);
+}
+
+static void nobody_switches_who_was_not_asked(void **state)
+{
+    static const char *const upgrades[] = {"h2c", "HTTP/2.0", "TLS/1.2", "websocket, h2c"};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < COUNT_OF(upgrades); i++) {
+        struct conn *server;
+        struct conn *client;
+        char request[128];
+
+        snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\n",
+                 upgrades[i]);
+        client = asking(f, request, &server);
+        assert_null(strstr(drained(f, server), "Upgrade"));
+        fixture_feed_text(f, server, SWITCHING);
+        assert_starts(drained(f, client), "HTTP/1.1 502 ");
+        assert_none_left(f);
+        conn_kill(client, CLOSE_LOCAL);
+        fixture_answer(f);
+    }
+}
+
+/* ---- back-pressure ---- */
+
+static void a_slow_client_stops_the_server(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET, &server);
+    static char content[4000];
+    uint32_t got = 0;
+
+    memset(content, 'x', sizeof(content));
+    drained(f, server);
+    fixture_feed_text(f, server, "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 40000\r\n\r\n");
+    for (int i = 0; i < 10; i++) {
+        while (!server->recv_armed)
+            got += (uint32_t)strlen(drained(f, client));
+        fixture_feed(f, server, content, sizeof(content));
+        assert_true(client->out.staged <= QUEUE_BYTES + sizeof(content));
+    }
+    got += (uint32_t)strlen(drained(f, client));
+    assert_int_equal(got, 40000 + strlen("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 40000\r\n\r\n"));
+    assert_none_left(f);
+    assert_int_equal(idle(f), 1);
+    assert_true(server->recv_armed);
+}
+
+static void a_slow_server_stops_the_client_and_its_time_does_not_run(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 900\r\n\r\n", &server);
+
+    fixture_advance(f, READ_MS - 1000); /* that is the client's time, of which there is less */
+    assert_int_equal(forwards(f), 0);
+    assert_starts(drained(f, client), "HTTP/1.1 408 ");
+}
+
+/* ---- what breaks ---- */
+
+static void a_server_that_says_nothing_makes_504(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET, &server);
+
+    drained(f, server);
+    fixture_advance(f, PLAIN_READ_MS - 1);
+    assert_int_equal(forwards(f), 1);
+    fixture_advance(f, 2);
+    assert_starts(drained(f, client), "HTTP/1.1 504 ");
+    assert_int_equal(server->state, CONN_DYING);
+    assert_none_left(f);
+    assert_int_equal(client->state, CONN_OPEN);
+    assert_true(fixture_log_has(f, "server unix:@backend: conn 1: timeout: 504"));
+}
+
+static void a_server_that_cannot_be_reached_makes_502(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *client = fixture_open(f);
+
+    fixture_feed_text(f, client, GET);
+    fixture_connect_result(f, fixture_outgoing(f), -ECONNREFUSED);
+    assert_starts(drained(f, client), "HTTP/1.1 502 ");
+    assert_true(fixture_log_has(f, "server unix:@backend: conn 1: refused: 502"));
+    assert_none_left(f);
+    assert_int_equal(client->state, CONN_OPEN);
+}
+
+static void garbage_makes_502(void **state)
+{
+    static const char *const answers[] = {
+        "SSH-2.0-OpenSSH\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        "HTTP/2.0 200 OK\r\n\r\n",
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < COUNT_OF(answers); i++) {
+        struct conn *server;
+        struct conn *client = asking(f, GET, &server);
+
+        drained(f, server);
+        fixture_feed_text(f, server, answers[i]);
+        assert_starts(drained(f, client), "HTTP/1.1 502 ");
+        assert_none_left(f);
+        assert_int_equal(idle(f), 0);
+        conn_kill(client, CLOSE_LOCAL);
+        fixture_answer(f);
+    }
+}
+
+static void what_follows_an_answer_is_nobody_s(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET, &server);
+
+    drained(f, server);
+    fixture_feed_text(f, server, OK_2 "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+    assert_string_equal(drained(f, client), OK_2);
+    assert_int_equal(idle(f), 0);
+    assert_true(server->state > CONN_OPEN);
+    assert_none_left(f);
+}
+
+static void half_an_answer_is_cut(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int way = 0; way < 3; way++) {
+        struct conn *server;
+        struct conn *client = asking(f, GET, &server);
+
+        drained(f, server);
+        fixture_feed_text(f, server,
+                          way == 2 ? OK_CLOSE "ab" : "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\nab");
+        fixture_recv_result(f, server, way == 0 ? 0 : -ECONNRESET);
+        drained(f, client);
+        assert_none_left(f);
+        assert_int_equal(client->reason, CLOSE_ABORTED);
+        fixture_answer(f);
+    }
+}
+
+static void a_stale_connection_is_exchanged_for_a_new_one_once(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET, &server);
+    struct conn *fresh;
+
+    drained(f, server);
+    fixture_feed_text(f, server, OK_2);
+    drained(f, client);
+    fixture_feed_text(f, client, GET);
+    drained(f, server);
+    fixture_recv_result(f, server, 0);
+    fixture_answer(f);
+    fresh = fixture_outgoing(f);
+    assert_non_null(fresh);
+    fixture_connect_result(f, fresh, 0);
+    assert_starts(drained(f, fresh), "GET /a?b");
+    fixture_feed_text(f, fresh, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_none_left(f);
+}
+
+static void a_fresh_connection_that_breaks_is_tried_once_more(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET, &server);
+
+    drained(f, server);
+    fixture_recv_result(f, server, -ECONNRESET);
+    fixture_answer(f);
+    server = fixture_outgoing(f);
+    fixture_connect_result(f, server, 0);
+    drained(f, server);
+    fixture_recv_result(f, server, -ECONNRESET);
+    fixture_answer(f);
+    assert_null(fixture_outgoing(f));
+    assert_starts(drained(f, client), "HTTP/1.1 502 ");
+    assert_none_left(f);
+}
+
+static void what_was_sent_is_not_sent_again(void **state)
+{
+    static const struct {
+        const char *request;
+        const char *before; /* the end: of an answer */
+    } rows[] = {
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", ""}, /* it may have been done */
+        {"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na", ""}, /* a part of the body is gone */
+        {GET, "HTTP/1.1 1"},
+        {GET, "HTTP/1.1 103 Early Hints\r\n\r\n"},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct conn *server;
+        struct conn *client = asking(f, rows[i].request, &server);
+
+        drained(f, server);
+        if (rows[i].before[0])
+            fixture_feed_text(f, server, rows[i].before);
+        drained(f, client);
+        fixture_recv_result(f, server, -ECONNRESET);
+        assert_starts(drained(f, client), "HTTP/1.1 502 ");
+        assert_int_equal(forwards(f), 0); /* the rest of its body may still come */
+        conn_kill(client, CLOSE_LOCAL);
+        fixture_answer(f);
+        assert_null(fixture_outgoing(f));
+    }
+}
+
+static void an_early_answer_ends_the_upload(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, POST "ab", &server);
+
+    drained(f, server);
+    fixture_feed_text(f, server, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_int_equal(forwards(f), 0);
+    assert_int_equal(idle(f), 0);
+    assert_int_equal(server->state, CONN_DYING);
+    fixture_feed_text(f, client, "cdef" GET); /* the rest, and the next request */
+    fixture_answer(f);
+    server = fixture_outgoing(f);
+    fixture_connect_result(f, server, 0);
+    assert_starts(drained(f, server), "GET /a?b");
+}
+
+static void a_client_that_goes_takes_its_request_with_it(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int way = 0; way < 3; way++) {
+        struct conn *client = fixture_open(f);
+        struct conn *server;
+
+        fixture_feed_text(f, client, GET);
+        server = fixture_outgoing(f);
+        if (way > 0)
+            fixture_connect_result(f, server, 0);
+        if (way > 1)
+            fixture_feed_text(f, server, "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\nab");
+        fixture_recv_result(f, client, -ECONNRESET);
+        fixture_answer(f);
+        assert_none_left(f);
+        assert_null(fixture_outgoing(f));
+    }
+}
+
+static void a_client_that_only_listens_has_a_second(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, GET, &server);
+
+    drained(f, server);
+    fixture_recv_result(f, client, 0);
+    fixture_advance(f, RELAY_GONE_MS - 10);
+    fixture_feed_text(f, server, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_none_left(f);
+    fixture_answer(f);
+
+    client = fixture_open(f);
+    fixture_feed_text(f, client, GET);
+    fixture_recv_result(f, client, 0);
+    fixture_advance(f, RELAY_GONE_MS + 1);
+    assert_none_left(f);
+    assert_int_equal(client->reason, CLOSE_PEER);
+}
+
+static void a_bad_body_ends_it(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", &server);
+
+    drained(f, server);
+    fixture_feed_text(f, client, "zz\r\n");
+    assert_starts(drained(f, client), "HTTP/1.1 400 ");
+    assert_int_equal(server->state, CONN_DYING);
+    assert_none_left(f);
+    assert_true(client->state > CONN_OPEN);
+}
+
+static void nothing_is_lost_without_memory(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *client = fixture_open(f);
+    struct conn *server;
+
+    f->reactor.proxy->http_forwards.taken_max = 0;
+    fixture_feed_text(f, client, GET);
+    assert_starts(drained(f, client), "HTTP/1.1 503 ");
+    f->reactor.proxy->http_forwards.taken_max = UINT32_MAX;
+    f->reactor.proxy->dials.taken_max = 0;
+    fixture_feed_text(f, client, GET);
+    assert_starts(drained(f, client), "HTTP/1.1 503 ");
+    f->reactor.proxy->dials.taken_max = UINT32_MAX;
+    fixture_feed_text(f, client, GET);
+    server = fixture_outgoing(f);
+    f->reactor.chunks.small.taken_max = f->reactor.chunks.small.taken; /* none for the head */
+    fixture_connect_result(f, server, 0);
+    f->reactor.chunks.small.taken_max = UINT32_MAX;
+    assert_none_left(f);
+    fixture_answer(f);
+    assert_null(fixture_outgoing(f));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
+        TEST(a_request_goes_on_with_what_is_ours),
+        TEST(the_answer_comes_back_and_both_connections_stay),
+        TEST(requests_sent_ahead_are_forwarded_one_after_the_other),
+        TEST(bodies_go_on_in_their_framing),
+        TEST(an_answer_until_the_end_goes_on_in_chunks),
+        TEST(old_clients_get_no_chunks),
+        TEST(answers_without_a_body_have_none),
+        TEST(interim_answers_pass_before_the_last),
+        TEST(a_switch_of_protocols_makes_a_relay),
+        TEST(nobody_switches_who_was_not_asked),
+        TEST(a_slow_client_stops_the_server),
+        TEST(a_slow_server_stops_the_client_and_its_time_does_not_run),
+        TEST(a_server_that_says_nothing_makes_504),
+        TEST(a_server_that_cannot_be_reached_makes_502),
+        TEST(garbage_makes_502),
+        TEST(what_follows_an_answer_is_nobody_s),
+        TEST(half_an_answer_is_cut),
+        TEST(a_stale_connection_is_exchanged_for_a_new_one_once),
+        TEST(a_fresh_connection_that_breaks_is_tried_once_more),
+        TEST(what_was_sent_is_not_sent_again),
+        TEST(an_early_answer_ends_the_upload),
+        TEST(a_client_that_goes_takes_its_request_with_it),
+        TEST(a_client_that_only_listens_has_a_second),
+        TEST(a_bad_body_ends_it),
+        TEST(nothing_is_lost_without_memory),
+    };
+
+    return cmocka_run_group_tests_name("http_forward", tests, NULL, NULL);
+}
