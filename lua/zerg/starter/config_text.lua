@@ -35,8 +35,12 @@ return {
       -- max_connections = 0,                            -- 0: as many as the reactors take
     },
 
-    -- In place of a handler, `forward` relays to an upstream, or to an address.
-    -- { port = 8081, forward = "app" },
+    -- HTTP: the handler gets a request and the answer to it.
+    -- { port = 8081, protocol = "http", handler = function(req, res) res:send("hello\n") end },
+
+    -- In place of a handler, `forward` passes requests to an upstream, or to an address; without
+    -- `protocol = "http"` it relays connections.
+    -- { port = 8082, protocol = "http", forward = "app" },
   },
 
   -- upstreams = {
