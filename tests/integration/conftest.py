@@ -2,7 +2,7 @@
 
 Tests that ask for `engine` run once for every way the engine can be set up: plain or incremental buffer rings, one
 or two reactors, acceptor or reuseport, and on the default engine with LuaJIT's compiler off and with everything
-compiled at once. ZERG_MATRIX=quick leaves three of these.
+compiled at once. ZERG_MATRIX=quick leaves three of these, which are all that `quick_engine` has.
 
 Markers: `heavy` (long or measuring: not for sanitizer builds), `sanitize` (all the others, set here), `threads` (more
 than one reactor: what the thread sanitizer should see).
@@ -22,11 +22,12 @@ from services import Services
 
 TEST_SECONDS_MAX = 60
 
+QUICK = ("plain-1-acceptor", "incremental-2-reuseport", "jit_hot")
 JIT_OFF = "jit.off() "
 JIT_HOT = 'require("jit.opt").start("hotloop=1", "hotexit=1") '
 
 
-def engines():
+def engines(matrix):
     params = []
     for incremental in (False, True):
         for reactors in (1, 2):
@@ -36,9 +37,7 @@ def engines():
                 params.append(pytest.param(value, id=name, marks=[pytest.mark.threads] if reactors > 1 else []))
     params.append(pytest.param({"jit": JIT_OFF}, id="jit_off"))
     params.append(pytest.param({"jit": JIT_HOT}, id="jit_hot"))
-    if os.environ.get("ZERG_MATRIX", "full") == "quick":
-        return [param for param in params if param.id in ("plain-1-acceptor", "incremental-2-reuseport", "jit_hot")]
-    return params
+    return [param for param in params if matrix == "full" or param.id in QUICK]
 
 
 def pytest_configure(config):
@@ -58,17 +57,23 @@ def pytest_sessionstart():
         pytest.exit(f"{PROGRAM} is missing: run `make` first, or set ZERG", returncode=2)
 
 
-@pytest.fixture(params=engines())
+@pytest.fixture(params=engines(os.environ.get("ZERG_MATRIX", "full")))
 def engine(request):
     """One way to set up the engine; the servers that `zerg` starts use it."""
+    return request.param
+
+
+@pytest.fixture(params=engines("quick"))
+def quick_engine(request):
+    """The same, but only three of them: for tests that take seconds each."""
     return request.param
 
 
 @pytest.fixture
 def zerg(request):
     """Starts servers (see harness.Factory); ends them with the test and checks what they leave."""
-    engine = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
-    factory = Factory(engine)
+    asked = [name for name in ("engine", "quick_engine") if name in request.fixturenames]
+    factory = Factory(request.getfixturevalue(asked[0]) if asked else None)
     request.node.zerg_factory = factory
     yield factory
     factory.stop_all()

@@ -19,7 +19,8 @@ from harness import free_port
 from peer import PATIENCE, SCALE, until
 
 PACKAGES = {"redis-check-rdb": "redis-tools", "redis-benchmark": "redis-tools", "redis-cli": "redis-tools",
-            "nginx": "nginx", "haproxy": "haproxy", "iperf3": "iperf3", "curl": "curl", "postgres": "postgresql",
+            "nginx": "nginx", "haproxy": "haproxy", "iperf3": "iperf3", "curl": "curl", "wrk": "wrk",
+            "ab": "apache2-utils", "h2load": "nghttp2-client", "node": "node-ws", "postgres": "postgresql",
             "initdb": "postgresql", "psql": "postgresql", "pgbench": "postgresql"}
 PLACES = ["/usr/local/sbin", "/usr/sbin", "/sbin"]  # of servers, not in everybody's PATH
 
