@@ -72,6 +72,26 @@ REQUESTS = {
     "second": (get("/hello") + "GET /hello\r\n\r\n", [200, 400]),
 }
 
+# What is refused for its head, and how: behind it nothing is answered.
+MALFORMED = {
+    "lf": ("GET /hello HTTP/1.1\nHost: a\n\n", 400),
+    "no_host": ("GET /hello HTTP/1.1\r\n\r\n", 400),
+    "two_lengths": (get("/hello", "Content-Length: 1", "Content-Length: 2", method="POST") + "x", 400),
+    "length_and_chunked": (get("/hello", "Content-Length: 1", "Transfer-Encoding: chunked", method="POST") + "x", 400),
+    "fold": (get("/hello", "A: b", " c"), 400),
+    "space_before_colon": (get("/hello", "A : b"), 400),
+    "version": ("GET /hello HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+    "encoding": (get("/hello", "Transfer-Encoding: gzip, chunked", method="POST"), 501),
+    "expectation": (get("/hello", "Expect: magic"), 417),
+    "connect": ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501),
+    "escape": (get("/a%zz"), 400),
+    "nul": (get("/a%00"), 400),
+    "long_target": (get("/" + "x" * 20000), 414),
+    "long_head": (get("/", "A: " + "x" * 20000), 431),
+    "many_fields": (get("/", *["A: b"] * 100), 431),
+    "tls": ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+}
+
 
 def wire(name):
     """All bytes of one row, with the request behind it."""
@@ -131,10 +151,11 @@ def converse(server, pieces, pause):
 
 
 class Pause:
-    """Waits until the server has seen everything: it has answered others, of every reactor, that asked later."""
+    """Waits until the server has seen everything: it has answered others, of every reactor, that asked later. The
+    listener is one with the handler of httptalk.py."""
 
-    def __init__(self, server, count=4):
-        self.peers = server.connect_many(count)
+    def __init__(self, server, listener=0, count=4):
+        self.peers = server.connect_many(count, listener)
         self.text = get("/hello").encode()
         self.peers[0].send(self.text)
         self.length = len(head_and_body(self.peers[0]))

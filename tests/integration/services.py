@@ -1,5 +1,5 @@
-"""Real servers that stand beside zerg in a test: redis, nginx, HAProxy, PostgreSQL, iperf3. Each runs in the foreground
-in a temporary directory of its own, on ports of its own, and ends with the test.
+"""Real servers that stand beside zerg in a test: redis, nginx, HAProxy, PostgreSQL, iperf3, node. Each runs in the
+foreground in a temporary directory of its own, on ports of its own, and ends with the test.
 
 In the text of a configuration and in arguments, @PORT stands for a free port, as do @PORT2, @PORT3 and so on for more,
 and @DIR for the server's directory.
@@ -271,6 +271,10 @@ class Services:
         """With these sections."""
         service = self.adopt(Service({"haproxy.cfg": HAPROXY.format(text=text)}))
         return service.start("haproxy", "-db", "-f", "@DIR/haproxy.cfg")
+
+    def node(self, script):
+        """A script that serves HTTP at the port that is its argument."""
+        return self.adopt(Service({"server.js": script})).start("node", "@DIR/server.js", "@PORT")
 
     def iperf3(self):
         service = self.adopt(Iperf3())

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from httprequests import MALFORMED
 from httptalk import HANDLER, answer, ask, chunked, get, head, post
 from peer import SCALE
 
@@ -37,29 +38,9 @@ def test_a_body_that_nobody_reads_is_skipped_within_a_bound(web):
         assert got["Connection"] == "close" and peer.rest() == b""
 
 
-BAD = {
-    "lf": ("GET /hello HTTP/1.1\nHost: a\n\n", 400),
-    "no_host": ("GET /hello HTTP/1.1\r\n\r\n", 400),
-    "two_lengths": (get("/hello", "Content-Length: 1", "Content-Length: 2", method="POST") + "x", 400),
-    "length_and_chunked": (get("/hello", "Content-Length: 1", "Transfer-Encoding: chunked", method="POST") + "x", 400),
-    "fold": (get("/hello", "A: b", " c"), 400),
-    "space_before_colon": (get("/hello", "A : b"), 400),
-    "version": ("GET /hello HTTP/2.0\r\nHost: a\r\n\r\n", 505),
-    "encoding": (get("/hello", "Transfer-Encoding: gzip, chunked", method="POST"), 501),
-    "expectation": (get("/hello", "Expect: magic"), 417),
-    "connect": ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501),
-    "escape": (get("/a%zz"), 400),
-    "nul": (get("/a%00"), 400),
-    "long_target": (get("/" + "x" * 20000), 414),
-    "long_head": (get("/", "A: " + "x" * 20000), 431),
-    "many_fields": (get("/", *["A: b"] * 100), 431),
-    "tls": ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_malformed_is_refused_and_nothing_behind_it_is_answered(web, name):
-    text, status = BAD[name]
+    text, status = MALFORMED[name]
     peer = web().connect()
     peer.send((text + get("/hello")).encode("latin-1"))
     got = answer(peer)

@@ -38,3 +38,80 @@ def node(script, *args, **kwargs):
     """What a script prints that fails by an exception."""
     env = {**os.environ, "NODE_PATH": NODE_MODULES}
     return run("node", "--unhandled-rejections=strict", "-e", script, "--", *args, env=env, **kwargs).decode()
+
+
+# ---- scripts for node, which get the address of a server with the handler of httptalk.py ----
+
+NODE = """
+const http = require("http"), assert = require("assert")
+const url = process.argv[1]
+const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+
+function request(path, options, body) {
+  return new Promise((resolve, reject) => {
+    const req = http.request(url + path, { agent, ...options }, (res) => {
+      const parts = []
+      res.on("data", (part) => parts.push(part))
+      res.on("end", () => resolve({ res, reused: req.reusedSocket, body: Buffer.concat(parts) }))
+      res.on("error", reject)
+    })
+    req.on("error", reject)
+    req.end(body)
+  })
+}
+"""
+
+NODE_AGENT = NODE + """
+async function main() {
+  const size = 90000
+  for (let i = 0; i < 100; i++) {
+    const { res, reused, body } = await request("/body", { method: "POST" }, Buffer.alloc(i * size / 100, i))
+    assert.equal(res.statusCode, 200)
+    assert.equal(reused, i > 0)
+    assert(body.equals(Buffer.alloc(i * size / 100, i)))
+  }
+  const head = await request("/hello", { method: "HEAD" })
+  assert.equal(head.res.headers["content-length"], "6")
+  assert.equal(head.body.length, 0)
+  const last = await request("/hello", {})
+  assert(last.reused && last.body.equals(Buffer.from("hello\\n")))
+  agent.destroy()
+}
+main()
+"""
+
+NODE_STREAM = NODE + """
+// Each piece is sent when the one before has come back.
+const req = http.request(url + "/mirror", { agent, method: "POST" }, (res) => {
+  let count = 0
+  res.on("data", (data) => {
+    assert.equal(data.toString(), "piece " + count)
+    count++ < 100 ? req.write("piece " + count) : req.end()
+  })
+  res.on("end", () => { console.log(count); agent.destroy() })
+})
+req.write("piece 0")
+"""
+
+NODE_FETCH = """
+const assert = require("assert")
+const url = process.argv[1]
+
+async function* pieces() {
+  for (let i = 0; i < 200; i++) yield new Uint8Array(10000).fill(i)
+}
+
+async function main() {
+  for (let i = 0; i < 20; i++)
+    assert.equal(await (await fetch(url + "/hello")).text(), "hello\\n")
+  assert.deepEqual(await (await fetch(url + "/json", { method: "POST", body: '{"a":1}' })).json(), { value: { a: 1 } })
+  const res = await fetch(url + "/mirror", { method: "POST", body: ReadableStream.from ? ReadableStream.from(pieces())
+    : new ReadableStream({ async start(to) { for await (const piece of pieces()) to.enqueue(piece); to.close() } }),
+    duplex: "half" })
+  let at = 0
+  for await (const part of res.body)
+    for (const byte of part) assert.equal(byte, Math.floor(at++ / 10000) % 256)
+  console.log(at)
+}
+main()
+"""
