@@ -146,6 +146,18 @@ def web(zerg):
     return start
 
 
+@pytest.fixture
+def proxy(zerg):
+    """Starts a reverse proxy in front of these servers."""
+
+    def start(*targets, listener=None, more=(), files=None, top=None, **upstream):
+        rows = [{"address": "127.0.0.1", "name": "front", "protocol": "http", "forward": "app", **(listener or {})}]
+        server = zerg(files=files, listeners=[*rows, *more], upstreams={"app": {"servers": list(targets), **upstream}},
+                      **(top or {}))
+        return server.wait_listening()
+    return start
+
+
 @pytest.fixture(autouse=True)
 def bounded(request):
     """No test hangs: it fails after a minute (more on slow builds)."""
