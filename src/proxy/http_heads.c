@@ -295,7 +295,9 @@ static char *put_target(char *at, const struct http_exchange *exchange, const st
         at = http_put(at, change->path, change->path_len);
         has_query = has_query && !memchr(change->path, '?', change->path_len);
     } else if (http_span_is_empty(target->path)) {
-        return exchange->head.method == HTTP_OPTIONS ? HTTP_PUT(at, "*") : HTTP_PUT(at, "/");
+        if (exchange->head.method == HTTP_OPTIONS && !has_query)
+            return HTTP_PUT(at, "*"); /* RFC 9112 section 3.2.4 */
+        *at++ = '/';
     } else if (strip) {
         len = http_path_strip(at, bytes + target->path.at, http_span_len(target->path), strip);
         if (len < 0)
