@@ -10,6 +10,7 @@
 #include "base/addr.h"
 #include "base/log.h"
 
+/* A thread that deals connections out, or every reactor for itself: on a socket of its own, if there are several. */
 enum accept_mode { ACCEPT_ACCEPTOR, ACCEPT_REUSEPORT };
 enum feature_choice { FEATURE_AUTO, FEATURE_ON, FEATURE_OFF };
 enum ip_version { IP_DUAL, IP_V4, IP_V6 };
