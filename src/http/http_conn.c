@@ -307,6 +307,7 @@ void http_exchange_done(struct http_exchange *exchange, bool goes_on)
     exchange->generation++; /* also while the body is drained, nobody has any business with it */
     exchange->handler = NULL;
     input_end_borrow(&conn->in);
+    conn_on_consumed(conn); /* a forward may have paused it */
     if (!goes_on || conn->state != CONN_OPEN) {
         free_exchange(exchange);
         conn_close(conn, CLOSE_LOCAL);

@@ -120,7 +120,7 @@ static size_t remove_dots(char *out, const uint8_t *path, size_t len)
         uint32_t dots = count_dots(path, segment_end);
 
         if (dots == 0) {
-            memcpy(segment, path, bytes);
+            memmove(segment, path, bytes); /* out may be where the path is */
             segment += bytes;
             if (slash)
                 *segment++ = '/';
@@ -162,12 +162,14 @@ int http_path_strip(char *out, const uint8_t *path, size_t len, const char *pref
     left -= (size_t)front;
     if (left > 0 && out[front] == '/') {
         memmove(out, out + front, left);
-        return (int)left;
+    } else {
+        assert(front > 0);
+        memmove(out + 1, out + front, left);
+        out[0] = '/';
+        left++;
     }
-    assert(front > 0 || left == 0);
-    memmove(out + 1, out + front, left);
-    out[0] = '/';
-    return (int)left + 1;
+    /* What followed the prefix within its segment may be dots by itself: /api.. without /api. */
+    return (int)remove_dots(out, (const uint8_t *)out, left);
 }
 
 /* ---- pairs ---- */

@@ -47,6 +47,11 @@ static inline void tried_add_index(struct tried *tried, uint32_t index)
     tried->bits[index / 64] |= 1ULL << (index % 64);
 }
 
+static inline void tried_remove_index(struct tried *tried, uint32_t index)
+{
+    tried->bits[index / 64] &= ~(1ULL << (index % 64));
+}
+
 static inline bool tried_has(const struct tried *tried, uint32_t index)
 {
     return tried->bits[index / 64] >> (index % 64) & 1;

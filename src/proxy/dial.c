@@ -171,6 +171,25 @@ static void use_present_version(struct dial *dial)
         upstream_release(dial->upstream);
     dial->upstream = present;
     dial->tried = (struct tried){{0}};
+    for (uint32_t i = 0; i < upstream_member_count(present) && dial->options.avoid; i++) {
+        if (present->members[i].server == dial->options.avoid)
+            tried_add_index(&dial->tried, i);
+    }
+}
+
+/* There is nobody else than whom the owner would rather not have: true when that may be tried now. */
+static bool stop_avoiding(struct dial *dial)
+{
+    bool was_avoided = false;
+
+    for (uint32_t i = 0; i < upstream_member_count(dial->upstream) && dial->options.avoid; i++) {
+        if (dial->upstream->members[i].server != dial->options.avoid)
+            continue;
+        tried_remove_index(&dial->tried, i);
+        was_avoided = true;
+    }
+    dial->options.avoid = NULL;
+    return was_avoided;
 }
 
 /* A server that was picked for somebody who waits longer. */
@@ -315,6 +334,8 @@ static enum dial_outcome try_next(struct dial *dial)
         if (dial->attempts_left == 0)
             return fail(dial, dial->failure);
         outcome = dial_pick_next(dial, &picked);
+        if (outcome == PICK_NONE && stop_avoiding(dial))
+            outcome = dial_pick_next(dial, &picked);
         if (outcome == PICK_BUSY && !others_wait) { /* what is idle here would be theirs */
             if (reuse_any(dial))
                 return DIAL_CONNECTED;

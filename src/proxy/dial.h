@@ -54,8 +54,9 @@ struct dial_options {
     const struct tcp_options *tcp; /* borrowed until it is done */
     struct timeouts timeouts;      /* of the connection, once it is open */
     uint32_t write_buffer_max;
-    uint64_t told;  /* what the owner tells the server before all else: see struct slot */
-    bool uses_pool; /* an idle connection to the server that was picked will do */
+    uint64_t told;              /* what the owner tells the server before all else: see struct slot */
+    const struct server *avoid; /* compared only: somebody else, if there is anybody; NULL: anybody */
+    bool uses_pool;             /* an idle connection to the server that was picked will do */
 };
 
 /* Connecting to one server. */

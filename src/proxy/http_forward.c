@@ -91,6 +91,8 @@ static void free_forward(struct http_forward *forward)
     http_inflow_deinit(&forward->inflow);
     if (forward->head_lease)
         lease_free(forward->head_lease);
+    if (forward->broken)
+        server_release(forward->broken);
     slab_free(&view->reactor->proxy->http_forwards, forward);
     group_view_unuse(view);
 }
@@ -181,12 +183,22 @@ void http_forward_end_tunnel(struct http_forward *forward)
 
 /* ---- waiting ---- */
 
-/* The server's time runs while it is its turn: not while the client sends the body, or does not take the answer. */
+/* Whether the client waits for the server's word before it sends anything. */
+static bool awaits_continue(const struct http_forward *forward)
+{
+    const struct http_exchange *exchange = forward->exchange;
+
+    return exchange->head.expects_continue && !exchange->continue_sent && forward->up.bytes == 0;
+}
+
+/* The server's time runs while it is its turn: not while the client sends the body, or does not take the answer. While it takes
+ * the body, however slowly, timeouts.write looks after it. */
 void http_forward_await_server(struct http_forward *forward)
 {
-    bool is_its_turn = forward->state == HTTP_FORWARD_AWAITS ? forward->up.is_done || http_pass_is_full(&forward->up)
-                                                             : !http_pass_is_full(&forward->down);
+    bool is_its_turn = forward->up.is_done || (forward->state == HTTP_FORWARD_AWAITS && awaits_continue(forward));
 
+    if (forward->state == HTTP_FORWARD_PASSES && http_pass_is_full(&forward->down))
+        is_its_turn = false;
     if (is_its_turn)
         conn_await_input(forward->server, 1);
     else
@@ -226,9 +238,9 @@ bool http_forward_move_up(struct http_forward *forward)
         http_forward_await_server(forward);
         return true;
     case HTTP_PASS_MORE:
+        http_forward_await_server(forward);
         if (http_pass_is_full(&forward->up)) {
             conn_stop_awaiting(client);
-            http_forward_await_server(forward);
             return true;
         }
         if (!client->input_ended) {

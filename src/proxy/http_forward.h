@@ -66,6 +66,7 @@ struct http_forward {
     struct dial *dial;              /* owned while CONNECTS */
     struct conn *server;            /* borrowed; NULL: there is none (any more) */
     struct slot slot;               /* on it */
+    struct server *broken;          /* owned: a hold on one that broke, which is not asked again if there is another */
     struct http_forward_options options;
     struct timer gone; /* the client may be */
     uint64_t started_ms;

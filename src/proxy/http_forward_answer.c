@@ -60,6 +60,7 @@ static void fail_head(struct http_forward *forward, int error)
 /* bytes: of the head. False: that ended the forward. */
 static bool begin_answer(struct http_forward *forward, const uint8_t *bytes)
 {
+    const struct http_rewrite *rewrite = forward->options.change.rewrite;
     struct http_exchange *exchange = forward->exchange;
     int rc;
 
@@ -82,6 +83,8 @@ static bool begin_answer(struct http_forward *forward, const uint8_t *bytes)
         .from = &forward->inflow,
         .to = exchange->conn,
         .is_chunked = exchange->answer.framing == HTTP_FRAMING_CHUNKED,
+        .changes = rewrite ? rewrite->response_fields : NULL,
+        .change_count = rewrite ? rewrite->response_field_count : 0,
     };
     return true;
 }

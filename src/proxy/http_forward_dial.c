@@ -13,6 +13,7 @@
 #include "proxy/http_forward_internal.h"
 #include "proxy/proxy.h"
 #include "proxy/proxy_send.h"
+#include "proxy/server.h"
 
 static uint16_t status_of(const struct dial *dial)
 {
@@ -58,6 +59,8 @@ static void take_server(struct http_forward *forward)
     forward->server = server;
     forward->slot = dial->slot;
     forward->was_used = server->bytes_out > 0;
+    if (!forward->view->group->is_plain && !forward->was_used) /* those that could not be connected to count */
+        forward->options.retries = dial->attempts_left;
     forward->bytes_in_before = server->bytes_in;
     forward->bytes_out_before = server->bytes_out;
     server->handler = &http_forward_server_handler;
@@ -70,6 +73,7 @@ static void take_server(struct http_forward *forward)
 /* May end the forward. */
 static void on_dialled(struct http_forward *forward)
 {
+    const struct http_rewrite *rewrite = forward->options.change.rewrite;
     struct dial *dial = forward->dial;
     int rc;
 
@@ -89,6 +93,8 @@ static void on_dialled(struct http_forward *forward)
         .to = forward->server,
         .is_chunked = forward->exchange->head.body == HTTP_BODY_CHUNKED,
         .is_done = forward->options.change.body != NULL,
+        .changes = rewrite ? rewrite->request_fields : NULL,
+        .change_count = rewrite ? rewrite->request_field_count : 0,
     };
     forward->state = HTTP_FORWARD_AWAITS;
     if (forward->up.is_done)
@@ -109,6 +115,7 @@ static struct dial_options dial_options_of(const struct http_forward *forward)
     struct dial_options options = dial_defaults(forward->view, forward->options.key_hash);
 
     options.connect_ms = forward->options.connect_ms;
+    options.avoid = forward->broken;
     if (!forward->view->group->is_plain) /* else all of its addresses are tried */
         options.attempts = forward->options.retries + 1;
     options.tcp = &config->tcp;
@@ -123,6 +130,7 @@ void http_forward_connect(struct http_forward *forward)
     struct dial_options options = dial_options_of(forward);
 
     forward->state = HTTP_FORWARD_CONNECTS;
+    conn_stop_awaiting(forward->exchange->conn);
     forward->dial = slab_new(&http_forward_proxy(forward)->dials);
     if (!forward->dial) {
         http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
@@ -155,7 +163,7 @@ static bool can_repeat(const struct http_forward *forward)
  * connection tells more. */
 static bool claim_retry(struct http_forward *forward)
 {
-    if (!can_repeat(forward))
+    if (!can_repeat(forward) || forward->view->reactor->state == REACTOR_STOPPING)
         return false;
     if (forward->was_used) {
         forward->is_fresh = true;
@@ -164,6 +172,10 @@ static bool claim_retry(struct http_forward *forward)
     if (forward->options.retries == 0)
         return false;
     forward->options.retries--;
+    if (forward->broken)
+        server_release(forward->broken);
+    forward->broken = forward->slot.server;
+    server_hold(forward->broken);
     return true;
 }
 

@@ -3,7 +3,6 @@
 #include "proxy/http_heads.h"
 
 #include <errno.h>
-#include <strings.h>
 
 #include "base/addr.h"
 #include "base/hash.h"
@@ -20,6 +19,7 @@
 
 enum { OWN_BYTES_MAX = 1024 }; /* of what is ours in a head, but for hosts that it repeats */
 enum { LINE_EXTRA = 4 };       /* ": " and the line's end */
+enum { KNOWN_BYTES_MAX = 32 }; /* longer names are not known */
 
 #define BIT_OF(name) (1ULL << (name))
 static_assert(HTTP_NAMES <= 64, "a set of known names is 64 bits");
@@ -46,26 +46,58 @@ static char *put_span(char *at, const uint8_t *bytes, struct http_span span)
     return http_put(at, bytes + span.at, http_span_len(span));
 }
 
+static uint8_t plain(uint8_t byte)
+{
+    if (byte == '_')
+        return '-';
+    return byte >= 'A' && byte <= 'Z' ? byte | ' ' : byte;
+}
+
 static bool spells(const char *name, const uint8_t *text, size_t len)
 {
-    return strlen(name) == len && strncasecmp(name, (const char *)text, len) == 0;
+    if (strlen(name) != len)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (plain((uint8_t)name[i]) != plain(text[i]))
+            return false;
+    }
+    return true;
+}
+
+bool http_heads_is_changed(const struct http_field_config *changes, uint32_t count, const uint8_t *name, size_t len)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (spells(changes[i].name, name, len))
+            return true;
+    }
+    return false;
 }
 
 /* Whether the configuration says what becomes of this field. */
 static bool is_changed(const struct writing *out, const uint8_t *name, size_t len)
 {
-    for (uint32_t i = 0; i < out->change_count; i++) {
-        if (spells(out->changes[i].name, name, len))
-            return true;
-    }
-    return false;
+    return http_heads_is_changed(out->changes, out->change_count, name, len);
+}
+
+/* The known name that servers which read `_` as `-` take a field for. */
+static enum http_name known_as(const struct writing *out, const struct http_field *field)
+{
+    const uint8_t *name = out->bytes + field->name.at;
+    uint16_t len = http_span_len(field->name);
+    uint8_t text[KNOWN_BYTES_MAX];
+
+    if (LIKELY(field->known != HTTP_NAME_OTHER || len > sizeof(text) || !memchr(name, '_', len)))
+        return (enum http_name)field->known;
+    for (uint16_t i = 0; i < len; i++)
+        text[i] = plain(name[i]);
+    return http_name_find(text, len);
 }
 
 #define IS_CHANGED(out, name) ((out)->change_count > 0 && is_changed(out, (const uint8_t *)(name), sizeof(name) - 1))
 
 static bool is_passed(const struct writing *out, const struct http_field *field)
 {
-    if (field->is_hop_by_hop || (out->left_out & BIT_OF(field->known)))
+    if (field->is_hop_by_hop || (out->left_out & BIT_OF(known_as(out, field))))
         return false;
     return out->change_count == 0 || !is_changed(out, out->bytes + field->name.at, http_span_len(field->name));
 }

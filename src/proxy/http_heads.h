@@ -10,6 +10,7 @@
 
 struct conn;
 struct http_exchange;
+struct http_field_config;
 struct http_head;
 struct http_rewrite;
 
@@ -31,6 +32,8 @@ enum http_coding { HTTP_PLAIN, HTTP_CHUNKED };
  * is not how its path begins). */
 MUST_CHECK int http_heads_request(const struct http_exchange *exchange, const struct http_change *change,
                                   struct conn *server);
+/* Whether a name is one of those that are changed; `-` and `_` are the same, as they are to some servers. */
+bool http_heads_is_changed(const struct http_field_config *changes, uint32_t count, const uint8_t *name, size_t len);
 /* Whether the request asks for another protocol that it may get: one, and none that would have further requests go past us
  * (h2c, newer HTTP, TLS). Without that it goes on as an ordinary request. */
 bool http_heads_passes_upgrade(const struct http_head *head, const uint8_t *bytes);

@@ -5,6 +5,7 @@
 #include "core/reactor.h"
 #include "http/http_inflow.h"
 #include "http/http_put.h"
+#include "proxy/http_heads.h"
 #include "proxy/pump.h"
 
 enum { CHUNK_HEAD_BYTES_MAX = 16 };
@@ -30,7 +31,7 @@ static bool move_content(struct http_pass *pass, uint32_t bytes)
         if (!write(pass, head, (size_t)(end - head)))
             return false;
     }
-    if (!conn_is_writable(pass->to) || pump_move(pass->from->conn, pass->to, bytes) != bytes)
+    if (!conn_is_writable(pass->to) || pump_move_whole(pass->from->conn, pass->to, bytes) != bytes)
         return false;
     pass->bytes += bytes;
     return !pass->is_chunked || write(pass, "\r\n", 2);
@@ -46,6 +47,9 @@ static bool write_trailers(const struct http_pass *pass)
         uint16_t len = (uint16_t)(field->value.end - field->name.at);
 
         /* From the name to the end of the value, with what is between them. */
+        if (http_heads_is_changed(pass->changes, pass->change_count, bytes + field->name.at,
+                                  http_span_len(field->name)))
+            continue; /* what the head may not have, they may not have either */
         if (!field->is_hop_by_hop && (!write(pass, bytes + field->name.at, len) || !write(pass, "\r\n", 2)))
             return false;
     }

@@ -9,6 +9,7 @@
 #include "base/macros.h"
 
 struct conn;
+struct http_field_config;
 struct http_inflow;
 
 enum http_pass_outcome {
@@ -19,9 +20,11 @@ enum http_pass_outcome {
 };
 
 struct http_pass {
-    struct http_inflow *from; /* borrowed */
-    struct conn *to;          /* borrowed */
-    bool is_chunked;          /* it goes on in chunks, with the trailers that came */
+    struct http_inflow *from;                /* borrowed */
+    struct conn *to;                         /* borrowed */
+    bool is_chunked;                         /* it goes on in chunks, with the trailers that came */
+    const struct http_field_config *changes; /* borrowed: fields that are none of the sender's */
+    uint32_t change_count;
     bool is_done;
     uint64_t bytes; /* content that was passed on */
 };

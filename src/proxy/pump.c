@@ -65,14 +65,28 @@ static int64_t move(struct conn *from, struct conn *to, uint64_t limit, uint32_t
     return (int64_t)moved;
 }
 
-int64_t pump_move(struct conn *from, struct conn *to, uint64_t limit)
+/* Receiving on `from` pauses or goes on. */
+static void regulate(struct conn *from, const struct conn *to)
 {
-    int64_t moved = move(from, to, limit, to->write_buffer_max);
-
     if (to->out.staged >= to->write_buffer_max)
         conn_pause_input(from);
     else
         conn_on_consumed(from);
+}
+
+int64_t pump_move(struct conn *from, struct conn *to, uint64_t limit)
+{
+    int64_t moved = move(from, to, limit, to->write_buffer_max);
+
+    regulate(from, to);
+    return moved;
+}
+
+int64_t pump_move_whole(struct conn *from, struct conn *to, uint64_t bytes)
+{
+    int64_t moved = move(from, to, bytes, UINT32_MAX);
+
+    regulate(from, to);
     return moved;
 }
 

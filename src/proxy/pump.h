@@ -15,6 +15,8 @@ struct lease;
  * `from` pauses and goes on accordingly. Returns how many went; -ENOMEM: those that could not be staged are lost, so that
  * nothing may follow them. */
 MUST_CHECK int64_t pump_move(struct conn *from, struct conn *to, uint64_t limit);
+/* The same of all of `bytes`, which are there, however full `to` is. */
+MUST_CHECK int64_t pump_move_whole(struct conn *from, struct conn *to, uint64_t bytes);
 /* All unread bytes of `from`, which receives no more, however full `to` is: no more than one turn can bring. As pump_move(). */
 MUST_CHECK int64_t pump_move_rest(struct conn *from, struct conn *to);
 /* Stages len bytes of a lease, from `offset`, on `to`; the lease stays as it is. 0, -EPIPE (not writable), -ENOMEM. */

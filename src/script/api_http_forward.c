@@ -9,7 +9,8 @@
 /* They frame the message or are about the connection: not the script's business. */
 static bool is_reserved(enum http_name known)
 {
-    return known == HTTP_NAME_CONTENT_LENGTH || (http_name_traits(known) & HTTP_HOP_BY_HOP);
+    return known == HTTP_NAME_CONTENT_LENGTH || known == HTTP_NAME_EXPECT ||
+           (http_name_traits(known) & HTTP_HOP_BY_HOP);
 }
 
 int zerg_http_may_forward(const char *name, uint32_t name_len, const char *value, uint32_t value_len)

@@ -51,6 +51,7 @@ static int setup(void **state)
         .buffer_bytes = BUFFER_BYTES,
     });
 
+    f->route.body_bytes = 1 << 20;
     f->listener_config.write_buffer_max = QUEUE_BYTES;
     f->listener_config.connect_ms = 5000;
     *state = f;
@@ -134,6 +135,28 @@ static void a_request_goes_on_with_what_is_ours(void **state)
     assert_null(strstr(text, "Keep-Alive"));
     assert_null(strstr(text, "Connection"));
     assert_null(strstr(text, "TE:"));
+}
+
+/* Servers that read environments take `_` for `-`; and trailers for fields. */
+static void nobody_goes_around_what_is_changed(void **state)
+{
+    struct http_field_config fields[] = {{(char *)"X-Auth", NULL}, {(char *)"X-Env", (char *)"live"}};
+    struct fixture *f = *state;
+    struct conn *server;
+    const char *text;
+
+    f->route.rewrite.request_fields = fields;
+    f->route.rewrite.request_field_count = COUNT_OF(fields);
+    asking(f,
+           "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nX_Auth: a\r\nx-auth: b\r\nX_ENV: c\r\n"
+           "X_Forwarded_For: 6.6.6.6\r\nX_Other: d\r\n\r\n0\r\nX-Auth: e\r\nX_Auth: f\r\nX-T: 1\r\n\r\n",
+           &server);
+    text = drained(f, server);
+    assert_non_null(strstr(text, "\r\nX_Other: d\r\nX-Env: live\r\n"));
+    assert_non_null(strstr(text, "\r\n\r\n0\r\nX-T: 1\r\n\r\n"));
+    assert_null(strcasestr(text, "auth"));
+    assert_null(strcasestr(text, "forwarded_for"));
+    assert_null(strstr(text, "X_ENV"));
 }
 
 static void the_answer_comes_back_and_both_connections_stay(void **state)
@@ -324,7 +347,106 @@ static void a_slow_client_stops_the_server(void **state)
     assert_true(server->recv_armed);
 }
 
-static void a_slow_server_stops_the_client_and_its_time_does_not_run(void **state)
+/* The head of a chunk may be what fills the queue. */
+static void chunks_meet_the_end_of_the_queue(void **state)
+{
+    struct fixture *f = *state;
+    static char content[QUEUE_BYTES];
+
+    memset(content, 'x', sizeof(content));
+    for (uint32_t room = 1; room <= 12; room++) {
+        struct conn *server;
+        struct conn *client = asking(f, GET, &server);
+        const char *head = "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+        drained(f, server);
+        fixture_feed_text(f, server, head);
+        while (client->out.staged < QUEUE_BYTES - room) {
+            uint32_t left = QUEUE_BYTES - room - client->out.staged;
+            uint32_t len = left > 3000 ? 2000 : left - 7; /* three digits and two line ends */
+            char size[16];
+
+            snprintf(size, sizeof(size), "%x\r\n", len);
+            fixture_feed_text(f, server, size);
+            fixture_feed(f, server, content, len);
+            fixture_feed_text(f, server, "\r\n");
+        }
+        assert_int_equal(client->out.staged, QUEUE_BYTES - room);
+        fixture_feed_text(f, server, "2\r\nok\r\n");
+        assert_non_null(strstr(drained(f, client), "ok\r\n"));
+        fixture_feed_text(f, server, "0\r\n\r\n");
+        assert_string_equal(drained(f, client), "0\r\n\r\n");
+        assert_none_left(f);
+        conn_kill(client, CLOSE_LOCAL);
+        conn_kill(server, CLOSE_LOCAL);
+        fixture_answer(f);
+    }
+}
+
+/* While a body is coming, the time is the client's, and begins anew with each piece. */
+static void the_server_s_time_does_not_run_while_the_client_sends(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n", &server);
+    static char content[4000];
+
+    memset(content, 'x', sizeof(content));
+    for (int i = 0; i < 3; i++) /* a burst that fills the queue, */
+        fixture_feed(f, client, content, sizeof(content));
+    drained(f, server);
+    for (int i = 0; i < 40; i++) { /* and then slowly */
+        fixture_advance(f, BODY_MS - 500);
+        fixture_feed(f, client, content, 50);
+        drained(f, server);
+    }
+    assert_int_equal(forwards(f), 1);
+    fixture_feed_text(f, server, "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"); /* early, and it goes on to listen */
+    for (int i = 0; i < 40; i++) {
+        fixture_advance(f, BODY_MS - 500);
+        fixture_feed(f, client, content, 50);
+        drained(f, server);
+    }
+    assert_int_equal(forwards(f), 1);
+    fixture_advance(f, BODY_MS + 1); /* it has stopped */
+    assert_int_equal(forwards(f), 0);
+}
+
+static void who_waits_for_a_word_waits_for_the_server(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client =
+        asking(f, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", &server);
+
+    f->listener_config.http.body_ms = 0;
+    drained(f, server);
+    fixture_advance(f, PLAIN_READ_MS + 1);
+    assert_int_equal(forwards(f), 0);
+    (void)client;
+}
+
+/* An answer that comes before the queue to the server has room for the end of the body. */
+static void a_client_that_was_stopped_goes_on_behind_an_early_answer(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *server;
+    struct conn *client = asking(f, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n", &server);
+    static char content[9000];
+
+    memset(content, 'x', sizeof(content));
+    for (int i = 0; i < 3; i++)
+        fixture_feed(f, client, content, 3000);
+    fixture_feed_text(f, client, "GET /next HT");
+    assert_true(client->is_paused);
+    fixture_feed_text(f, server, OK_2);
+    assert_string_equal(drained(f, client), OK_2);
+    assert_false(client->is_paused);
+    fixture_feed_text(f, client, "TP/1.1\r\nHost: h\r\n\r\n");
+    assert_int_equal(forwards(f), 1);
+}
+
+static void a_client_that_stops_within_its_body_gets_408(void **state)
 {
     struct fixture *f = *state;
     struct conn *server;
@@ -603,6 +725,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
         TEST(a_request_goes_on_with_what_is_ours),
+        TEST(nobody_goes_around_what_is_changed),
         TEST(the_answer_comes_back_and_both_connections_stay),
         TEST(requests_sent_ahead_are_forwarded_one_after_the_other),
         TEST(bodies_go_on_in_their_framing),
@@ -613,7 +736,11 @@ int main(void)
         TEST(a_switch_of_protocols_makes_a_relay),
         TEST(nobody_switches_who_was_not_asked),
         TEST(a_slow_client_stops_the_server),
-        TEST(a_slow_server_stops_the_client_and_its_time_does_not_run),
+        TEST(chunks_meet_the_end_of_the_queue),
+        TEST(the_server_s_time_does_not_run_while_the_client_sends),
+        TEST(who_waits_for_a_word_waits_for_the_server),
+        TEST(a_client_that_was_stopped_goes_on_behind_an_early_answer),
+        TEST(a_client_that_stops_within_its_body_gets_408),
         TEST(a_server_that_says_nothing_makes_504),
         TEST(a_server_that_cannot_be_reached_makes_502),
         TEST(garbage_makes_502),

@@ -135,6 +135,10 @@ static void path_loses_its_front(void **state)
         {"", "/", "/"},
         {"/api//x", "/api", "//x"},
         {"/api/...", "/api", "/..."},
+        {"/api../x", "/api", "/x"},
+        {"/api%2e%2E/x", "/api", "/x"},
+        {"/api./x", "/api", "/x"},
+        {"/api..", "/api", "/"},
     };
     char out[TEXT_BYTES_MAX];
 

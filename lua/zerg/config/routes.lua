@@ -13,7 +13,7 @@ local UNLIMITED = 2 ^ 53
 local TOKEN = "^[%w!#$%%&'*+%-.^_`|~]+$"
 -- They frame the message or are about the connection: the server's business.
 local RESERVED = {
-  ["connection"] = true, ["content-length"] = true, ["keep-alive"] = true,
+  ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["keep-alive"] = true,
   ["proxy-connection"] = true, ["te"] = true, ["trailer"] = true, ["transfer-encoding"] = true,
   ["upgrade"] = true,
 }
