@@ -206,6 +206,25 @@ def test_a_client_that_stops_in_its_body_gets_408(proxy, upstream):
     peer.expect_gone()
 
 
+@pytest.mark.parametrize("way", ["close", "reset"])
+@pytest.mark.parametrize("line, rest", [("Content-Length: 1000", "x" * 990),
+                                        ("Transfer-Encoding: chunked", "0\r\n\r\n")])
+def test_a_server_that_goes_during_the_body_is_502(proxy, upstream, quick_engine, line, rest, way):
+    """The client is told at once, and what it still sends of that body is of no other request."""
+    server = proxy(upstream.target)
+    server.log.allow(upstream.target)
+    client = server.connect().send(get("/", line, method="PUT") + "5\r\nhello\r\n")
+    peer = upstream.accept()
+    peer.head()
+    assert peer.upto(b"hello\r\n")
+    getattr(peer, way)()
+    got = answer(client)
+    assert got.status == 502 and not upstream.is_called()
+    if got["Connection"] != "close":
+        upstream.turn(client, rest + get("/next"))
+        assert answer(client).body == b"ok"
+
+
 # ---- clients that go ----
 
 

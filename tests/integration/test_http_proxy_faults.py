@@ -101,6 +101,24 @@ def test_a_time_out_is_not_for_those_who_go_on(proxy, upstream):
     assert answer(client).body == b"ok"
 
 
+def test_a_server_is_not_to_blame_for_a_slow_client(proxy, upstream):
+    """Neither for one that sends its body slowly, nor for one that does not read the answer."""
+    front = proxy(upstream.target, read_timeout=SCALE)
+    client = front.connect().send(get("/", "Content-Length: 1", method="POST"))
+    peer = upstream.accept()
+    assert peer.head()["Content-Length"] == "1"
+    peer.expect_silence(1.5 * SCALE)
+    client.send("x")
+    assert peer.receive(1) == b"x"
+    size = 64 << 20
+    peer.send(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n")
+    sent = peer.send_until_blocked(size, quiet=1.5)
+    assert sent < size, "nobody holds it up"
+    sender = peer.send_in_background(bytes(size - sent))
+    assert answer(client).body == bytes(size)
+    sender.join()
+
+
 def test_full_servers_are_503(proxy, upstream, engine):
     front = proxy(upstream.target, max_connections=1, queue=0)
     front.log.allow("app|" + upstream.target)
