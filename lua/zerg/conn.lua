@@ -45,10 +45,31 @@ local records = {} -- by conn id: { id =, conn =, ctx =, proxy =, callbacks =, s
 local serving_id = {}
 local watching = {}
 
+-- The connection with that id is the one of the slot from now on.
+local function take_slot(slot, id)
+  local before = serving_id[slot]
+  if before and before ~= 0 then
+    -- Its handler raised and so never came to finish().
+    M.finish(slot, before)
+  end
+  serving_id[slot] = id
+end
+
+-- A connection that speaks HTTP has handlers that come and go. It counts as served until its end,
+-- of which C is asked to tell, by closed().
+local function serve_http(self)
+  if C.zerg_conn_watch_close(self) == OK then
+    take_slot(self._slot, self._id)
+  end
+end
+
 local function record_of(self)
   local id = self._id
   local record = records[id]
   if not record then
+    if self._is_http ~= 0 then
+      serve_http(self)
+    end
     local serving = serving_id[self._slot] == id
     record = { id = id, conn = nil, ctx = nil, proxy = nil, callbacks = nil, serving = serving }
     records[id] = record
@@ -226,16 +247,6 @@ end
 
 ffi.metatype(conn_t, metatable)
 
--- The connection with that id is the one of the slot from now on.
-local function take_slot(slot, id)
-  local before = serving_id[slot]
-  if before and before ~= 0 then
-    -- Its handler raised and so never came to finish().
-    M.finish(slot, before)
-  end
-  serving_id[slot] = id
-end
-
 ---A handle for the connection in `slot` whose handler is about to run. For zerg.runtime.
 ---@param pointer lightuserdata
 ---@param generation integer
@@ -281,12 +292,16 @@ local function run_callbacks(record, callbacks, reason)
   drop_if_done(record)
 end
 
----The connection has ended: runs its on_close callbacks, each once. For zerg.runtime: C calls it as
----a task that holds the slot, so that the callbacks still see whose connection it was.
+---The peer has gone: runs the on_close callbacks of the connection, each once. For zerg.runtime: C
+---calls it as a task that holds the slot, so that the callbacks still see whose connection it was.
 ---@param slot integer
 ---@param generation integer
-function M.closed(slot, generation)
+---@param is_over? boolean of a connection that speaks HTTP: it has ended, and ctx goes with it
+function M.closed(slot, generation, is_over)
   local record = watching[slot]
+  if is_over then
+    M.finish(slot, serving_id[slot])
+  end
   if not record or record.conn._generation ~= generation then
     return
   end

@@ -318,9 +318,18 @@ void http_exchange_done(struct http_exchange *exchange, bool goes_on)
         advance(conn, HTTP_START_LATER);
 }
 
+static void tell(struct conn *conn, bool is_over)
+{
+    const struct http_server *server = conn->reactor->http;
+
+    if (server->on_news)
+        server->on_news(conn, is_over);
+}
+
 void http_exchange_leave(struct http_exchange *exchange)
 {
     assert(exchange->stage == HTTP_RUNS);
+    tell(exchange->conn, true);
     free_exchange(exchange);
 }
 
@@ -336,6 +345,8 @@ static void on_input(struct conn *conn)
 {
     struct http_exchange *exchange = conn->owner;
 
+    if (UNLIKELY(conn->input_ended))
+        tell(conn, false);
     if (exchange && exchange->stage == HTTP_RUNS) {
         exchange->handler->on_input(exchange);
         return;
@@ -371,6 +382,7 @@ static void on_end(struct conn *conn)
 {
     struct http_exchange *exchange = conn->owner;
 
+    tell(conn, true);
     if (exchange && exchange->stage == HTTP_RUNS)
         exchange->handler->on_end(exchange);
     else if (exchange)

@@ -2,6 +2,7 @@
  * the reactor's app, on the reactor's thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/slab.h"
@@ -24,7 +25,9 @@ struct http_server {
     struct slab trailers;                       /* struct http_fields */
     const struct http_handler *script_handler;  /* of routes with a script, */
     const struct http_handler *forward_handler; /* and of those that forward */
-    const struct conn *current;                 /* whose requests are being taken one by one, NULL: of none */
+    /* Told when a client ends its stream, and when its connection is over for HTTP; NULL: nobody asks. */
+    void (*on_news)(struct conn *conn, bool is_over);
+    const struct conn *current; /* whose requests are being taken one by one, NULL: of none */
     struct http_clock clock;
 };
 

@@ -101,6 +101,7 @@ struct zerg_conn {
     double _bytes_in_before; /* of the same connection, for those that used it before */
     double _bytes_out_before;
     uint32_t _carries; /* 1: of struct zerg_filtering */
+    uint32_t _is_http; /* 1: of a request */
 };
 
 struct zerg_task {

@@ -158,7 +158,8 @@ void zerg_http_conn(const struct zerg_http *http, struct zerg_conn *out)
     *out = (struct zerg_conn){._conn = conn,
                               ._generation = conn->generation,
                               ._slot = conn->slot,
-                              ._id = (double)conn->id};
+                              ._id = (double)conn->id,
+                              ._is_http = 1};
 }
 
 /* ---- the body ---- */

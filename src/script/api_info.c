@@ -1,8 +1,11 @@
 /* The part of api.h about connections: who, where, how many bytes, time-outs, and the wish to be told of the end. */
+#include <errno.h>
+
 #include "base/addr.h"
 #include "base/clock.h"
 #include "core/listener.h"
 #include "script/api_common.h"
+#include "script/http_watch.h"
 
 const char *zerg_conn_reason(const struct zerg_conn *handle)
 {
@@ -110,10 +113,22 @@ int zerg_conn_set_timeouts(const struct zerg_conn *handle, double read_s, double
     return ZERG_OK;
 }
 
+static int watch_http(struct conn *conn)
+{
+    switch (http_watch_begin(runtime_current(), conn)) {
+    case 0: return ZERG_OK;
+    case -EPIPE: return ZERG_END;
+    default: return ZERG_NO_MEMORY;
+    }
+}
+
 int zerg_conn_watch_close(const struct zerg_conn *handle)
 {
     struct script_conn *sc = api_script_conn(handle);
+    struct conn *conn = api_conn(handle);
 
+    if (conn && conn->handler == &http_conn_handler)
+        return watch_http(conn);
     if (!sc) {
         int rc = api_gone(handle);
 

@@ -25,6 +25,7 @@
 #include "script/forward.h"
 #include "script/http_forwarding.h"
 #include "script/http_task.h"
+#include "script/http_watch.h"
 #include "script/lookup.h"
 #include "script/modules.h"
 #include "script/native.h"
@@ -211,6 +212,7 @@ static void init_lists(struct runtime *runtime)
     transfer_init_slab(&runtime->transfer_slab);
     lookup_init_slab(&runtime->lookup_slab);
     http_forwarding_init_slab(&runtime->http_forwarding_slab);
+    http_watch_init(runtime);
     list_init(&runtime->tasks);
     list_init(&runtime->ready);
     list_init(&runtime->ended);
@@ -249,6 +251,7 @@ static int open_runtime(struct reactor *reactor)
     runtime->reactor = reactor;
     init_lists(runtime);
     http_server_init(&runtime->http, reactor, &http_task_handler, &http_forward_handler);
+    runtime->http.on_news = http_watch_on_news;
     reactor->app_data = runtime;
     current = runtime;
     runtime->pool = calloc(COROUTINE_POOL_MAX, sizeof(*runtime->pool));
@@ -290,10 +293,12 @@ static bool turn(struct reactor *reactor)
     if (UNLIKELY(reactor->state == REACTOR_DRAINING) && !runtime->hook_task && !serves_clients(reactor))
         abandon(reactor);
     script_conn_announce_ends(runtime);
+    http_watch_announce(runtime);
     runtime->is_resuming = true; /* finalizers may close connections: what that wakes is resumed later */
     heap_after_turn(&runtime->heap, runtime->L);
     runtime->is_resuming = false;
-    return has_more || !list_is_empty(&runtime->ready) || !list_is_empty(&runtime->ended);
+    return has_more || !list_is_empty(&runtime->ready) || !list_is_empty(&runtime->ended) ||
+           http_watch_has_news(runtime);
 }
 
 static int starting(struct reactor *reactor)
@@ -322,6 +327,7 @@ static void close_runtime(struct reactor *reactor)
     }
     proxy_close(reactor);
     http_server_deinit(&runtime->http);
+    http_watch_deinit(runtime);
     slab_deinit(&runtime->http_forwarding_slab);
     slab_deinit(&runtime->lookup_slab);
     slab_deinit(&runtime->transfer_slab);

@@ -12,6 +12,7 @@
 #include "script/heap.h"
 #include "script/stall.h"
 
+struct http_watch;
 struct task;
 
 struct pooled_coroutine {
@@ -33,16 +34,19 @@ struct runtime {
     struct slab transfer_slab;
     struct slab lookup_slab;
     struct slab http_forwarding_slab;
+    struct slab http_watch_slab;
     struct list tasks; /* all */
     struct list ready;
-    struct list outgoing;          /* script_conns of connections that scripts made */
-    struct list ended;             /* script_conns whose on_close callbacks are due */
-    struct task *running;          /* what Lua runs for, NULL: Lua is not running, or not for a task */
-    bool is_resuming;              /* from before a resume until its end was dealt with */
-    struct task *hook_task;        /* runs the `start` or `stop` hooks, NULL once they have ended */
-    bool start_failed;             /* one of them raised */
-    bool is_closing;               /* no turn follows: nothing may be begun that needs one */
-    struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */
+    struct list outgoing;             /* script_conns of connections that scripts made */
+    struct list ended;                /* script_conns whose on_close callbacks are due */
+    struct http_watch **http_watches; /* owned: by slot, NULL: none was ever needed */
+    struct list http_news;            /* struct http_watch of which Lua is to be told */
+    struct task *running;             /* what Lua runs for, NULL: Lua is not running, or not for a task */
+    bool is_resuming;                 /* from before a resume until its end was dealt with */
+    struct task *hook_task;           /* runs the `start` or `stop` hooks, NULL once they have ended */
+    bool start_failed;                /* one of them raised */
+    bool is_closing;                  /* no turn follows: nothing may be begun that needs one */
+    struct pooled_coroutine *pool;    /* owned, COROUTINE_POOL_MAX places */
     uint32_t pool_count;
     int module_ref; /* registry: the module zerg.runtime, and its functions serve, closed and serve_http */
     int serve_ref;

@@ -1,0 +1,109 @@
+/* See http_watch.h. */
+#include "script/http_watch.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+
+#include "core/conn.h"
+#include "script/runtime.h"
+#include "script/task.h"
+
+enum { WATCHES_PER_BLOCK = 64 };
+
+struct http_watch {
+    struct list link;  /* runtime->http_news, when there is something to tell */
+    struct conn *conn; /* pinned while that is so */
+    bool is_over;
+};
+
+void http_watch_init(struct runtime *runtime)
+{
+    slab_init(&runtime->http_watch_slab, sizeof(struct http_watch), WATCHES_PER_BLOCK, 0);
+    list_init(&runtime->http_news);
+}
+
+void http_watch_deinit(struct runtime *runtime)
+{
+    free(runtime->http_watches);
+    slab_deinit(&runtime->http_watch_slab);
+}
+
+/* The table is made when it is first needed, and touched where it is used. */
+static struct http_watch **place_of(struct runtime *runtime, const struct conn *conn)
+{
+    if (!runtime->http_watches)
+        runtime->http_watches = calloc(runtime->reactor->conns.max, sizeof(struct http_watch *));
+    return runtime->http_watches ? &runtime->http_watches[conn->slot] : NULL;
+}
+
+int http_watch_begin(struct runtime *runtime, struct conn *conn)
+{
+    struct http_watch **place = place_of(runtime, conn);
+
+    if (conn_ended(conn))
+        return -EPIPE;
+    if (!place)
+        return -ENOMEM;
+    if (*place)
+        return 0;
+    *place = slab_new(&runtime->http_watch_slab);
+    if (!*place)
+        return -ENOMEM;
+    **place = (struct http_watch){.conn = conn};
+    list_init(&(*place)->link);
+    return 0;
+}
+
+void http_watch_on_news(struct conn *conn, bool is_over)
+{
+    struct runtime *runtime = conn->reactor->app_data;
+    struct http_watch *watch = runtime->http_watches ? runtime->http_watches[conn->slot] : NULL;
+
+    if (!watch)
+        return;
+    watch->is_over = is_over;
+    if (list_is_linked(&watch->link))
+        return;
+    conn_pin(conn);
+    list_add_tail(&runtime->http_news, &watch->link);
+}
+
+/* runtime.closed(slot, generation, is_over): see lua/zerg/runtime.lua. */
+static void start_closed(struct runtime *runtime, struct conn *conn, bool is_over)
+{
+    struct task *task = task_new(runtime, runtime->L);
+
+    if (!task)
+        return;
+    task_pin(task, conn);
+    lua_rawgeti(task->co, LUA_REGISTRYINDEX, runtime->closed_ref);
+    lua_pushnumber(task->co, conn->slot);
+    lua_pushnumber(task->co, conn->generation);
+    lua_pushboolean(task->co, is_over);
+    task_start(task, 3);
+}
+
+void http_watch_announce(struct runtime *runtime)
+{
+    struct list *node;
+
+    while ((node = list_pop(&runtime->http_news))) {
+        struct http_watch *watch = CONTAINER_OF(node, struct http_watch, link);
+        struct conn *conn = watch->conn;
+        bool is_over = watch->is_over;
+
+        if (is_over) {
+            runtime->http_watches[conn->slot] = NULL;
+            slab_free(&runtime->http_watch_slab, watch);
+        }
+        if (runtime->reactor->state != REACTOR_STOPPING)
+            start_closed(runtime, conn, is_over);
+        conn_unpin(conn);
+    }
+}
+
+bool http_watch_has_news(const struct runtime *runtime)
+{
+    return !list_is_empty(&runtime->http_news);
+}
