@@ -15,16 +15,25 @@ local cast = zffi.ffi.cast
 local http_t = zffi.ffi.typeof("struct zerg_http *")
 local req_t, res_t = zffi.req_t, zffi.res_t
 local RANGE = C.ZERG_RANGE
+local CONNECT = C.ZERG_HTTP_CONNECT
+
+local function refuse_connect(req)
+  C.zerg_http_refuse_connect(req._http)
+end
 
 ---@alias zerg.serve_http fun(req: zerg.req, res: zerg.res): string|nil
 
 ---Runs `handler`. A string that it returns is the body; without any answer it is an empty one.
 ---For zerg.runtime.
 ---@param handler zerg.serve_http
+---@param connect? zerg.serve_http in its place, for CONNECT; without one that is refused
 ---@param address integer as a number, since a light userdata stops the compiler
 ---@param generation integer
-function M.serve(handler, address, generation)
+function M.serve(handler, connect, address, generation)
   local http = cast(http_t, address)
+  if http._method == CONNECT then
+    handler = connect or refuse_connect
+  end
   local res = res_t(http, generation)
   local body = handler(req_t(http, generation), res)
   if http._generation ~= generation then -- the client speaks another protocol now

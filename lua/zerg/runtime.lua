@@ -33,7 +33,9 @@ local JIT_OPTIONS = {
 }
 
 local serve_by_listener = {}
-local serve_by_route = {} -- of the listeners that speak HTTP, one after the other
+-- Of the listeners that speak HTTP, one after the other:
+local serve_by_route = {}
+local connect_by_route = {}
 local modules = {} -- each handler module once, in the order of the listeners
 
 ---@class zerg.runtime.options
@@ -54,7 +56,7 @@ end
 
 local seen = {}
 
--- Loads the handler of a listener or route, which may have none. Gives its `serve`, or nil, and a
+-- Loads the handler of a listener or route, which may have none. Gives its module, or nil, and a
 -- message when it cannot be loaded.
 local function load_handler(holder, key)
   if not (holder.handler or holder.handler_path) then
@@ -68,17 +70,18 @@ local function load_handler(holder, key)
     seen[module] = true
     modules[#modules + 1] = module
   end
-  return module.serve
+  return module
 end
 
 -- Counts all routes, as C does.
 local function load_routes(listener, key, first)
   for index, route in ipairs(listener.routes) do
-    local serve, message = load_handler(route, key)
+    local module, message = load_handler(route, key)
     if message then
       return nil, message
     end
-    serve_by_route[first + index] = serve
+    serve_by_route[first + index] = module and module.serve
+    connect_by_route[first + index] = module and module.connect
   end
   return first + #listener.routes
 end
@@ -91,7 +94,9 @@ local function load_handlers(config)
     if listener.routes then
       route_count, message = load_routes(listener, key, route_count)
     else
-      serve_by_listener[index], message = load_handler(listener, key)
+      local module
+      module, message = load_handler(listener, key)
+      serve_by_listener[index] = module and module.serve
     end
     if message then
       return nil, message
@@ -144,7 +149,8 @@ end
 ---@param address integer
 ---@param generation integer
 function M.serve_http(route_index, address, generation)
-  http.serve(serve_by_route[route_index], address, generation)
+  local serve, connect = serve_by_route[route_index], connect_by_route[route_index]
+  http.serve(serve, connect, address, generation)
 end
 
 ---A connection that on_close was called on has ended. For C.

@@ -255,8 +255,10 @@ void http_answer_decide_end(struct http_exchange *exchange)
     const struct conn *conn = exchange->conn;
     struct http_answer *answer = &exchange->answer;
 
-    answer->closes = answer->closes || !exchange->head.keeps_alive || conn->reactor->state != REACTOR_RUNNING ||
-                     answer->framing == HTTP_FRAMING_CLOSE || !http_intake_may_end(exchange);
+    /* Behind a CONNECT that was refused, what the client meant for the tunnel may have come already. */
+    answer->closes = answer->closes || !exchange->head.keeps_alive || exchange->head.method == HTTP_CONNECT ||
+                     conn->reactor->state != REACTOR_RUNNING || answer->framing == HTTP_FRAMING_CLOSE ||
+                     !http_intake_may_end(exchange);
 }
 
 /* OK when an answer can begin. */

@@ -131,8 +131,8 @@ static uint16_t objection(const struct http_exchange *exchange)
 {
     const struct http_head *head = &exchange->head;
 
-    if (head->method == HTTP_CONNECT)
-        return STATUS_NOT_IMPLEMENTED;
+    if (head->method == HTTP_CONNECT && (!exchange->route || exchange->route->forward))
+        return STATUS_NOT_IMPLEMENTED; /* a script may know better */
     if (head->body == HTTP_BODY_LENGTH && head->content_length > http_intake_max(exchange))
         return STATUS_TOO_LARGE;
     return 0;

@@ -149,7 +149,7 @@ static bool take_head(struct http_forward *forward)
         if (!forward->upgrades || !forward->up.is_done)
             http_forward_fail(forward, STATUS_BAD_GATEWAY, "another protocol that nobody asked for");
         else
-            http_forward_tunnel(forward);
+            http_forward_switch(forward);
     } else if (forward->options.watch && forward->options.watch->on_head) {
         hold(forward);
     } else if (begin_answer(forward, bytes)) {

@@ -82,6 +82,10 @@ static void on_dialled(struct http_forward *forward)
         return;
     }
     take_server(forward);
+    if (forward->exchange->head.method == HTTP_CONNECT) {
+        http_forward_connected(forward);
+        return;
+    }
     rc = stage_request(forward);
     if (rc < 0) {
         fail_request(forward, rc);
@@ -121,7 +125,8 @@ static struct dial_options dial_options_of(const struct http_forward *forward)
     options.tcp = &config->tcp;
     options.timeouts = (struct timeouts){.read_ms = forward->options.read_ms, .write_ms = config->timeouts.write_ms};
     options.write_buffer_max = config->write_buffer_max;
-    options.uses_pool = !forward->is_fresh && forward->view->group->config->proxy_send == PROXY_SEND_NONE;
+    options.uses_pool = !forward->is_fresh && forward->exchange->head.method != HTTP_CONNECT &&
+                        forward->view->group->config->proxy_send == PROXY_SEND_NONE;
     return options;
 }
 

@@ -36,6 +36,8 @@ void http_forward_on_broken(struct http_forward *forward, const char *text);
 void http_forward_move_down(struct http_forward *forward);
 
 /* http_forward_tunnel.c: the server has agreed to another protocol. May end the forward. */
-void http_forward_tunnel(struct http_forward *forward);
+void http_forward_switch(struct http_forward *forward);
+/* There is the connection that CONNECT asked for. May end the forward. */
+void http_forward_connected(struct http_forward *forward);
 /* Cuts the relay; nobody is told. */
 void http_forward_cut_tunnel(struct http_forward *forward);

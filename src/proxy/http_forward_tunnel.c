@@ -1,4 +1,5 @@
-/* Another protocol: from a 101 on a relay has both connections, and HTTP none. See http_forward.h. */
+/* Another protocol: from a 101 on, or an answer to CONNECT, a relay has both connections, and HTTP none. See
+ * http_forward.h. */
 #include "base/assert.h"
 #include "core/conn.h"
 #include "core/listener.h"
@@ -39,28 +40,23 @@ static struct relay_options leave(struct http_forward *forward)
         .context = forward,
     };
 
-    forward->slot = (struct slot){0};
-    forward->server = NULL;
     if (forward->options.watch)
         forward->options.watch->on_tunnel(forward);
+    forward->slot = (struct slot){0};
+    forward->server = NULL;
     http_exchange_leave(forward->exchange);
     forward->exchange = NULL;
     return options;
 }
 
-void http_forward_tunnel(struct http_forward *forward)
+/* The client has been told. May end the forward. */
+static void begin(struct http_forward *forward)
 {
     struct conn *client = forward->exchange->conn;
     struct conn *server = forward->server;
     bool is_watched = forward->options.watch != NULL;
     struct relay_options options;
-    int rc = http_heads_interim(forward->exchange, &forward->head, server->in.first->data);
 
-    if (rc < 0) {
-        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
-        return;
-    }
-    http_forward_skip_head(forward);
     timer_stop(&forward->view->reactor->timers, &forward->gone);
     forward->state = HTTP_FORWARD_TUNNELS;
     set_timeouts(client, client->listener->config);
@@ -78,6 +74,28 @@ void http_forward_tunnel(struct http_forward *forward)
     slot_give(&options.slot);
     forward->tunnel = (struct relay_end){.reason = CLOSE_NO_MEMORY, .server = ""};
     http_forward_end_tunnel(forward);
+}
+
+void http_forward_switch(struct http_forward *forward)
+{
+    if (http_heads_interim(forward->exchange, &forward->head, forward->server->in.first->data) < 0) {
+        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        return;
+    }
+    http_forward_skip_head(forward);
+    begin(forward);
+}
+
+void http_forward_connected(struct http_forward *forward)
+{
+    static const char established[] = "HTTP/1.1 200 Connection Established\r\n\r\n";
+
+    if (conn_write(forward->exchange->conn, established, sizeof(established) - 1) < 0) {
+        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        return;
+    }
+    forward->head.status = STATUS_OK;
+    begin(forward);
 }
 
 void http_forward_cut_tunnel(struct http_forward *forward)

@@ -359,6 +359,9 @@ struct zerg_text {
     uint32_t _len;
 };
 
+/* Of enum http_method. */
+enum zerg_http_known_method { ZERG_HTTP_CONNECT = 6 };
+
 enum zerg_http_part {
     ZERG_HTTP_METHOD = 0,
     ZERG_HTTP_TARGET = 1,
@@ -416,6 +419,8 @@ int zerg_http_trailer(struct zerg_http *http, const char *name, uint32_t name_le
 int zerg_http_finish(struct zerg_http *http);
 /* OK when no more than write_buffer_max is staged, PARK, END, CANCELED, NO_TASK. */
 int zerg_http_wait_room(struct zerg_http *http);
+/* Nobody takes a CONNECT: 501. */
+void zerg_http_refuse_connect(struct zerg_http *http);
 /* The handler has returned: an answer that was not begun is empty, or says what was wrong with the body. OK, or RANGE as
  * zerg_http_finish(). */
 int zerg_http_returned(struct zerg_http *http);

@@ -22,6 +22,7 @@ static_assert(offsetof(struct http_exchange, minor) == offsetof(struct zerg_http
 static_assert(offsetof(struct http_exchange, has_begun) == offsetof(struct zerg_http, _has_begun), "as api.h has it");
 static_assert(offsetof(struct http_exchange, has_ended) == offsetof(struct zerg_http, _has_ended), "as api.h has it");
 static_assert((int)ZERG_HTTP_SET == (int)HTTP_SET && (int)ZERG_HTTP_ADD == (int)HTTP_ADD, "as api.h has it");
+static_assert((int)ZERG_HTTP_CONNECT == (int)HTTP_CONNECT, "as api.h has it");
 static_assert((int)ZERG_HTTP_REMOVE == (int)HTTP_REMOVE, "as api.h has it");
 
 static struct http_exchange *exchange_of(struct zerg_http *http)
@@ -339,6 +340,13 @@ int zerg_http_wait_room(struct zerg_http *http)
     if (conn->state != CONN_OPEN)
         return ZERG_END;
     return task ? task_park_writing(task, sc) : ZERG_NO_TASK;
+}
+
+void zerg_http_refuse_connect(struct zerg_http *http)
+{
+    struct http_exchange *exchange = exchange_of(http);
+
+    http_intake_fail(exchange, STATUS_NOT_IMPLEMENTED, "closed"); /* the answer of one that gives none */
 }
 
 int zerg_http_returned(struct zerg_http *http)

@@ -5,8 +5,8 @@ local raises = require("support.raises")
 local http = require("zerg.http")
 
 describe("zerg.http", function()
-  local function serve(request, handler)
-    return engine.call(http.serve, handler, request.pointer, request.generation)
+  local function serve(request, handler, connect)
+    return engine.call(http.serve, handler, connect, request.pointer, request.generation)
   end
 
   local function answer_to(sent, handler)
@@ -97,7 +97,7 @@ describe("zerg.http", function()
     local request = engine.request({ pieces = { "ab" }, ends = false })
     local task = engine.run(http.serve, function(req)
       req:body()
-    end, request.pointer, request.generation)
+    end, nil, request.pointer, request.generation)
     assert.is_falsy(task.ended)
   end)
 

@@ -8,17 +8,18 @@ local values = require "zerg.config.values"
 
 local M = {}
 
-local HOOKS = { "serve", "start", "migrate", "stop" }
+local HOOKS = { "serve", "connect", "start", "migrate", "stop" }
 local is_hook = {}
 for _, hook in ipairs(HOOKS) do
   is_hook[hook] = true
 end
 local EXPECTED = "expected the script to return a function or a table with `serve`, got %s"
 local EXPECTED_FUNCTION = "`%s`: expected a function, got %s"
-local loaded = {} -- by path: what the file returned, as { serve =, start =, migrate =, stop = }
+local loaded = {} -- by path: what the file returned, as a zerg.handler
 
 ---@class zerg.handler
 ---@field serve fun(conn: zerg.conn, state: any)
+---@field connect? fun(req: zerg.req, res: zerg.res) of HTTP: handles CONNECT
 ---@field start? fun() once per reactor, before the first connection
 ---@field migrate? fun(conn: zerg.conn): any
 ---@field stop? fun() once per reactor, when it is dropped
