@@ -16,6 +16,7 @@
 #include "proxy/dial_pick.h"
 #include "proxy/group.h"
 #include "proxy/health.h"
+#include "proxy/health_report.h"
 #include "proxy/proxy.h"
 #include "proxy/server.h"
 #include "proxy/shared.h"
@@ -32,22 +33,7 @@ static struct reactor *reactor_of(const struct dial *dial)
 
 static void report(const struct dial *dial, const struct attempt *attempt, enum attempt_result result)
 {
-    const struct upstream *upstream = dial->upstream;
-    const char *name = attempt->pick.server->name;
-
-    switch (health_on_attempt(upstream, &attempt->pick, result, reactor_of(dial)->now_ms)) {
-    case HEALTH_EJECTED:
-        log_warn("upstream %s: server %s is not used for %.1f s: connecting failed %u time%s", upstream->name, name,
-                 (double)upstream->health.fail_timeout_ms / 1000, upstream->health.max_fails,
-                 upstream->health.max_fails == 1 ? "" : "s");
-        waitline_call_all(&dial->view->group->waitline, reactor_of(dial)->ring); /* to know when it may be tried */
-        break;
-    case HEALTH_RETURNED:
-        log_info("upstream %s: server %s works again", upstream->name, name);
-        waitline_call_all(&dial->view->group->waitline, reactor_of(dial)->ring); /* it has room for many */
-        break;
-    default: break;
-    }
+    health_report(dial->view, dial->upstream, &attempt->pick, result);
 }
 
 /* The attempt is over and has no connection to show: its slot goes back. */

@@ -16,6 +16,7 @@
 #include "proxy/balance.h"
 #include "proxy/dial.h"
 #include "proxy/group.h"
+#include "proxy/health_report.h"
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
 #include "proxy/proxy_send.h"
@@ -147,12 +148,34 @@ static void log_failure(const struct http_forward *forward)
              forward->exchange->has_begun ? "after the answer had begun" : http_reason(forward->failure));
 }
 
+void http_forward_blame(const struct http_forward *forward)
+{
+    struct pick pick = {.server = forward->slot.server};
+
+    health_report(forward->view, group_view_upstream(forward->view), &pick, ATTEMPT_FAILED);
+}
+
+/* Whether that says something about the server: not how connecting went, which is told already, nor that an old connection was
+ * closed. */
+static bool is_server_s_fault(const struct http_forward *forward)
+{
+    const struct conn *server = forward->server;
+
+    if (!server)
+        return false;
+    if (forward->failure == STATUS_BAD_GATEWAY)
+        return !forward->was_used || server->bytes_in > forward->bytes_in_before;
+    return forward->failure == STATUS_GATEWAY_TIMEOUT;
+}
+
 void http_forward_fail(struct http_forward *forward, uint16_t status, const char *text)
 {
     forward->failure = status;
     forward->failure_text = text;
     if (status >= STATUS_FAILED)
         log_failure(forward);
+    if (is_server_s_fault(forward))
+        http_forward_blame(forward);
     end(forward);
 }
 

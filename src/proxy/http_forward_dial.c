@@ -189,6 +189,8 @@ void http_forward_on_broken(struct http_forward *forward, const char *text)
     if (claim_retry(forward)) {
         log_debug("upstream %s, server %s: %s: the request is made again", forward->view->group->name,
                   http_forward_server(forward), text);
+        if (!forward->was_used)
+            http_forward_blame(forward);
         http_forward_drop_server(forward);
         http_forward_connect(forward);
     } else {

@@ -27,6 +27,9 @@ bool http_forward_move_up(struct http_forward *forward);
 /* The relay has ended, or nobody asks how it will. Ends the forward, unless it is being cancelled. */
 void http_forward_end_tunnel(struct http_forward *forward);
 
+/* The server is to blame for what fails. */
+void http_forward_blame(const struct http_forward *forward);
+
 /* http_forward_dial.c: looks for a server and sends it the head. May end the forward. */
 void http_forward_connect(struct http_forward *forward);
 /* The server's connection has ended before the head of an answer was there: tries once more, or fails. May end the forward. */

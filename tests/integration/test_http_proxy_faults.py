@@ -370,3 +370,27 @@ def test_a_body_that_is_still_to_come_does_not_hold_up_an_error(proxy, behind):
     client = front.connect().send(get("/", "Content-Length: 1000000", method="POST") + "x" * 1000)
     got = answer(client)
     assert failed(got, 502) and got["Connection"] == "close"
+
+
+# ---- what health learns ----
+
+
+@pytest.mark.parametrize("words", [b"", b"SSH-2.0-none\r\n\r\n"], ids=["breaks", "garbage"])
+def test_a_server_that_keeps_failing_is_left_out(proxy, behind, words):
+    bad, good = behind(Answering, words, True), behind(Answering, answered())
+    front = proxy(bad.target, good.target, max_fails=2, fail_timeout=60, retries=0)
+    front.log.allow("502 Bad Gateway")
+    client = front.connect()
+    statuses = [ask(client, get("/", method="DELETE")).status for _ in range(12)]
+    assert sorted(statuses) == [200] * 10 + [502] * 2
+    front.log.expect(f"server {bad.target} is not used for 60.0 s: it failed 2 times")
+
+
+def test_what_breaks_is_not_asked_again_when_there_is_another(proxy, behind):
+    asked = 0
+    for _ in range(6):  # in about half of them the hash says the one that breaks
+        bad, good = behind(Answering, b"", True), behind(Answering, answered())
+        front = proxy(bad.target, good.target, balance="hash", max_fails=0)
+        assert ask(front.connect(), get("/")).status == 200
+        asked += len(bad.requests)
+    assert asked > 0

@@ -168,7 +168,7 @@ static void a_last_resort_is_an_attempt(void **state)
         fixture_connect_result(t->f, t->callers[i].dial.attempts[0].conn, -ECONNREFUSED);
         dialing_assert_failed(&t->callers[i], DIAL_REFUSED);
     }
-    assert_int_equal(fixture_log_count(t->f, "connecting failed 1 time\n"), 1);
+    assert_int_equal(fixture_log_count(t->f, "it failed 1 time\n"), 1);
 }
 
 /* One that fails neither prolongs the ejection nor begins another. */
