@@ -2,12 +2,11 @@
 #include "script/http_watch.h"
 
 #include <errno.h>
-#include <lauxlib.h>
 #include <stdlib.h>
 
 #include "core/conn.h"
 #include "script/runtime.h"
-#include "script/task.h"
+#include "script/script_conn.h"
 
 enum { WATCHES_PER_BLOCK = 64 };
 
@@ -69,21 +68,6 @@ void http_watch_on_news(struct conn *conn, bool is_over)
     list_add_tail(&runtime->http_news, &watch->link);
 }
 
-/* runtime.closed(slot, generation, is_over): see lua/zerg/runtime.lua. */
-static void start_closed(struct runtime *runtime, struct conn *conn, bool is_over)
-{
-    struct task *task = task_new(runtime, runtime->L);
-
-    if (!task)
-        return;
-    task_pin(task, conn);
-    lua_rawgeti(task->co, LUA_REGISTRYINDEX, runtime->closed_ref);
-    lua_pushnumber(task->co, conn->slot);
-    lua_pushnumber(task->co, conn->generation);
-    lua_pushboolean(task->co, is_over);
-    task_start(task, 3);
-}
-
 void http_watch_announce(struct runtime *runtime)
 {
     struct list *node;
@@ -98,7 +82,7 @@ void http_watch_announce(struct runtime *runtime)
             slab_free(&runtime->http_watch_slab, watch);
         }
         if (runtime->reactor->state != REACTOR_STOPPING)
-            start_closed(runtime, conn, is_over);
+            script_conn_start_closed(runtime, conn, is_over);
         conn_unpin(conn);
     }
 }

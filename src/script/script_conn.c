@@ -257,8 +257,8 @@ bool script_conn_watch(struct script_conn *sc)
     return true;
 }
 
-/* runtime.closed(slot, generation): see lua/zerg/runtime.lua. */
-static void start_closed(struct runtime *runtime, struct conn *conn)
+/* runtime.closed(slot, generation, is_over): see lua/zerg/runtime.lua. */
+void script_conn_start_closed(struct runtime *runtime, struct conn *conn, bool is_over)
 {
     struct task *task = task_new(runtime, runtime->L);
 
@@ -268,7 +268,8 @@ static void start_closed(struct runtime *runtime, struct conn *conn)
     lua_rawgeti(task->co, LUA_REGISTRYINDEX, runtime->closed_ref);
     lua_pushnumber(task->co, conn->slot);
     lua_pushnumber(task->co, conn->generation);
-    task_start(task, 2);
+    lua_pushboolean(task->co, is_over);
+    task_start(task, 3);
 }
 
 void script_conn_announce_ends(struct runtime *runtime)
@@ -281,7 +282,7 @@ void script_conn_announce_ends(struct runtime *runtime)
 
         free_when_unused(sc);
         if (runtime->reactor->state != REACTOR_STOPPING)
-            start_closed(runtime, conn);
+            script_conn_start_closed(runtime, conn, false);
         conn_unpin(conn);
     }
 }

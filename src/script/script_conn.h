@@ -77,6 +77,8 @@ int script_conn_closed_result(const struct script_conn *sc);
 bool script_conn_watch(struct script_conn *sc);
 /* Starts the tasks that run on_close callbacks which are due. Outside of any task. */
 void script_conn_announce_ends(struct runtime *runtime);
+/* Starts the task that runs the callbacks of one; is_over: of one that speaks HTTP, and Lua may forget it. */
+void script_conn_start_closed(struct runtime *runtime, struct conn *conn, bool is_over);
 /* "conn 17 from 127.0.0.1:5555 on listener echo", for log entries. Returns out. */
 const char *script_conn_describe(const struct script_conn *sc, char *out, size_t out_bytes);
 
