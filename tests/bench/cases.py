@@ -18,7 +18,6 @@ QUICK_DIVISOR = 2
 ZERG_CONFIG = """return {
   reactors = 1,
   pin_cpus = false,
-  accept = "%(accept)s",
   reactor = { incremental = %(incremental)s },
   listeners = { { address = "127.0.0.1", port = {port}, handler = "%(handler)s" } },
   lua_path = "%(directory)s/?.lua",
@@ -40,7 +39,7 @@ IDLE_KB_MAX = 2.5
 START_MB_MAX = 16
 # What the CPU time is for each of: load's request is a megabyte in bulk cases.
 UNITS = {"work": "us/req", "connections": "us/conn", "bulk": "ms/GB"}
-DATA_THREAD = re.compile(r"(zerg-r\d+|zerg-acceptor)/")  # as they name themselves
+DATA_THREAD = re.compile(r"zerg-r\d+/")  # as they name themselves
 
 
 class Bench:
@@ -57,11 +56,6 @@ class Bench:
     def scaled(self, requests):
         return requests // QUICK_DIVISOR if self.options.quick else requests
 
-    def accept_modes(self, name):
-        """(case name, accept mode) for each mode asked for; the name says the mode when there are two."""
-        modes = self.options.accept
-        return [(name if len(modes) == 1 else f"{name} {mode}", mode) for mode in modes]
-
     # Servers.
 
     def floor(self, name="floor", incremental=None, extra_ns=0):
@@ -71,10 +65,9 @@ class Bench:
         command += ["--incremental"] if incremental else []
         return Server(name, command, cpu=self.options.server_cpu)
 
-    def zerg(self, handler, accept=None):
+    def zerg(self, handler):
         config = ZERG_CONFIG % {
-            "accept": accept or self.options.accept[0],
-            "incremental": self.options.incremental,
+                "incremental": self.options.incremental,
             "handler": handler,
             "directory": handler.parent,
         }
@@ -178,16 +171,14 @@ def echo_case(bench, name, subject, peer, target=None):
 def run_echo(bench, name):
     options, requests, target = ECHO_CASES[name]
     options = [*options, "--requests", str(bench.scaled(requests))]
-    for label, mode in bench.accept_modes(name):
-        zerg = bench.zerg(bench.options.handler, mode)
-        bench.compare(label, zerg, bench.floor(), lambda server: bench.load(server, options), target)
+    zerg = bench.zerg(bench.options.handler)
+    bench.compare(name, zerg, bench.floor(), lambda server: bench.load(server, options), target)
 
 
 def run_connect(bench, name):
     options = [*CONNECT_OPTIONS, "--requests", str(bench.scaled(CONNECT_REQUESTS))]
-    for label, mode in bench.accept_modes(name):
-        zerg = bench.zerg(bench.options.handler, mode)
-        bench.compare(label, zerg, bench.floor(), lambda server: bench.load(server, options), None, "connections")
+    zerg = bench.zerg(bench.options.handler)
+    bench.compare(name, zerg, bench.floor(), lambda server: bench.load(server, options), None, "connections")
 
 
 def run_kv(bench, name):
@@ -238,26 +229,25 @@ def idle_calls(bench, server):
 
 
 def run_idle_syscalls(bench, name):
-    """Calls of reactors and acceptor count; those of the other threads are shown."""
-    for label, mode in bench.accept_modes(name):
-        counts = idle_calls(bench, bench.zerg(bench.options.handler, mode))
-        if not any(DATA_THREAD.match(thread) for thread in counts):
-            raise measure.BenchError(f"no thread is named like a reactor: {', '.join(counts)}")
-        shown = ", ".join(f"{thread} {count}" for thread, count in sorted(counts.items()))
-        bench.say(f"  {label}: calls in {IDLE_SECONDS} s by thread: {shown}")
-        total = sum(count for thread, count in counts.items() if DATA_THREAD.match(thread))
-        bench.add_row(
-            case=label,
-            subject="zerg",
-            peer=None,
-            unit="calls",
-            value=total,
-            peer_value=None,
-            ratio=None,
-            target=0,
-            reached=total == 0,
-            detail=counts,
-        )
+    """Calls of reactors count; those of the other threads are shown."""
+    counts = idle_calls(bench, bench.zerg(bench.options.handler))
+    if not any(DATA_THREAD.match(thread) for thread in counts):
+        raise measure.BenchError(f"no thread is named like a reactor: {', '.join(counts)}")
+    shown = ", ".join(f"{thread} {count}" for thread, count in sorted(counts.items()))
+    bench.say(f"  {name}: calls in {IDLE_SECONDS} s by thread: {shown}")
+    total = sum(count for thread, count in counts.items() if DATA_THREAD.match(thread))
+    bench.add_row(
+        case=name,
+        subject="zerg",
+        peer=None,
+        unit="calls",
+        value=total,
+        peer_value=None,
+        ratio=None,
+        target=0,
+        reached=total == 0,
+        detail=counts,
+    )
 
 
 CASES = {

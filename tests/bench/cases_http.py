@@ -15,7 +15,6 @@ FLOOR = "floor"  # sends the request itself back
 ZERG_CONFIG = """return {
   reactors = 1,
   pin_cpus = false,
-  accept = "%(accept)s",
   reactor = { incremental = %(incremental)s },
   %(upstreams)s
   listeners = { { address = "127.0.0.1", port = {port}, protocol = "http", %(work)s } },
@@ -95,9 +94,8 @@ IDLE_KB_MAX = 1.0
 # Servers.
 
 
-def zerg(bench, backend=None, accept=None):
+def zerg(bench, backend=None):
     config = ZERG_CONFIG % {
-        "accept": accept or bench.options.accept[0],
         "incremental": bench.options.incremental,
         "upstreams": ZERG_UPSTREAMS if backend else "",
         "work": 'forward = "app"' if backend else f'handler = "{BENCH_DIR / "hello.lua"}"',
@@ -204,12 +202,12 @@ def need_peers():
     measure.need("nginx", "haproxy")
 
 
-def compare(bench, name, peer, options, requests, target, backend=None, kind="work", accept=None):
+def compare(bench, name, peer, options, requests, target, backend=None, kind="work"):
     """zerg against one peer; gives the row."""
     options = [*options, "--requests", str(bench.scaled(requests))]
     return bench.compare(
         name,
-        zerg(bench, backend, accept),
+        zerg(bench, backend),
         PEERS[peer](bench, backend),
         lambda server: make_load(bench, server, options),
         target,
@@ -234,11 +232,8 @@ def run_pipelined(bench, name):
 def run_connect(bench, name):
     """The rate is for information: the load, which has to connect and close as well, is busier than the server."""
     need_peers()
-    for label, mode in bench.accept_modes(name):
-        row = compare(
-            bench, label, "nginx", CONNECT_OPTIONS, CONNECT_REQUESTS, CONNECT_MAX, kind="connections", accept=mode
-        )
-        bench.add_rate_row(row)
+    row = compare(bench, name, "nginx", CONNECT_OPTIONS, CONNECT_REQUESTS, CONNECT_MAX, kind="connections")
+    bench.add_rate_row(row)
 
 
 def run_idle_memory(bench, name):

@@ -8,7 +8,6 @@ from measure import Server
 ZERG_CONFIG = """return {
   reactors = 1,
   pin_cpus = false,
-  accept = "%(accept)s",
   reactor = { incremental = %(incremental)s, recv_buffer_size = "%(buffers)s" },
   listeners = { { address = "127.0.0.1", port = {port}, forward = "127.0.0.1:{backend}" } },
   log = { level = "warn", file = "stderr" },
@@ -58,7 +57,6 @@ BULK_TARGETS = {"nginx": 0.50, "haproxy": None, "floor": None}
 
 def zerg(bench, backend, buffers="auto", incremental=None):
     config = ZERG_CONFIG % {
-        "accept": bench.options.accept[0],
         "incremental": incremental or bench.options.incremental,
         "buffers": buffers,
     }
