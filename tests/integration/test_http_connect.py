@@ -31,8 +31,9 @@ def connect(target, more=""):
 
 @pytest.fixture
 def tunnels(zerg):
-    return zerg(files={"web.lua": HANDLER}, listeners=[
+    server = zerg(files={"web.lua": HANDLER}, listeners=[
         {"address": "127.0.0.1", "protocol": "http", "handler": "web.lua"}])
+    return server.wait_listening()
 
 
 def test_it_becomes_a_connection_to_the_server(tunnels, behind, engine):
