@@ -31,17 +31,16 @@ local function take_token(client)
   return tokens >= 1, (1 - tokens) / client.rate
 end
 
--- The service of a path, and the path as that knows it. req.path has neither escapes nor dot
--- segments, so nobody gets past a rule by writing it in another way; what is not written plainly is
--- sent on as it was understood.
-local function find_service(path)
+-- The service of a request, and the path as that knows it. req.path has neither escapes nor dot
+-- segments, so nobody gets past a rule by writing it in another way; what goes on is the path as it
+-- came, where it is written plainly.
+local function find_service(req)
+  local raw = req.target:match("^[^?]*")
+  local is_plain = not (raw:lower():gsub("%%2e", ".") .. "/"):find("/%.%.?/")
   for _, service in ipairs(SERVICES) do
-    if path:sub(1, #service.path) == service.path then
-      local rest = path:sub(#service.path + 1)
-      local escaped = rest:gsub("[^%w%-._~!$&'()*+,;=:@/]", function(char)
-        return ("%%%02X"):format(char:byte())
-      end)
-      return service, service.becomes .. escaped
+    local is_its = req.path:sub(1, #service.path) == service.path
+    if is_its and is_plain and raw:sub(1, #service.path) == service.path then
+      return service, service.becomes .. raw:sub(#service.path + 1)
     end
   end
   return nil
@@ -57,7 +56,7 @@ return function(req, res)
     res:header("Retry-After", math.ceil(wait))
     return res:status(429):json({ problem = "too many requests" })
   end
-  local service, path = find_service(req.path)
+  local service, path = find_service(req)
   if not service then
     return res:status(404):json({ problem = "there is no " .. req.path })
   end
@@ -66,8 +65,7 @@ return function(req, res)
     headers = { ["X-Api-Key"] = false, ["X-Client"] = client.name },
     response_headers = { Server = false, ["X-Powered-By"] = false },
   })
-  if not result then
+  if not result then -- the client gets 502, 503 or 504, as we give no other answer
     zerg.log.warn("%s for %s: %s", service.server, client.name, reason)
-    return res:status(reason == "timeout" and 504 or 502):json({ problem = "try again later" })
   end
 end

@@ -345,6 +345,8 @@ end
 function methods.close(self)
   if not self then
     error("conn:close: " .. outcome.NO_SELF, 2)
+  elseif self._is_http ~= 0 then
+    return outcome.fail(self, "conn:close", C.ZERG_HTTP)
   end
   C.zerg_conn_close(self)
 end
@@ -353,6 +355,8 @@ end
 function methods.abort(self)
   if not self then
     error("conn:abort: " .. outcome.NO_SELF, 2)
+  elseif self._is_http ~= 0 then
+    return outcome.fail(self, "conn:abort", C.ZERG_HTTP)
   end
   C.zerg_conn_abort(self)
 end

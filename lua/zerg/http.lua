@@ -14,7 +14,7 @@ local C = zffi.C
 local cast = zffi.ffi.cast
 local http_t = zffi.ffi.typeof("struct zerg_http *")
 local req_t, res_t = zffi.req_t, zffi.res_t
-local RANGE = C.ZERG_RANGE
+local RANGE, SENT, BUSY, NO_MEMORY = C.ZERG_RANGE, C.ZERG_SENT, C.ZERG_BUSY, C.ZERG_NO_MEMORY
 local CONNECT = C.ZERG_HTTP_CONNECT
 
 local function refuse_connect(req)
@@ -40,13 +40,18 @@ function M.serve(handler, connect, address, generation)
     return
   end
   if type(body) == "string" then
-    if http._has_begun ~= 0 then
+    local rc = C.zerg_http_send(http, body, #body)
+    if rc == SENT then
       error("the handler returned a body, but it had answered already", 0)
+    elseif rc == NO_MEMORY then
+      error("out of memory for the body that the handler returned", 0)
     end
-    C.zerg_http_send(http, body, #body)
   end
-  if C.zerg_http_returned(http) == RANGE then
+  local rc = C.zerg_http_returned(http)
+  if rc == RANGE then
     error("the handler wrote less than its Content-Length", 0)
+  elseif rc == BUSY then
+    error("the handler has returned while another task was forwarding its request", 0)
   end
 end
 

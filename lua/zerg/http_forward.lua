@@ -7,6 +7,7 @@ local zffi = require("zerg.ffi")
 local C, ffi = zffi.C, zffi.ffi
 local OK, PARK, HEAD = C.ZERG_OK, C.ZERG_PARK, C.ZERG_HEAD
 local SENT, BUSY, BROKEN, NO_TARGET = C.ZERG_SENT, C.ZERG_BUSY, C.ZERG_BROKEN, C.ZERG_NO_TARGET
+local FORWARDED = C.ZERG_FORWARDED
 local BAD_NAME, BAD_VALUE = C.ZERG_BAD_NAME, C.ZERG_BAD_VALUE
 local ANSWER = C.ZERG_HTTP_ANSWER
 local headers_t = zffi.headers_t
@@ -15,7 +16,11 @@ local options_t = ffi.typeof("struct zerg_http_forward_options")
 local fields_t = ffi.typeof("struct zerg_http_field[?]")
 local result_t = ffi.typeof("struct zerg_http_forward_result")
 
-local RETRIES_MAX = 512
+-- As src/base/limits.h has them, or the configuration.
+local RETRIES_MAX = 511
+local METHOD_BYTES_MAX = 32
+local PATH_BYTES_MAX = 16 * 1024
+local FRAMED_APART = { HEAD = true, CONNECT = true }
 local TARGET = 'the name of an upstream, "host:port", "[v6]:port", "unix:/path" or "srv:name"'
 
 ---How a request that was forwarded was answered.
@@ -47,12 +52,13 @@ local function is_seconds(value)
 end
 
 local function is_method(value)
-  return type(value) == "string" and value:find("^[%w!#$%%&'*+%-.^_`|~]+$") ~= nil and #value <= 32
+  return type(value) == "string" and value:find("^[%w!#$%%&'*+%-.^_`|~]+$") ~= nil
+    and #value <= METHOD_BYTES_MAX
 end
 
 local function is_path(value)
   return type(value) == "string" and value:find("^/[\33\36-\59\61\63-\126]*$") ~= nil
-    and #value <= 16384
+    and #value <= PATH_BYTES_MAX
 end
 
 -- What is asked of each option, and whether a value is that.
@@ -79,19 +85,18 @@ local CHECKS = {
 CHECKS.response_headers = CHECKS.headers
 CHECKS.read_timeout = CHECKS.connect_timeout
 
--- An error is the fault of the line that called the public method: these are two calls below it.
-local LEVEL = 4
-
+-- An error is the fault of the line that called req:forward(), which is a tail call of M.forward():
+-- this is called by that.
 local function check_options(opts)
   if type(opts) ~= "table" then
-    error("req:forward: expected a table of options, got " .. type(opts), LEVEL)
+    error("req:forward: expected a table of options, got " .. type(opts), 3)
   end
   for name, value in pairs(opts) do
     local check = CHECKS[name]
     if not check then
-      error("req:forward: unknown option '" .. tostring(name) .. "'", LEVEL)
+      error("req:forward: unknown option '" .. tostring(name) .. "'", 3)
     elseif not check[2](value) then
-      error(("req:forward: %s: expected %s, got %s"):format(name, check[1], tostring(value)), LEVEL)
+      error(("req:forward: %s: expected %s, got %s"):format(name, check[1], tostring(value)), 3)
     end
   end
 end
@@ -135,9 +140,10 @@ end
 -- Options as C takes them, and what must live as long as the forward.
 local function pack(opts, body)
   local options = options_t()
-  local fields, field_count, field_anchor = pack_fields("headers", opts.headers, LEVEL)
+  local level = 4 -- of the script, seen from pack_fields()
+  local fields, field_count, field_anchor = pack_fields("headers", opts.headers, level)
   local answer_fields, answer_count, answer_anchor =
-    pack_fields("response_headers", opts.response_headers, LEVEL)
+    pack_fields("response_headers", opts.response_headers, level)
   body = opts.body or body
   options._path, options._path_len = opts.path, opts.path and #opts.path or 0
   options._method, options._method_len = opts.method, opts.method and #opts.method or 0
@@ -152,30 +158,50 @@ local function pack(opts, body)
   return options, { opts, body, fields, field_anchor, answer_fields, answer_anchor }
 end
 
+-- The answers to these are framed in ways of their own. Called as check_options().
+local function check_method(self, opts)
+  local is, becomes = self.method, opts.method or self.method
+  if is ~= becomes and (FRAMED_APART[is] or FRAMED_APART[becomes]) then
+    error(("req:forward: method: %s cannot be exchanged for %s"):format(is, becomes), 3)
+  end
+end
+
 local M = {}
 
--- The head of the answer waits: shows it to the script. Gives the next result code, and what must
--- live on.
-local function show(self, http, opts)
+-- What on_response makes of the head of the answer: fields as C takes them, their number, and what
+-- must live on; or nothing.
+local function ask(self, http, opts)
   local headers = headers_t(http, self._generation, ANSWER)
   local changes = opts.on_response(C.zerg_http_answer_status(http), headers)
   if changes == nil then
-    return C.zerg_http_forward_go_on(nil, 0)
+    return nil, 0, nil
   elseif type(changes) ~= "table" then
     error("req:forward: on_response: expected a table of fields or nil, got " .. type(changes), 0)
   end
   local fields, count, anchor = pack_fields("on_response", changes, 0)
-  return C.zerg_http_forward_go_on(fields, count), { fields, anchor }
+  return fields, count, { fields, anchor }
 end
 
+-- The head of the answer waits: shows it to the script. Gives the next result code, and what must
+-- live on. Whatever is raised meanwhile ends the forward: somebody may catch it, and go on.
+local function show(self, http, opts)
+  local ok, fields, count, anchor = pcall(ask, self, http, opts)
+  if not ok then
+    C.zerg_pending_drop()
+    error(fields, 0)
+  end
+  return C.zerg_http_forward_go_on(fields, count), anchor
+end
+
+-- For a tail call, so that level 2 is the script.
 local function fail(rc, target)
   if rc == SENT then
-    error("req:forward: the answer was sent already", 3)
-  elseif rc == BUSY then
-    error("req:forward: another coroutine is reading or forwarding this request", 3)
+    error("req:forward: the answer was sent already", 2)
+  elseif rc == BUSY or rc == FORWARDED then
+    error("req:forward: this request is being read or forwarded already", 2)
   elseif rc == NO_TARGET then
     local shown = type(target) == "string" and ("%q"):format(target) or type(target)
-    error("req:forward: expected " .. TARGET .. ", got " .. shown, 3)
+    error("req:forward: expected " .. TARGET .. ", got " .. shown, 2)
   elseif rc == BROKEN then
     return nil, "body: a part of it was read or sent before"
   end
@@ -195,9 +221,8 @@ function M.forward(self, http, target, opts, body)
   check_options(opts)
   if type(target) ~= "string" then
     return fail(NO_TARGET, target)
-  elseif opts.method and (opts.method == "HEAD") ~= (self.method == "HEAD") then
-    error("req:forward: method: HEAD is answered without a body: it cannot be exchanged", 3)
   end
+  check_method(self, opts)
   local options, anchor = pack(opts, body)
   local result, more = result_t(), nil
   local rc = C.zerg_http_forward(http, target, #target, options)

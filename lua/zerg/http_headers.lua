@@ -1,12 +1,11 @@
 -- The headers of a request, its trailers, or the headers of a server's answer: a cdata that is
--- indexed by names, in any case. Written for the
--- compiler, see conn_read.lua.
+-- indexed by names, in any case. Written for the compiler, see conn_read.lua.
 
 local bytes = require("zerg.bytes")
 local zffi = require("zerg.ffi")
 
 local C, ffi = zffi.C, zffi.ffi
-local END = C.ZERG_END
+local END, ANSWER = C.ZERG_END, C.ZERG_HTTP_ANSWER
 local ffi_string = ffi.string
 
 local text_t = ffi.typeof("struct zerg_text")
@@ -22,6 +21,8 @@ local function open(self)
   local http = self._http
   if http._generation ~= self._generation then
     error("headers used after its handler has ended", 3)
+  elseif self._side == ANSWER and C.zerg_http_has(http, ANSWER) == END then
+    error("headers of an answer used after on_response has returned", 3)
   end
   return http
 end
@@ -79,6 +80,18 @@ end
 
 function metatable.__newindex()
   error("headers of a message that came cannot be changed", 2)
+end
+
+function metatable.__len(self)
+  local http, count = open(self), 0
+  while C.zerg_http_field(http, self._side, count, name_out, value_out) ~= END do
+    count = count + 1
+  end
+  return count
+end
+
+function metatable.__tostring(self)
+  return ("zerg.headers: %d"):format(#self)
 end
 
 function metatable.__pairs(self)

@@ -10,11 +10,17 @@ local C, ffi = zffi.C, zffi.ffi
 local CANCELED = park_module.CANCELED
 local park = park_module.park
 local ffi_string = ffi.string
+local istype = ffi.istype
 local conn_t, headers_t, view_t = zffi.conn_t, zffi.headers_t, zffi.view_t
+local req_t = zffi.req_t
 local OK, PARK, END, BROKEN = C.ZERG_OK, C.ZERG_PARK, C.ZERG_END, C.ZERG_BROKEN
 local BUSY, NO_TASK, RESULT_CANCELED = C.ZERG_BUSY, C.ZERG_NO_TASK, C.ZERG_CANCELED
 local TIMEOUT = C.ZERG_WAKE_TIMEOUT
 local REQUEST, TRAILERS = C.ZERG_HTTP_REQUEST, C.ZERG_HTTP_TRAILERS
+
+-- In place of a reason: to be raised by the method that was called.
+local IS_TAKEN = { "this request is being read or forwarded already" }
+local CANNOT_WAIT = { "cannot wait here, only a handler or a task can" }
 
 local text_out = ffi.new("struct zerg_text")
 local METHODS = { [0] = false, "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS",
@@ -53,6 +59,9 @@ end
 
 -- An error is the fault of the line that called the caller.
 local function open(self)
+  if not istype(req_t, self) then
+    error("expected a req as self: call it with a colon", 3)
+  end
   local http = self._http
   if http._generation ~= self._generation then
     error("req used after its handler has ended", 3)
@@ -172,9 +181,9 @@ function next_chunk(self, http, max, view)
   elseif rc == RESULT_CANCELED then
     error(CANCELED, 0)
   elseif rc == BUSY then
-    error("req: another coroutine is reading this body", 0)
+    return nil, IS_TAKEN
   elseif rc == NO_TASK then
-    error("req: cannot wait here, only a handler or a task can", 0)
+    return nil, CANNOT_WAIT
   end
   return nil, "limit: out of memory"
 end
@@ -193,24 +202,17 @@ local function collect(self, http, max, view)
   return not reason and table.concat(parts) or nil, reason
 end
 
----The whole body, "" when there is none. Parks until it is there.
----@param max? integer bytes; never more than limits.body_bytes
----@return string|nil body
----@return string|nil reason "limit", "timeout", "malformed", or why the connection ended
-function methods.body(self, max)
-  if max ~= nil and not bytes.is_count(max, 0) then
-    return bytes.misuse("req:body", "a count of bytes", max)
-  end
-  local http = open(self)
+-- The whole body, or nil and a reason, which may be one of misuse.
+local function read_body(self, http, max)
   local record = record_of(self)
   if record.body then
     return record.body
   end
   local view = view_t()
-  local first, reason = next_chunk(self, http, max or math.huge, view)
+  local first, reason = next_chunk(self, http, max, view)
   local body = ""
   if first then
-    body, reason = collect(self, http, max or math.huge, view)
+    body, reason = collect(self, http, max, view)
   end
   if reason then
     return nil, reason
@@ -219,12 +221,34 @@ function methods.body(self, max)
   return body
 end
 
+-- For a method that is called by the script.
+local function check_reason(method, reason)
+  if type(reason) == "table" then
+    error(method .. ": " .. reason[1], 3)
+  end
+end
+
+---The whole body, "" when there is none. Parks until it is there.
+---@param max? integer bytes; never more than limits.body_bytes
+---@return string|nil body
+---@return string|nil reason "limit", "timeout", "malformed", or why the connection ended
+function methods.body(self, max)
+  if max ~= nil and not bytes.is_count(max, 0) then
+    return bytes.misuse("req:body", "a count of bytes", max)
+  end
+  local body, reason = read_body(self, open(self), max or math.huge)
+  check_reason("req:body", reason)
+  return body, reason
+end
+
 local function iterate(self)
   local http = self._http
   if http._generation ~= self._generation then
     return nil
   end
-  return (next_chunk(self, http, math.huge, view_t()))
+  local view, reason = next_chunk(self, http, math.huge, view_t())
+  check_reason("req:chunks", reason)
+  return view
 end
 
 ---Iterates over the body as it comes, without a copy. Each view is valid until the next one. Ends
@@ -240,8 +264,8 @@ end
 ---@return any value nil, and a reason, when it is none ("json: ...") or body() fails
 ---@return string|nil reason
 function methods.json(self)
-  open(self)
-  local body, reason = methods.body(self)
+  local body, reason = read_body(self, open(self), math.huge)
+  check_reason("req:json", reason)
   if not body then
     return nil, reason
   end
@@ -262,7 +286,8 @@ function methods.form(self)
   if media_type ~= "application/x-www-form-urlencoded" then
     return nil, "form: the body is of type " .. (media_type ~= "" and media_type or "unknown")
   end
-  local body, reason = methods.body(self)
+  local body, reason = read_body(self, http, math.huge)
+  check_reason("req:form", reason)
   if not body then
     return nil, reason
   end

@@ -10,10 +10,11 @@ local C, ffi = zffi.C, zffi.ffi
 local CANCELED = park_module.CANCELED
 local park = park_module.park
 local istype = ffi.istype
-local seq_t, view_t = zffi.seq_t, zffi.view_t
+local res_t, seq_t, view_t = zffi.res_t, zffi.seq_t, zffi.view_t
 local OK, PARK, FULL, END = C.ZERG_OK, C.ZERG_PARK, C.ZERG_FULL, C.ZERG_END
 local SENT, RANGE, NO_MEMORY = C.ZERG_SENT, C.ZERG_RANGE, C.ZERG_NO_MEMORY
 local BAD_NAME, BAD_VALUE = C.ZERG_BAD_NAME, C.ZERG_BAD_VALUE
+local FORWARDED = C.ZERG_FORWARDED
 local NO_TASK, RESULT_CANCELED, EARLY = C.ZERG_NO_TASK, C.ZERG_CANCELED, C.ZERG_EARLY
 local SET, ADD, REMOVE = C.ZERG_HTTP_SET, C.ZERG_HTTP_ADD, C.ZERG_HTTP_REMOVE
 local WRITABLE = "a string, number, view or sequence"
@@ -24,6 +25,9 @@ local WRITABLE = "a string, number, view or sequence"
 local methods = {}
 
 local function open(self)
+  if not istype(res_t, self) then
+    error("expected a res as self: call it with a colon", 3)
+  end
   local http = self._http
   if http._generation ~= self._generation then
     error("res used after its handler has ended", 3)
@@ -42,6 +46,8 @@ local function fail(http, method, rc)
     error(CANCELED, 0)
   elseif rc == SENT then
     error(method .. ": the answer was sent already", 2)
+  elseif rc == FORWARDED then
+    error(method .. ": the request is being forwarded", 2)
   elseif rc == NO_TASK then
     error(method .. ": cannot wait here, only a handler or a task can", 2)
   end
@@ -65,6 +71,8 @@ end
 local function field_problem(rc, name)
   if rc == SENT then
     return "the answer was sent already"
+  elseif rc == FORWARDED then
+    return "the request is being forwarded"
   elseif rc == BAD_NAME then
     return ("%q cannot be set"):format(name)
   elseif rc == BAD_VALUE then
@@ -202,14 +210,28 @@ local function wait_room(self, http, method)
   return fail(http, method, rc)
 end
 
+local function write_all(self, ...)
+  for index = 1, select("#", ...) do
+    local ok, reason = methods.write(self, (select(index, ...)))
+    if not ok then
+      return nil, reason
+    end
+  end
+  return self
+end
+
 ---Sends a part of the body, and before the first part the head: in chunks, unless Content-Length
 ---was set (to a client of HTTP/1.0 the end of the connection is the body's). Parks only when more
 ---than write_buffer_max is staged.
 ---@param chunk string|number|zerg.view|zerg.seq
+---@param ... string|number|zerg.view|zerg.seq further parts
 ---@return zerg.res|nil res itself
 ---@return string|nil reason
-function methods.write(self, chunk)
+function methods.write(self, chunk, ...)
   local http = open(self)
+  if select("#", ...) > 0 then
+    return write_all(self, chunk, ...)
+  end
   local text = text_of(chunk)
   if not text then
     return bytes.misuse("res:write", WRITABLE, chunk)
@@ -223,11 +245,19 @@ function methods.write(self, chunk)
   return fail(http, "res:write", rc)
 end
 
----Ends a body that was written in parts; returning from the handler does so too. Does not park.
+---Ends a body that was written in parts; returning from the handler does so too. Parks only for a
+---last part, as write().
+---@param chunk? string|number|zerg.view|zerg.seq a last part
 ---@return true|nil ok
 ---@return string|nil reason
-function methods.finish(self)
+function methods.finish(self, chunk)
   local http = open(self)
+  if chunk ~= nil then
+    local ok, reason = methods.write(self, chunk)
+    if not ok then
+      return nil, reason
+    end
+  end
   local rc = C.zerg_http_finish(http)
   if rc == OK or rc == FULL then
     return true
@@ -241,7 +271,10 @@ end
 ---@return string|nil reason
 function methods.json(self, value)
   local http = open(self)
-  local text = require("zerg").json.encode(value)
+  local ok, text = pcall(require("zerg").json.encode, value)
+  if not ok then
+    error("res:json: " .. tostring(text), 2)
+  end
   C.zerg_http_say_json(http)
   local rc = C.zerg_http_send(http, text, #text)
   if rc == OK or rc == FULL then
@@ -276,6 +309,14 @@ function methods.redirect(self, url, code)
 end
 
 local metatable = { __name = "zerg.res" }
+
+function metatable.__tostring(self)
+  local http = self._http
+  if http._generation ~= self._generation then
+    return "zerg.res: ended"
+  end
+  return ("zerg.res: %d%s"):format(http._status, http._has_begun ~= 0 and ", sent" or "")
+end
 
 function metatable.__index(self, key)
   local method = methods[key]

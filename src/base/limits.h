@@ -73,7 +73,7 @@ enum {
     CHECK_REPORT_MS = 60 * 1000, /* between two log entries about checks that we have no room for */
     RESOLVER_SERVERS_MAX = 16,
 
-    /* Names. */
+    /* Looking names up. */
     WATCHES_MAX = 1024,           /* descriptors of libraries, on one reactor */
     RESOLVE_QUESTIONS_MAX = 1024, /* of one reactor at a time */
     RESOLVE_TARGETS_MAX = 64,     /* servers that an SRV answer names; further ones are left out */

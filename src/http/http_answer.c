@@ -134,8 +134,8 @@ static int set_length(struct http_answer *answer, const char *value, uint32_t le
     return 0;
 }
 
-/* Fields that frame the message are not lines: what they ask for is remembered. OK, RANGE (it is an ordinary field), or what is
- * wrong. */
+/* Fields that frame the message are not lines: what they ask for is remembered. 0; -ERANGE: it is an ordinary field; -EINVAL or
+ * -EPERM, as http_answer_set(). */
 static int set_framing(struct http_exchange *exchange, enum http_set mode, enum http_name known, const char *value,
                        uint32_t len)
 {
@@ -148,10 +148,10 @@ static int set_framing(struct http_exchange *exchange, enum http_set mode, enum 
         answer->length = NO_LENGTH;
         return 0;
     case HTTP_NAME_CONNECTION:
-        if (mode != HTTP_REMOVE && !(len == 5 && strncasecmp(value, "close", len) == 0))
-            return -EINVAL;
-        answer->closes = mode != HTTP_REMOVE;
-        return 0;
+        answer->closes = mode != HTTP_REMOVE && len == 5 && strncasecmp(value, "close", len) == 0;
+        if (answer->closes || mode == HTTP_REMOVE)
+            return 0;
+        return len == 10 && strncasecmp(value, "keep-alive", len) == 0 ? 0 : -EINVAL; /* as it is anyway */
     case HTTP_NAME_TRANSFER_ENCODING:
     case HTTP_NAME_UPGRADE:
     case HTTP_NAME_TRAILER:
@@ -167,8 +167,8 @@ int http_answer_set(struct http_exchange *exchange, enum http_set mode, const ch
     enum http_name known;
     int rc;
 
-    if (exchange->has_begun)
-        return -EALREADY;
+    if (exchange->has_begun || exchange->is_lent)
+        return exchange->is_lent ? -EBUSY : -EALREADY;
     if (!http_name_is_valid(name, name_len))
         return -EPERM;
     if (mode != HTTP_REMOVE && !http_value_is_valid(value, value_len))
@@ -261,12 +261,29 @@ void http_answer_decide_end(struct http_exchange *exchange)
                      !http_intake_may_end(exchange);
 }
 
-/* OK when an answer can begin. */
-static int check_begin(const struct http_exchange *exchange)
+/* What has come of a body that nobody asked for is looked at first: if it is malformed, the answer is that. */
+static void look_at_body(struct http_exchange *exchange)
 {
-    if (exchange->has_begun || exchange->is_lent)
-        return -EALREADY;
-    return conn_is_writable(exchange->conn) ? 0 : -EPIPE;
+    if (exchange->taken == 0 && exchange->failure == 0 && exchange->conn->in.bytes > 0 &&
+        http_intake_can_drain(exchange))
+        (void)http_intake_drain(exchange);
+}
+
+/* 0 when an answer can begin. What is malformed gets no other answer than that it is: -EPIPE then. */
+static int check_begin(struct http_exchange *exchange)
+{
+    int rc;
+
+    if (exchange->is_lent)
+        return -EBUSY;
+    if (exchange->has_begun)
+        return exchange->is_malformed ? -EPIPE : -EALREADY;
+    if (!conn_is_writable(exchange->conn))
+        return -EPIPE;
+    if (!exchange->is_malformed)
+        return 0;
+    rc = http_answer_refuse(exchange, exchange->failure);
+    return rc < 0 ? rc : -EPIPE;
 }
 
 /* Stages what follows a head. Without memory for it the connection ends: half an answer must not be taken for one. */
@@ -316,17 +333,26 @@ static uint64_t length_of(const struct http_exchange *exchange, uint32_t len)
     return len;
 }
 
-int http_answer_send(struct http_exchange *exchange, const char *body, uint32_t len)
+/* Whatever the body of the request is. */
+static int send_whole(struct http_exchange *exchange, const char *body, uint32_t len)
 {
-    int rc = check_begin(exchange);
+    int rc;
 
-    if (rc != 0)
-        return rc;
     exchange->answer.framing = has_no_body(exchange) ? HTTP_FRAMING_NONE : HTTP_FRAMING_LENGTH;
     http_answer_decide_end(exchange);
     rc = stage_head(exchange, length_of(exchange, len), body, has_no_body(exchange) ? 0 : len);
     exchange->has_ended = exchange->has_begun;
     return rc;
+}
+
+int http_answer_send(struct http_exchange *exchange, const char *body, uint32_t len)
+{
+    int rc;
+
+    if (!exchange->has_begun && !exchange->is_lent)
+        look_at_body(exchange);
+    rc = check_begin(exchange);
+    return rc == 0 ? send_whole(exchange, body, len) : rc;
 }
 
 int http_answer_refuse(struct http_exchange *exchange, uint16_t status)
@@ -335,12 +361,16 @@ int http_answer_refuse(struct http_exchange *exchange, uint16_t status)
     char body[64];
     int len;
 
+    if (exchange->has_begun)
+        return -EALREADY;
+    if (!conn_is_writable(exchange->conn))
+        return -EPIPE;
     forget_fields(exchange);
     http_answer_init(&exchange->answer);
     exchange->answer.closes = closes;
     exchange->status = status;
     len = snprintf(body, sizeof(body), "%u %s\n", status, http_reason(status));
-    return http_answer_send(exchange, body, (uint32_t)len);
+    return send_whole(exchange, body, (uint32_t)len);
 }
 
 int http_answer_continue(struct conn *conn)
@@ -405,7 +435,7 @@ int http_answer_write(struct http_exchange *exchange, const void *data, uint32_t
     int rc = 0;
 
     if (exchange->has_ended || exchange->is_lent)
-        return -EALREADY;
+        return check_begin(exchange);
     if (!exchange->has_begun)
         rc = begin_stream(exchange);
     if (rc != 0)
@@ -417,7 +447,7 @@ int http_answer_trailer(struct http_exchange *exchange, const char *name, uint32
                         uint32_t value_len)
 {
     if (exchange->has_ended || exchange->is_lent)
-        return -EALREADY;
+        return check_begin(exchange);
     if (!exchange->has_begun)
         return -EAGAIN;
     if (!http_name_is_valid(name, name_len) ||
@@ -449,11 +479,15 @@ int http_answer_finish(struct http_exchange *exchange)
     struct conn *conn = exchange->conn;
 
     if (exchange->has_ended || exchange->is_lent)
-        return -EALREADY;
+        return check_begin(exchange);
     if (!exchange->has_begun)
         return http_answer_send(exchange, "", 0);
     if (!conn_is_writable(conn))
         return -EPIPE;
+    if (exchange->is_malformed) { /* the client must not take it for a whole answer */
+        conn_close(conn, CLOSE_ABORTED);
+        return -EPIPE;
+    }
     if (answer->framing == HTTP_FRAMING_LENGTH && answer->left > 0 && !has_no_body(exchange))
         return -ERANGE;
     exchange->has_ended = 1;

@@ -39,10 +39,12 @@ void http_answer_deinit(struct http_exchange *exchange);
 
 /* Changes the fields of the answer: sets one in place of what has that name, adds one more, or removes all of that name (the
  * value does not matter then). 0; -EALREADY (it has begun), -EPERM (what no field may be called, or not by a handler),
- * -EINVAL (what no such field may have for a value), -ERANGE (they are too many bytes), -ENOMEM. */
+ * -EINVAL (what no such field may have for a value), -EBUSY (it is being forwarded), -ERANGE (they are too many bytes),
+ * -ENOMEM. */
 MUST_CHECK int http_answer_set(struct http_exchange *exchange, enum http_set mode, const char *name, uint32_t name_len,
                                const char *value, uint32_t value_len);
-/* Stages the whole answer. 0; -EPIPE (the connection is dead), -EALREADY, -ENOMEM. */
+/* Stages the whole answer; what has come of a body that nobody has taken from is skipped first. 0; -EPIPE (the connection is dead,
+ * or the body malformed: that is the answer then), -EALREADY, -EBUSY, -ENOMEM. */
 MUST_CHECK int http_answer_send(struct http_exchange *exchange, const char *body, uint32_t len);
 /* Stages a part of the body, and the head before the first. As http_answer_send(), or -ERANGE: more than Content-Length says. */
 MUST_CHECK int http_answer_write(struct http_exchange *exchange, const void *data, uint32_t len);

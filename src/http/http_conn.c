@@ -52,6 +52,7 @@ static struct http_exchange *new_exchange(struct conn *conn)
     exchange->is_waiting = false;
     exchange->continue_sent = false;
     exchange->is_lent = false;
+    exchange->is_malformed = false;
     exchange->fallback = 0;
     exchange->conn = conn;
     exchange->server = server;

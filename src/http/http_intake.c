@@ -11,7 +11,7 @@
 
 uint64_t http_intake_max(const struct http_exchange *exchange)
 {
-    return exchange->route ? exchange->route->body_bytes : HTTP_DRAIN_BYTES;
+    return exchange->route ? exchange->route->body_bytes : HTTP_CONTENT_UNLIMITED;
 }
 
 int http_intake_init(struct http_exchange *exchange)
@@ -44,8 +44,10 @@ enum http_inflow_outcome http_intake_next(struct http_exchange *exchange, uint32
     enum http_inflow_outcome outcome = http_inflow_next(&exchange->inflow, bytes);
     uint16_t status = exchange->inflow.body.refusal.status;
 
-    if (outcome == HTTP_INFLOW_BAD)
+    if (outcome == HTTP_INFLOW_BAD) {
+        exchange->is_malformed = status != STATUS_TOO_LARGE && status != STATUS_UNAVAILABLE;
         http_intake_fail(exchange, status, word_for(status));
+    }
     return outcome;
 }
 

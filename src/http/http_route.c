@@ -20,6 +20,8 @@ static bool host_fits(const char *host, const struct http_head *head, const uint
     struct http_span is = head->authority.host;
     size_t len = strlen(host);
 
+    if (!http_span_is_empty(is) && bytes[is.end - 1] == '.') /* the root, which is the same host */
+        is.end--;
     if (host[0] != '*')
         return http_span_is(is, bytes, host);
     if (http_span_len(is) < len) /* at least one character in place of the asterisk */

@@ -29,6 +29,8 @@ struct proxy *http_forward_proxy(const struct http_forward *forward)
     return forward->view->reactor->proxy;
 }
 
+enum { TARGET_BYTES_LOGGED = 200 };
+
 static struct conn *client_of(const struct http_forward *forward)
 {
     return forward->exchange->conn;
@@ -140,12 +142,19 @@ static const char *blamed_server(const struct http_forward *forward)
 
 static void log_failure(const struct http_forward *forward)
 {
-    const struct conn *client = client_of(forward);
+    const struct http_exchange *exchange = forward->exchange;
+    const struct http_head *head = &exchange->head;
+    const struct conn *client = exchange->conn;
+    const char *bytes = (const char *)exchange->head_bytes;
+    int target_len = http_span_len(head->target.all);
 
-    log_warn("listener %s: upstream %s, server %s: conn %llu: %s: %u %s", client->listener->config->name,
-             forward->view->group->name, blamed_server(forward), (unsigned long long)client->id, forward->failure_text,
-             forward->failure,
-             forward->exchange->has_begun ? "after the answer had begun" : http_reason(forward->failure));
+    if (target_len > TARGET_BYTES_LOGGED)
+        target_len = TARGET_BYTES_LOGGED;
+    log_warn("listener %s: upstream %s, server %s: conn %llu, %.*s %.*s: %s: %u %s", client->listener->config->name,
+             forward->view->group->name, blamed_server(forward), (unsigned long long)client->id,
+             (int)http_span_len(head->method_text), bytes + head->method_text.at, target_len,
+             bytes + head->target.all.at, forward->failure_text, forward->failure,
+             exchange->has_begun ? "after the answer had begun" : http_reason(forward->failure));
 }
 
 void http_forward_blame(const struct http_forward *forward)
@@ -345,8 +354,8 @@ void http_forward_on_output(struct http_forward *forward)
 
 void http_forward_on_read_timeout(struct http_forward *forward)
 {
-    http_intake_fail(forward->exchange, STATUS_TIMED_OUT, "timeout");
-    http_forward_fail(forward, STATUS_TIMED_OUT, "timeout");
+    http_intake_fail(forward->exchange, STATUS_TIMED_OUT, "timeout: of the request's body");
+    http_forward_fail(forward, STATUS_TIMED_OUT, "timeout: of the request's body");
 }
 
 /* ---- for routes ---- */

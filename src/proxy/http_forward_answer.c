@@ -145,8 +145,8 @@ static bool take_head(struct http_forward *forward)
         http_forward_await_server(forward);
         return true;
     }
-    if (forward->head.status == STATUS_SWITCHING) {
-        if (!forward->upgrades || !forward->up.is_done)
+    if (forward->head.body == HTTP_BODY_TUNNEL) {
+        if (!forward->upgrades || !forward->up.is_done || !http_heads_agree(forward->exchange, &forward->head, bytes))
             http_forward_fail(forward, STATUS_BAD_GATEWAY, "another protocol that nobody asked for");
         else
             http_forward_switch(forward);

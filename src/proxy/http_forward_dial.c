@@ -37,6 +37,12 @@ static void fail_request(struct http_forward *forward, int error)
     }
 }
 
+/* What to call the server, where the client does not say. */
+static const char *host_of(const struct http_forward *forward)
+{
+    return addr_is_unix(&forward->slot.server->addr) ? "localhost" : forward->slot.server->name;
+}
+
 static int stage_request(struct http_forward *forward)
 {
     struct conn *server = forward->server;
@@ -45,7 +51,7 @@ static int stage_request(struct http_forward *forward)
     int rc = proxy_send(server, forward->exchange->conn, version, NULL, 0);
 
     if (rc == 0)
-        rc = http_heads_request(forward->exchange, change, server);
+        rc = http_heads_request(forward->exchange, change, host_of(forward), server);
     if (rc == 0 && change->body)
         rc = conn_write(server, change->body, (uint32_t)change->body_len);
     return rc;

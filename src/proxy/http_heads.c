@@ -3,6 +3,7 @@
 #include "proxy/http_heads.h"
 
 #include <errno.h>
+#include <strings.h>
 
 #include "base/addr.h"
 #include "base/hash.h"
@@ -343,7 +344,8 @@ static char *put_target(char *at, const struct http_exchange *exchange, const st
     return at;
 }
 
-static void put_host(struct writing *out)
+/* fallback: for a request of HTTP/1.0 that has none. */
+static void put_host(struct writing *out, const char *fallback)
 {
     struct http_span host = host_of(out->from);
 
@@ -351,7 +353,7 @@ static void put_host(struct writing *out)
     if (IS_CHANGED(out, "Host"))
         return;
     out->at = HTTP_PUT(out->at, "Host: ");
-    out->at = put_span(out->at, out->bytes, host);
+    out->at = http_span_is_empty(host) ? http_put_text(out->at, fallback) : put_span(out->at, out->bytes, host);
     out->at = HTTP_PUT(out->at, "\r\n");
 }
 
@@ -369,6 +371,16 @@ bool http_heads_passes_upgrade(const struct http_head *head, const uint8_t *byte
     return head->wants_upgrade && !memchr(bytes + protocol.at, ',', http_span_len(protocol)) &&
            !http_span_is(protocol, bytes, "h2c") && !begins_with(protocol, bytes, "http/") &&
            !begins_with(protocol, bytes, "tls/");
+}
+
+bool http_heads_agree(const struct http_exchange *exchange, const struct http_head *head, const uint8_t *bytes)
+{
+    struct http_span asked = exchange->head.upgrade;
+    struct http_span given = head->upgrade;
+
+    return head->status == STATUS_SWITCHING && http_span_len(asked) == http_span_len(given) &&
+           strncasecmp((const char *)exchange->head_bytes + asked.at, (const char *)bytes + given.at,
+                       http_span_len(asked)) == 0;
 }
 
 static void put_request_framing(struct writing *out, const struct http_change *change)
@@ -417,7 +429,8 @@ static char *reserve(struct conn *conn, const struct writing *out, size_t more, 
     return start;
 }
 
-int http_heads_request(const struct http_exchange *exchange, const struct http_change *change, struct conn *server)
+int http_heads_request(const struct http_exchange *exchange, const struct http_change *change, const char *host,
+                       struct conn *server)
 {
     const struct http_head *head = &exchange->head;
     const struct http_rewrite *rewrite = change->rewrite;
@@ -427,7 +440,7 @@ int http_heads_request(const struct http_exchange *exchange, const struct http_c
         .changes = rewrite ? rewrite->request_fields : NULL,
         .change_count = rewrite ? rewrite->request_field_count : 0,
     };
-    size_t more = change->method_len + change->path_len + 3 * (size_t)http_span_len(host_of(head));
+    size_t more = change->method_len + change->path_len + strlen(host) + 3 * (size_t)http_span_len(host_of(head));
     int error;
     char *start = reserve(server, &out, more, &error);
 
@@ -440,7 +453,7 @@ int http_heads_request(const struct http_exchange *exchange, const struct http_c
     if (!out.at)
         return -EINVAL;
     out.at = HTTP_PUT(out.at, " HTTP/1.1\r\n");
-    put_host(&out);
+    put_host(&out, host);
     put_origin(&out, exchange->conn);
     put_request_framing(&out, change);
     put_passed(&out);
@@ -496,6 +509,8 @@ int http_heads_answer(const struct http_exchange *exchange, const struct http_ch
 
     if (!start)
         return error;
+    if (exchange->answer.framing != HTTP_FRAMING_CHUNKED) /* there will be none */
+        out.left_out |= BIT_OF(HTTP_NAME_TRAILER);
     out.at = start;
     put_status_line(&out);
     if (!find(head, HTTP_NAME_DATE) && !IS_CHANGED(&out, "Date")) { /* RFC 9110 section 6.6.1 */

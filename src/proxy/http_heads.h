@@ -28,15 +28,17 @@ struct http_change {
 /* Whether the body goes on in chunks. */
 enum http_coding { HTTP_PLAIN, HTTP_CHUNKED };
 
-/* Stages the head of the exchange's request on `server`. 0; -ENOMEM, -E2BIG (it does not fit one piece), -EINVAL (rewrite->strip
+/* Stages the head of the exchange's request on `server`; host: of a request that names none. 0; -ENOMEM, -E2BIG (it does not fit one piece), -EINVAL (rewrite->strip
  * is not how its path begins). */
 MUST_CHECK int http_heads_request(const struct http_exchange *exchange, const struct http_change *change,
-                                  struct conn *server);
+                                  const char *host, struct conn *server);
 /* Whether a name is one of those that are changed; `-` and `_` are the same, as they are to some servers. */
 bool http_heads_is_changed(const struct http_field_config *changes, uint32_t count, const uint8_t *name, size_t len);
 /* Whether the request asks for another protocol that it may get: one, and none that would have further requests go past us
  * (h2c, newer HTTP, TLS). Without that it goes on as an ordinary request. */
 bool http_heads_passes_upgrade(const struct http_head *head, const uint8_t *bytes);
+/* Whether the answer is a 101 to the protocol that the request asked for. */
+bool http_heads_agree(const struct http_exchange *exchange, const struct http_head *head, const uint8_t *bytes);
 /* Stages the head of a server's answer for the exchange's client, whose framing has been decided (exchange->answer). bytes: what
  * the spans of the head count from. 0, -ENOMEM, -E2BIG. */
 MUST_CHECK int http_heads_answer(const struct http_exchange *exchange, const struct http_change *change,

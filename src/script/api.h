@@ -422,7 +422,7 @@ int zerg_http_wait_room(struct zerg_http *http);
 /* Nobody takes a CONNECT: 501. */
 void zerg_http_refuse_connect(struct zerg_http *http);
 /* The handler has returned: an answer that was not begun is empty, or says what was wrong with the body. OK, or RANGE as
- * zerg_http_finish(). */
+ * zerg_http_finish(); or BUSY: another task was forwarding the request. */
 int zerg_http_returned(struct zerg_http *http);
 
 /* A field that a forwarded message gets. */

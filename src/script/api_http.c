@@ -235,6 +235,8 @@ int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out)
         return ZERG_BUSY;
     if (sc->reader)
         task_forget_park(sc->reader);
+    if (exchange->drained > 0)
+        http_intake_fail(exchange, STATUS_BAD_REQUEST, "closed: the answer was sent, and the body skipped");
     if (exchange->failure != 0)
         return ZERG_BROKEN;
     input_end_borrow(&exchange->conn->in);
@@ -280,6 +282,7 @@ static int result_of(const struct http_exchange *exchange, int rc)
     case -EPERM: return ZERG_BAD_NAME;
     case -EINVAL: return ZERG_BAD_VALUE;
     case -EAGAIN: return ZERG_EARLY;
+    case -EBUSY: return ZERG_FORWARDED;
     default: return ZERG_NO_MEMORY;
     }
 }
@@ -355,6 +358,11 @@ int zerg_http_returned(struct zerg_http *http)
     struct script_conn *sc = exchange->owner;
     int rc;
 
+    if (sc->http_forwarding) { /* another task does, whose business ends with the handler */
+        http_forwarding_on_client_end(sc->http_forwarding);
+        sc->has_returned = false;
+        return ZERG_BUSY;
+    }
     if (!http->_has_begun && (exchange->failure != 0 || exchange->fallback != 0))
         rc = http_answer_refuse(exchange, exchange->failure != 0 ? exchange->failure : exchange->fallback);
     else

@@ -26,7 +26,7 @@ static_assert(offsetof(struct zerg_http_field, _value) == offsetof(struct http_f
 
 struct http_forwarding {
     struct pending pending;
-    struct script_conn *sc;       /* borrowed: of the task */
+    struct script_conn *sc;       /* borrowed, until it has ended */
     struct http_forward *forward; /* NULL: it has ended */
     struct http_rewrite rewrite;  /* its fields are the script's, who holds on to them */
     bool has_head;                /* and the script has not seen it */
@@ -47,6 +47,7 @@ static void give_back(struct http_forwarding *forwarding)
     if (forwarding->sc->exchange)
         forwarding->sc->exchange->is_lent = false;
     forwarding->sc->http_forwarding = NULL;
+    forwarding->sc = NULL;
     forwarding->forward = NULL;
 }
 
@@ -94,10 +95,11 @@ static void set_reason(struct http_forwarding *forwarding, const struct http_for
 /* What there is to say of an answer, or of why there is none. */
 static void note_outcome(struct http_forwarding *forwarding, const struct http_forward *forward)
 {
+    const struct http_change *change = &forward->options.change;
     struct http_exchange *exchange = forward->exchange;
 
     snprintf(forwarding->server_name, sizeof(forwarding->server_name), "%s", http_forward_server(forward));
-    forwarding->result.bytes_up = (double)forward->up.bytes;
+    forwarding->result.bytes_up = change->body ? (double)change->body_len : (double)forward->up.bytes;
     forwarding->result.bytes_down = (double)forward->down.bytes;
     forwarding->result.status = exchange->status;
     forwarding->has_answer = exchange->has_begun;
@@ -223,7 +225,7 @@ int http_forwarding_begin(struct task *task, struct script_conn *sc, struct grou
 /* It has ended. The strings of *out are valid until the next call. */
 static int hand_over(struct http_forwarding *forwarding, struct zerg_http_forward_result *out)
 {
-    struct runtime *runtime = forwarding->sc->runtime;
+    struct runtime *runtime = forwarding->pending.task->runtime;
     bool has_answer = forwarding->has_answer;
     const char *reason = forwarding->reason;
 

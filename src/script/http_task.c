@@ -70,6 +70,8 @@ void http_task_ended(struct script_conn *sc)
         slab_free(&runtime->conn_slab, sc);
         return;
     }
+    if (sc->http_forwarding)
+        http_forwarding_on_client_end(sc->http_forwarding);
     goes_on = sc->has_returned || http_exchange_fail(exchange, STATUS_FAILED);
     exchange->generation++;
     script_conn_dismiss_users(sc);

@@ -9,6 +9,7 @@
 #include "core/conn.h"
 #include "core/listener.h"
 #include "core/reactor.h"
+#include "http/http_exchange.h"
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
 #include "proxy/server.h"
@@ -287,15 +288,28 @@ void script_conn_announce_ends(struct runtime *runtime)
     }
 }
 
+/* As much as fits. */
+static void describe_request(const struct http_exchange *exchange, char *out, size_t out_bytes)
+{
+    const struct http_head *head = &exchange->head;
+    const char *bytes = (const char *)exchange->head_bytes;
+
+    snprintf(out, out_bytes, ", %.*s %.*s", (int)http_span_len(head->method_text), bytes + head->method_text.at,
+             (int)http_span_len(head->target.all), bytes + head->target.all.at);
+}
+
 const char *script_conn_describe(const struct script_conn *sc, char *out, size_t out_bytes)
 {
     struct addr addr;
     char text[ADDR_TEXT_MAX];
+    int len;
 
     conn_remote(sc->conn, &addr);
     assert(sc->conn->listener); /* it has a handler */
-    snprintf(out, out_bytes, "conn %llu from %s on listener %s", (unsigned long long)sc->conn->id,
-             addr_format(&addr, text), sc->conn->listener->config->name);
+    len = snprintf(out, out_bytes, "conn %llu from %s on listener %s", (unsigned long long)sc->conn->id,
+                   addr_format(&addr, text), sc->conn->listener->config->name);
+    if (sc->exchange && len > 0 && (size_t)len < out_bytes)
+        describe_request(sc->exchange, out + len, out_bytes - (size_t)len);
     return out;
 }
 

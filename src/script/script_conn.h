@@ -79,7 +79,7 @@ bool script_conn_watch(struct script_conn *sc);
 void script_conn_announce_ends(struct runtime *runtime);
 /* Starts the task that runs the callbacks of one; is_over: of one that speaks HTTP, and Lua may forget it. */
 void script_conn_start_closed(struct runtime *runtime, struct conn *conn, bool is_over);
-/* "conn 17 from 127.0.0.1:5555 on listener echo", for log entries. Returns out. */
+/* "conn 17 from 127.0.0.1:5555 on listener echo", of HTTP with ", GET /path", for log entries. Returns out. */
 const char *script_conn_describe(const struct script_conn *sc, char *out, size_t out_bytes);
 
 /* The script side of a connection that a dial made: open, with nothing on top of it. Takes over the slot, when it succeeds. NULL without

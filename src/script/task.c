@@ -169,7 +169,7 @@ void task_abandon_all(struct runtime *runtime)
 
 static void log_failure(struct task *task)
 {
-    char what[160];
+    char what[512];
 
     if (lua_topointer(task->co, -1) == task->runtime->canceled_value && task->is_cancelled)
         return; /* it ended as asked */

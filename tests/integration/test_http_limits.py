@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from httprequests import MALFORMED
-from httptalk import HANDLER, answer, ask, chunked, get, head, post
+from httptalk import answer, ask, chunked, get, HANDLER, head, post
 from peer import SCALE
 
 
@@ -51,12 +51,20 @@ def test_what_is_malformed_is_refused_and_nothing_behind_it_is_answered(web, nam
 def test_a_malformed_body_ends_its_connection(web):
     server = web()
     bad = get("/body", "Transfer-Encoding: chunked", method="POST") + "5\r\nhelloX\r\n0\r\n\r\n" + get("/hello")
-    with server.connect() as peer:
-        got = ask(peer, bad)
-        assert got.status == 400 and peer.rest() == b""
-    with server.connect() as peer:
-        got = ask(peer, bad.replace("/body", "/ignore"))
-        assert got.body == b"ignored" and peer.rest() == b""
+    for path in ("/body", "/ignore", "/body?say=1"):  # whether the handler asks, does not, or thinks nothing of it
+        with server.connect() as peer:
+            got = ask(peer, bad.replace("/body", path))
+            assert (got.status, got["Connection"]) == (400, "close") and peer.rest() == b""
+
+
+def test_half_an_answer_to_a_malformed_body_is_cut(web, engine):
+    with web().connect() as peer:
+        peer.send(get("/mirror", "Transfer-Encoding: chunked", method="POST") + "5\r\nhello\r\n")
+        status, _ = head(peer)
+        assert status == 200
+        peer.expect("5\r\nhello\r\n")
+        peer.send("zz\r\n" + get("/hello"))
+        peer.expect_reset()
 
 
 def test_slow_heads_get_408_and_silence_only_an_end(web):

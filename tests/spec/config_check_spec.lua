@@ -222,7 +222,15 @@ describe("zerg.config.check", function()
       return problems[1] and problems[1]:gsub("^listeners%[1%]%.routes%[1%]", "")
     end
     local forward = "127.0.0.1:1"
-    assert.is_nil(route_problems { host = "[::1]", path = "/a%20b", forward = forward })
+    assert.is_nil(route_problems { host = "[::1]", path = "/a b", forward = forward })
+    for _, path in ipairs { "/a%20b", "/a/../b", "/./", "/a/.." } do
+      assert.matches("^%.path: expected a path without escapes and dot segments",
+        route_problems { path = path, forward = forward })
+    end
+    assert.same({ 1, 1 }, { #problems_with { routes = { { forward = forward, host = "a:80" },
+      { forward = forward } } }, #problems_with { routes = { { forward = forward }, {} } } })
+    assert.matches("^listeners%[1%]%.headers: goes with `forward` only",
+      problems_with({ handler = handler, headers = { A = "b" } })[1])
     assert.equal(": expected `handler` or `forward`: who answers", route_problems { path = "/" })
     assert.matches("^%.forward: give `handler` or `forward`, not both",
       route_problems { handler = handler, forward = forward })

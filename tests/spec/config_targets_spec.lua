@@ -35,8 +35,8 @@ describe("zerg.config.targets", function()
     expected("a port from 1 to 65535",
       { "db:", "db:0", "db:65536", "127.0.0.1:80a", "db:-1", "db: 80", "db:000080", "[::1]:" })
     expected("an IPv6 address in brackets",
-      { "::1", "::1:80", "[127.0.0.1]:80", "[db]:80", "[::1:80", "[::g]:80", "http://db:80",
-        "db:80:80" })
+      { "::1", "::1:80", "[127.0.0.1]:80", "[db]:80", "[::1:80", "[::g]:80", "db:80:80" })
+    expected('without "http://"', { "http://db:80", "http://127.0.0.1" })
     expected("an address or host name before the port",
       { "1.2.3.256:80", "127.1:80", "1:80", "-a:80", "a-:80", "a..b:80", ".:80", "a b:80", "a/b:80",
         ("x"):rep(64) .. ":80", ("x."):rep(126) .. "xx:80", "d\195\188rst:80" })

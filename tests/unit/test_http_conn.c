@@ -325,7 +325,7 @@ static void a_refused_field_changes_nothing(void **state)
 {
     struct fixture *f = serving(state, HANDLER("res:header('Content-Length', '1')\n"
                                                "assert(not pcall(res.header, res, 'Content-Length', 'x'))\n"
-                                               "assert(not pcall(res.header, res, 'Connection', 'keep-alive'))\n"
+                                               "assert(not pcall(res.header, res, 'Connection', 'upgrade'))\n"
                                                "res:write('a')"));
     struct conn *conn = fixture_open(f);
 

@@ -31,7 +31,7 @@ static void a_server_that_says_nothing_makes_504(void **state)
     assert_int_equal(server->state, CONN_DYING);
     assert_none_left(f);
     assert_int_equal(client->state, CONN_OPEN);
-    assert_true(fixture_log_has(f, "server unix:@backend: conn 1: timeout: 504"));
+    assert_true(fixture_log_has(f, "server unix:@backend: conn 1, GET /a?b: timeout: 504"));
 }
 
 static void a_server_that_cannot_be_reached_makes_502(void **state)
@@ -42,7 +42,7 @@ static void a_server_that_cannot_be_reached_makes_502(void **state)
     fixture_feed_text(f, client, GET);
     fixture_connect_result(f, fixture_outgoing(f), -ECONNREFUSED);
     assert_starts(drained(f, client), "HTTP/1.1 502 ");
-    assert_true(fixture_log_has(f, "server unix:@backend: conn 1: refused: 502"));
+    assert_true(fixture_log_has(f, "server unix:@backend: conn 1, GET /a?b: refused: 502"));
     assert_none_left(f);
     assert_int_equal(client->state, CONN_OPEN);
 }

@@ -105,9 +105,16 @@ local function check_purpose(checker, given, path)
     end
   elseif given.handler == nil and given.forward == nil then
     checker:problem(path,
-      "`handler` is missing: a function or the path of a Lua file; or `forward`")
+      "`handler` is missing: a function or the path of a Lua file; or `forward`"
+        .. (given.protocol == "http" and ", or `routes`" or ""))
   elseif given.handler ~= nil and given.forward ~= nil then
     checker:problem(checker.below(path, "forward"), "give `handler` or `forward`, not both")
+  end
+  for _, key in ipairs(given.handler ~= nil and { "headers", "response_headers" } or {}) do
+    if given[key] ~= nil then
+      checker:problem(checker.below(path, key),
+        "goes with `forward` only: a handler has req:forward() and res:header()")
+    end
   end
 end
 

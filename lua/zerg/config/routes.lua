@@ -84,6 +84,14 @@ local function check_purpose(checker, given, path)
   end
 end
 
+-- Paths are compared as they are without escapes and dot segments.
+local function check_path(checker, route, path)
+  if route.path and (route.path:find("%", 1, true) or (route.path .. "/"):find("/%.%.?/")) then
+    checker:problem(checker.below(path, "path"),
+      ("expected a path without escapes and dot segments, got %s"):format(values.show(route.path)))
+  end
+end
+
 local function check_strip(checker, route, path)
   if route.strip and route.path and route.path:sub(1, #route.strip) ~= route.strip then
     checker:problem(checker.below(path, "strip"),
@@ -92,7 +100,11 @@ local function check_strip(checker, route, path)
 end
 
 ---Notes a route that has the same host and path as one before it.
-local function check_claim(checker, claims, route, index, path)
+local function check_claim(checker, claims, given, route, index, path)
+  local is_wrong = (given.host ~= nil and not route.host) or (given.path ~= nil and not route.path)
+  if is_wrong or (given.handler == nil and given.forward == nil) then
+    return -- that was noted, and there is no saying what was meant
+  end
   local key = (route.host or "") .. (route.path or "")
   if claims[key] then
     checker:problem(path, ("route %d has the same host and path"):format(claims[key]))
@@ -108,8 +120,9 @@ function M.check(checker, given, normalised, path, check_forward)
     local route_path = checker.below(path, index)
     if type(given[index]) == "table" then
       check_purpose(checker, given[index], route_path)
+      check_path(checker, route, route_path)
       check_strip(checker, route, route_path)
-      check_claim(checker, claims, route, index, route_path)
+      check_claim(checker, claims, given[index], route, index, route_path)
       check_forward(route.forward, route_path)
     end
   end

@@ -12,6 +12,7 @@ local EXPECTED = 'an address or host name with a port such as "127.0.0.1:3000", 
 local EXPECTED_UNIX = 'the path of a socket behind "unix:", such as "unix:/run/app.sock"'
 local EXPECTED_SERVICE = 'the name of a service behind "srv:", such as "srv:_pg._tcp.db.internal"'
 local EXPECTED_PORT = 'a port from 1 to 65535 behind the last ":"'
+local EXPECTED_NO_URL = 'an address and a port such as "127.0.0.1:3000", without "%s://"'
 local EXPECTED_BRACKETS = 'an IPv6 address in brackets such as "[::1]:3000"'
 local EXPECTED_HOST = 'an address or host name before the port, such as "127.0.0.1:3000" or '
   .. '"db.internal:5432"'
@@ -82,6 +83,9 @@ function M.parse(text)
     return nil, EXPECTED
   end
   local scheme, rest = text:match("^(%l+):(.*)$")
+  if rest and rest:sub(1, 2) == "//" then
+    return nil, EXPECTED_NO_URL:format(scheme)
+  end
   if scheme == "srv" then
     return parse_service(rest)
   elseif scheme == "unix" then
