@@ -3,7 +3,6 @@
 #include "http/http_conn.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -16,9 +15,8 @@
 #include "http/http_reason.h"
 #include "http/http_route.h"
 #include "http/http_server.h"
-#include "proto/http_path.h"
 
-enum { EMPTY_LINE_BYTES = 2 };
+enum { EMPTY_LINE_BYTES = 2 }; /* which old clients send behind a body: who sends no more than that begins no request */
 
 static const struct http_config *config_of(const struct conn *conn)
 {
@@ -116,17 +114,6 @@ static int keep_head(struct http_exchange *exchange)
     return 0;
 }
 
-static bool has_bad_escape(const struct http_exchange *exchange)
-{
-    struct http_span path = exchange->head.target.path;
-    const uint8_t *text = exchange->head_bytes + path.at;
-    static _Thread_local char out[HTTP_HEAD_BYTES_MAX + 1];
-
-    if (!memchr(text, '%', http_span_len(path)))
-        return false;
-    return http_path_normalize(out, text, http_span_len(path)) < 0;
-}
-
 /* What is wrong with a request for this route: a status, or 0. */
 static uint16_t objection(const struct http_exchange *exchange)
 {
@@ -139,12 +126,13 @@ static uint16_t objection(const struct http_exchange *exchange)
     return 0;
 }
 
-/* Finds who answers: 0, or the status of the answer that nobody gives. */
+/* Finds who answers. 0, or the status of an answer that nobody else gives. */
 static uint16_t find_route(struct http_exchange *exchange)
 {
-    if (has_bad_escape(exchange))
+    const struct listener_config *config = exchange->conn->listener->config;
+
+    if (http_route_find(&exchange->route, config, &exchange->head, exchange->head_bytes) < 0)
         return STATUS_BAD_REQUEST;
-    exchange->route = http_route_find(exchange->conn->listener->config, &exchange->head, exchange->head_bytes);
     return objection(exchange);
 }
 

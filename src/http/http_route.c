@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "base/assert.h"
 #include "base/limits.h"
 #include "core/config.h"
 #include "proto/http_head.h"
@@ -39,20 +38,23 @@ static bool fits(const struct http_route *route, const struct http_head *head, c
     return path_len >= len && memcmp(path, route->path, len) == 0;
 }
 
-const struct http_route *http_route_find(const struct listener_config *config, const struct http_head *head,
-                                         const uint8_t *head_bytes)
+int http_route_find(const struct http_route **out, const struct listener_config *config, const struct http_head *head,
+                    const uint8_t *bytes)
 {
     static _Thread_local char path[HTTP_HEAD_BYTES_MAX + 1];
     struct http_span raw = head->target.path;
+    bool is_alone = config->route_count == 1 && takes_all(&config->routes[0]);
     int len;
 
-    if (takes_all(&config->routes[0]) && config->route_count == 1)
-        return &config->routes[0];
-    len = http_path_normalize(path, head_bytes + raw.at, http_span_len(raw));
-    assert(len > 0);
-    for (uint32_t i = 0; i < config->route_count; i++) {
-        if (fits(&config->routes[i], head, head_bytes, path, (size_t)len))
-            return &config->routes[i];
+    *out = is_alone ? &config->routes[0] : NULL;
+    if (is_alone && !memchr(bytes + raw.at, '%', http_span_len(raw)))
+        return 0;
+    len = http_path_normalize(path, bytes + raw.at, http_span_len(raw));
+    if (len < 0)
+        return len;
+    for (uint32_t i = 0; i < config->route_count && !*out; i++) {
+        if (fits(&config->routes[i], head, bytes, path, (size_t)len))
+            *out = &config->routes[i];
     }
-    return NULL;
+    return 0;
 }

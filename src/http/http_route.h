@@ -9,8 +9,8 @@ struct http_head;
 struct http_route;
 struct listener_config;
 
-/* The first route that fits, in the order of the configuration: that of best host and longest path. NULL: there is none.
- * head_bytes are those that the spans of the head count from; its path has no escapes that http_path_normalize() refuses. A request
- * without a path (*, CONNECT) is one for "/". */
-MUST_CHECK const struct http_route *http_route_find(const struct listener_config *config, const struct http_head *head,
-                                                    const uint8_t *head_bytes);
+/* The first route that fits, in the order of the configuration: that of best host and longest path; NULL: there is none. A request
+ * without a path (*, CONNECT) is one for "/". bytes: what the spans of the head count from. 0, or -EINVAL: escapes in the path that
+ * are none (http_path_normalize()). */
+MUST_CHECK int http_route_find(const struct http_route **out, const struct listener_config *config,
+                               const struct http_head *head, const uint8_t *bytes);
