@@ -2,6 +2,7 @@
 
 local bytes = require("zerg.bytes")
 local connect = require("zerg.connect")
+local task = require("zerg.task")
 local zffi = require("zerg.ffi")
 
 local C, ffi = zffi.C, zffi.ffi
@@ -168,29 +169,38 @@ end
 
 local M = {}
 
--- What on_response makes of the head of the answer: fields as C takes them, their number, and what
--- must live on; or nothing.
-local function ask(self, http, opts)
-  local headers = headers_t(http, self._generation, ANSWER)
-  local changes = opts.on_response(C.zerg_http_answer_status(http), headers)
-  if changes == nil then
-    return nil, 0, nil
-  elseif type(changes) ~= "table" then
+-- What the script wants changed. When on_response raises, the forward is over: who catches the
+-- error answers itself.
+local function ask(opts, status, headers)
+  local ok, changes = xpcall(opts.on_response, task.keep_traceback, status, headers)
+  if not ok then
+    C.zerg_pending_drop()
+    task.raise_again(changes, task.traceback_of(changes))
+  end
+  return changes
+end
+
+local function pack_changes(changes)
+  if type(changes) ~= "table" then
     error("req:forward: on_response: expected a table of fields or nil, got " .. type(changes), 0)
   end
-  local fields, count, anchor = pack_fields("on_response", changes, 0)
-  return fields, count, { fields, anchor }
+  return pack_fields("on_response", changes, 0)
 end
 
 -- The head of the answer waits: shows it to the script. Gives the next result code, and what must
--- live on. Whatever is raised meanwhile ends the forward: somebody may catch it, and go on.
+-- live on.
 local function show(self, http, opts)
-  local ok, fields, count, anchor = pcall(ask, self, http, opts)
+  local headers = headers_t(http, self._generation, ANSWER)
+  local changes = ask(opts, C.zerg_http_answer_status(http), headers)
+  if changes == nil then
+    return C.zerg_http_forward_go_on(nil, 0)
+  end
+  local ok, fields, count, anchor = pcall(pack_changes, changes)
   if not ok then
     C.zerg_pending_drop()
-    error(fields, 0)
+    error(fields, 3)
   end
-  return C.zerg_http_forward_go_on(fields, count), anchor
+  return C.zerg_http_forward_go_on(fields, count), { fields, anchor }
 end
 
 -- For a tail call, so that level 2 is the script.
@@ -198,7 +208,7 @@ local function fail(rc, target)
   if rc == SENT then
     error("req:forward: the answer was sent already", 2)
   elseif rc == BUSY or rc == FORWARDED then
-    error("req:forward: this request is being read or forwarded already", 2)
+    error("req:forward: another coroutine is reading or forwarding this request", 2)
   elseif rc == NO_TARGET then
     local shown = type(target) == "string" and ("%q"):format(target) or type(target)
     error("req:forward: expected " .. TARGET .. ", got " .. shown, 2)

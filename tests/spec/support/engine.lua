@@ -15,6 +15,7 @@ local leases = require("support.engine_leases")
 local proxy = require("support.engine_proxy")
 local connects = require("support.engine_connects")
 local http = require("support.engine_http")
+local http_forwards = require("support.engine_http_forwards")
 
 -- The real namespace knows the enum constants of the header, and memmem.
 local C = setmetatable(model, {
@@ -24,7 +25,7 @@ local C = setmetatable(model, {
 })
 
 for _, part in ipairs({ tasks.api, leases.api, conns.api, proxy.api, connects.api,
-  http.api }) do
+  http.api, http_forwards.api }) do
   for name, fn in pairs(part) do
     model[name] = fn
   end

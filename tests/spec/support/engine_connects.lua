@@ -40,10 +40,13 @@ function M.reset()
   M.options, M.let_go, M.check, M.staged_without_copy = nil, 0, OK, 0
 end
 
-local function fail(reason)
+---What zerg_pending_reason() gives next. Gives END.
+function M.fail(reason)
   reason_text = reason
   return END
 end
+
+local fail = M.fail
 
 local function park(task, pending)
   task.pending = pending

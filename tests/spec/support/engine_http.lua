@@ -25,6 +25,9 @@ local function of(http)
   return assert(requests[address(http)], "no such request")
 end
 
+---The request that this is of.
+M.of = of
+
 local function give(out, text)
   local bytes = ffi.new("uint8_t[?]", #text + 1, text)
   anchors[#anchors + 1] = bytes
@@ -102,14 +105,18 @@ function api.zerg_http_timed_out(http)
   of(http).failure = "timeout"
 end
 
-function api.zerg_http_reason(http)
-  local reason = of(http).failure
-  if not reason then
+---A string of C; nil: NULL.
+function M.text(value)
+  if not value then
     return nil
   end
-  local text = ffi.new("char[?]", #reason + 1, reason)
+  local text = ffi.new("char[?]", #value + 1, value)
   anchors[#anchors + 1] = text
   return ffi.cast("const char *", text)
+end
+
+function api.zerg_http_reason(http)
+  return M.text(of(http).failure)
 end
 
 function api.zerg_http_set(http, mode, name, name_len, value, value_len)
