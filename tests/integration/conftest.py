@@ -16,7 +16,7 @@ import pytest
 from dnsserver import DnsServer
 from harness import PROGRAM, Factory
 from luatext import literal
-from httptalk import HANDLER
+from httptalk import HANDLER, saying
 from peer import SCALE
 from services import Services
 
@@ -154,6 +154,20 @@ def proxy(zerg):
         rows = [{"address": "127.0.0.1", "name": "front", "protocol": "http", "forward": "app", **(listener or {})}]
         server = zerg(files=files, listeners=[*rows, *more], upstreams={"app": {"servers": list(targets), **upstream}},
                       **(top or {}))
+        return server.wait_listening()
+    return start
+
+
+@pytest.fixture
+def handling(zerg):
+    """Starts a server of HTTP with a handler of these statements (see httptalk.saying) before an upstream `app` of these
+    servers. Its warnings of servers that fail are what such tests are about."""
+
+    def start(body, *targets, top="", listener=None, options=None, **upstream):
+        rows = [{"address": "127.0.0.1", "protocol": "http", "handler": "web.lua", **(listener or {})}]
+        app = {"upstreams": {"app": {"servers": list(targets), **upstream}}} if targets else {}
+        server = zerg(files={"web.lua": saying(body, top)}, listeners=rows, **app, **(options or {}))
+        server.log.allow("upstream ")
         return server.wait_listening()
     return start
 

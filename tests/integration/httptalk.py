@@ -1,7 +1,11 @@
 """HTTP as the tests of the server speak it: the handler they have in common, and a client that reads answers as strictly as
 one must that goes on with the connection."""
 
+import json
 import re
+import textwrap
+
+from peer import until
 
 HANDLER = r"""
 local zerg = require "zerg"
@@ -135,6 +139,28 @@ return function(req, res)
   return route(req, res)
 end
 """
+
+
+# A handler of a few statements, from line 3 on, with zerg, req, res and say() in sight.
+SAYING = """local zerg = require "zerg" local function say(result, reason) zerg.log.info("said: %s", \
+zerg.json.encode({{ result = result, reason = reason }})) end {top}
+return function(req, res)
+{body}
+end
+"""
+
+
+def saying(body, top=""):
+    """The text of such a handler."""
+    return SAYING.format(body=textwrap.dedent(body).strip("\n"), top=" ".join(top.split("\n")))
+
+
+def said(server, count=1):
+    """What such a handler said, that many times: pairs of a result and a reason."""
+    found = until(lambda: len(found := server.log.find(r"said: ")) >= count and found,
+                  f"{count} times said:\n{server.log.text()}")
+    rows = [json.loads(entry.text.split("said: ", 1)[1]) for entry in found]
+    return [(row.get("result"), row.get("reason")) for row in rows]
 
 
 class Answer:
