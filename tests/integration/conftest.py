@@ -160,8 +160,8 @@ def proxy(zerg):
 
 @pytest.fixture
 def handling(zerg):
-    """Starts a server of HTTP with a handler of these statements (see httptalk.saying) before an upstream `app` of these
-    servers. Its warnings of servers that fail are what such tests are about."""
+    """Starts a server of HTTP with a handler of these statements (see httptalk.saying) before an upstream `app` of
+    these servers. Its warnings of servers that fail are what such tests are about."""
 
     def start(body, *targets, top="", listener=None, options=None, **upstream):
         rows = [{"address": "127.0.0.1", "protocol": "http", "handler": "web.lua", **(listener or {})}]

@@ -345,7 +345,7 @@ def test_an_answer_that_ends_with_its_connection_may_do_so_while_on_response_par
 
 
 def test_a_large_answer_waits_for_on_response(parked):
-    data = pattern(8_000_000)
+    data = pattern(64 << 20)
     _, client, go, sender = parked(answered(data, "Server: x"))
     client.expect_silence(0.1)
     assert sender.is_alive(), "nobody holds it up"

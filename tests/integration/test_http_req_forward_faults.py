@@ -102,7 +102,8 @@ def test_misuse_raises_at_the_line_of_the_script(handling, behind_all, name):
     server.log.expect(r"web\.lua:8: req:forward: ")
 
 
-RETURNS = {"7": "expected a table of fields or nil, got number", '"A: b"': "expected a table of fields or nil, got string",
+RETURNS = {"7": "expected a table of fields or nil, got number",
+           '"A: b"': "expected a table of fields or nil, got string",
            '{ ["Content-Length"] = "1" }': '"Content-Length" cannot be set', '{ "b" }': "expected names, got number",
            '{ A = "b\\r\\nc" }': "A cannot have that value", "{ A = {} }": "A: expected a string, or false"}
 
@@ -309,7 +310,8 @@ def test_a_body_that_was_read_goes_on(handling, upstream, engine):
     client = server.connect()
     data = pattern(100_000).hex()
     peer = None
-    for count, (text, body) in enumerate(((post("/", data), data), (chunked("/", "abc", "def"), "abcdef"), (get("/"), ""))):
+    cases = ((post("/", data), data), (chunked("/", "abc", "def"), "abcdef"), (get("/"), ""))
+    for count, (text, body) in enumerate(cases):
         sender = client.send_in_background(text.encode())
         peer = peer or upstream.accept()
         request = peer.request()

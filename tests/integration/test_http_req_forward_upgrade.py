@@ -1,4 +1,4 @@
-"""What req:forward passes on that is no HTTP any more, and the trailers of requests and answers that scripts see and set."""
+"""What req:forward passes on that is no HTTP any more, and the trailers that scripts see and set."""
 
 import pytest
 
@@ -142,9 +142,9 @@ SETS = """
 local ok, early = pcall(function() res:trailer("X-Early", "1") end)
 res:write("abc"):trailer("X-Sum", 7):trailer("X-A", "1"):trailer("X-A", "2")
 local out = { tostring(early):match("^web.lua:3: (.*)") }
-for _, field in ipairs({ { "Content-Length", "1" }, { "Transfer-Encoding", "x" }, { "Trailer", "x" }, { "Connection", "x" },
-  { "Host", "x" }, { "Set-Cookie", "x" }, { "Authorization", "x" }, { "A b", "x" }, { "A", "b\\r\\nC: d" }, { 7, "x" },
-  { "A", true } }) do
+for _, field in ipairs({ { "Content-Length", "1" }, { "Transfer-Encoding", "x" }, { "Trailer", "x" },
+  { "Connection", "x" }, { "Host", "x" }, { "Set-Cookie", "x" }, { "Authorization", "x" }, { "A b", "x" },
+  { "A", "b\\r\\nC: d" }, { 7, "x" }, { "A", true } }) do
   out[#out + 1] = pcall(res.trailer, res, field[1], field[2]) and field[1] .. " set" or "refused"
 end
 res:finish()
