@@ -9,7 +9,7 @@ local zerg = require("zerg")
 -- Runs a handler as a task, which may park.
 local function handle(handler, sent)
   local request = engine.request(sent or {})
-  return engine.run(http.serve, handler, request.pointer, request.generation), request
+  return engine.run(http.serve, handler, nil, request.pointer, request.generation), request
 end
 
 local function forward(opts, sent)
@@ -158,8 +158,8 @@ describe("req:forward", function()
       { "path: expected a path", "app", { path = "/" .. ("a"):rep(16384) } },
       { "method: expected a method", "app", { method = "GET " } },
       { "method: expected a method", "app", { method = ("A"):rep(33) } },
-      { "method: expected a method other than CONNECT", "app", { method = "CONNECT" } },
-      { "method: HEAD is answered without a body", "app", { method = "HEAD" } },
+      { "method: GET cannot be exchanged for CONNECT", "app", { method = "CONNECT" } },
+      { "method: GET cannot be exchanged for HEAD", "app", { method = "HEAD" } },
       { "body: expected a string", "app", { body = 1 } },
       { "headers: expected a table", "app", { headers = "" } },
       { "headers: expected names, got number", "app", { headers = { "x" } } },
@@ -194,7 +194,7 @@ describe("req:forward", function()
     assert.equal("HEAD", forwards.options().method)
     forwards.finish(DONE)
     local task = forward({ method = "GET" }, { method = HEAD })
-    assert.is_truthy(tostring(task.failure):find("HEAD is answered without a body"))
+    assert.is_truthy(tostring(task.failure):find("HEAD cannot be exchanged for GET"))
   end)
 
   it("raises what C calls misuse", function()
