@@ -172,7 +172,9 @@ local M = {}
 -- What the script wants changed. When on_response raises, the forward is over: who catches the
 -- error answers itself.
 local function ask(opts, status, headers)
+  C.zerg_pending_shelve() -- it may connect, resolve or forward for itself
   local ok, changes = xpcall(opts.on_response, task.keep_traceback, status, headers)
+  C.zerg_pending_unshelve()
   if not ok then
     C.zerg_pending_drop()
     task.raise_again(changes, task.traceback_of(changes))

@@ -5,7 +5,7 @@ local bytes = require("zerg.bytes")
 local zffi = require("zerg.ffi")
 
 local C, ffi = zffi.C, zffi.ffi
-local END, ANSWER = C.ZERG_END, C.ZERG_HTTP_ANSWER
+local END = C.ZERG_END
 local ffi_string = ffi.string
 
 local text_t = ffi.typeof("struct zerg_text")
@@ -21,8 +21,6 @@ local function open(self)
   local http = self._http
   if http._generation ~= self._generation then
     error("headers used after its handler has ended", 3)
-  elseif self._side == ANSWER and C.zerg_http_has(http, ANSWER) == END then
-    error("headers of an answer used after on_response has returned", 3)
   end
   return http
 end

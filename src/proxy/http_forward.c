@@ -102,11 +102,15 @@ static void free_forward(struct http_forward *forward)
 
 void http_forward_cancel(struct http_forward *forward)
 {
-    if (forward->exchange)
-        conn_stop_awaiting(client_of(forward));
+    struct http_exchange *exchange = forward->exchange;
+
+    if (exchange)
+        conn_stop_awaiting(exchange->conn);
     else
         http_forward_cut_tunnel(forward);
     free_forward(forward);
+    if (exchange && exchange->has_begun)
+        conn_close(exchange->conn, CLOSE_ABORTED); /* so that nobody takes it for the whole answer */
 }
 
 /* For a route: what went wrong is answered. */
@@ -125,6 +129,8 @@ static void end(struct http_forward *forward)
     conn_stop_awaiting(exchange->conn);
     if (watch)
         watch->on_end(forward);
+    if (watch && failure != 0 && exchange->has_begun)
+        conn_close(exchange->conn, CLOSE_ABORTED); /* so that nobody takes it for the whole answer */
     if (forward->server && is_in_step(forward))
         keep_server(forward);
     free_forward(forward);

@@ -104,7 +104,8 @@ MUST_CHECK struct http_forward *http_forward_new(struct http_exchange *exchange,
 void http_forward_start(struct http_forward *forward);
 /* HELD goes on: what is to change of the answer's head may have been set in forward->options.change. May end it. */
 void http_forward_go_on(struct http_forward *forward);
-/* Ends it at once: the server's connection is closed, on_end is not called. */
+/* Ends it at once: the server's connection is closed, and the client's as well, by a reset, where its answer has begun. on_end is
+ * not called. */
 void http_forward_cancel(struct http_forward *forward);
 
 /* Events of the exchange, as in struct http_handler. */

@@ -273,6 +273,10 @@ const char *zerg_resolved(uint32_t place);
 
 /* Drops what the task has under way. */
 void zerg_pending_drop(void);
+/* What the task has under way is none of what it does until zerg_pending_unshelve(), as a function of the script's runs in the
+ * middle of it. */
+void zerg_pending_shelve(void);
+void zerg_pending_unshelve(void);
 /* Why the last of these ended without success: "refused", "timeout", "dns: no such name", ... Static or valid until the next. */
 const char *zerg_pending_reason(void);
 

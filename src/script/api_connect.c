@@ -357,6 +357,22 @@ void zerg_pending_drop(void)
         pending_drop(task);
 }
 
+void zerg_pending_shelve(void)
+{
+    struct task *task = api_task();
+
+    if (task)
+        pending_shelve(task);
+}
+
+void zerg_pending_unshelve(void)
+{
+    struct task *task = api_task();
+
+    if (task)
+        pending_unshelve(task);
+}
+
 const char *zerg_pending_reason(void)
 {
     const struct runtime *runtime = runtime_current();

@@ -31,6 +31,30 @@ void pending_drop(struct task *task)
         pending->drop(pending);
 }
 
+void pending_drop_all(struct task *task)
+{
+    do {
+        pending_unshelve(task);
+    } while (task->pending);
+}
+
+void pending_shelve(struct task *task)
+{
+    if (!task->pending)
+        return;
+    task->pending->below = task->shelved;
+    task->shelved = task->pending;
+    task->pending = NULL;
+}
+
+void pending_unshelve(struct task *task)
+{
+    pending_drop(task);
+    task->pending = task->shelved;
+    if (task->shelved)
+        task->shelved = task->shelved->below;
+}
+
 struct pending *pending_of(const struct task *task, void (*drop)(struct pending *pending))
 {
     return task->pending && task->pending->drop == drop ? task->pending : NULL;

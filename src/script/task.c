@@ -134,7 +134,7 @@ static void end_task(struct task *task, bool is_reusable)
     struct conn *pinned = task->pinned;
 
     leave_wait(task);
-    pending_drop(task);
+    pending_drop_all(task);
     assert(!timer_is_armed(&task->timer));
     while (task->scopes)
         leave_innermost(task);

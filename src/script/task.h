@@ -56,6 +56,7 @@ struct task {
     struct script_conn *serves; /* the connection whose handler this is, NULL: none */
     struct conn *pinned;        /* its slot must outlive the task, NULL: none */
     struct pending *pending;    /* owned: what it has under way, NULL: nothing */
+    struct pending *shelved;    /* borrowed: see pending.h; NULL: nothing */
     double relay_moved;         /* by its last conn:relay() */
     struct timer timer;         /* of WAITING */
 } __attribute__((aligned(CACHE_LINE_BYTES)));

@@ -173,7 +173,7 @@ describe("req:forward", function()
       { "read_timeout: expected seconds", "app", { read_timeout = 0 / 0 } },
       { "read_timeout: expected seconds, got inf", "app", { read_timeout = math.huge } },
       { "retries: expected a count, got 0.5", "app", { retries = 0.5 } },
-      { "retries: expected a count, got 513", "app", { retries = 513 } },
+      { "retries: expected a count, got 512", "app", { retries = 512 } },
       { "hash_key: expected a string, got 1", "app", { hash_key = 1 } },
     }) do
       local message

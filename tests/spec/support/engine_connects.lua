@@ -385,6 +385,12 @@ end
 
 -- ---- all of them ----
 
+function api.zerg_pending_shelve()
+end
+
+function api.zerg_pending_unshelve()
+end
+
 function api.zerg_pending_drop()
   local task = tasks.running()
   if task.pending then
