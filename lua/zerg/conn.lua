@@ -58,7 +58,7 @@ end
 -- A connection that speaks HTTP has handlers that come and go. It counts as served until its end,
 -- of which C is asked to tell, by closed().
 local function serve_http(self)
-  if C.zerg_conn_watch_close(self) == OK then
+  if C.zerg_conn_keep(self) == OK then
     take_slot(self._slot, self._id)
   end
 end

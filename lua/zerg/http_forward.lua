@@ -87,19 +87,22 @@ CHECKS.response_headers = CHECKS.headers
 CHECKS.read_timeout = CHECKS.connect_timeout
 
 -- An error is the fault of the line that called req:forward(), which is a tail call of M.forward():
--- this is called by that.
+-- this is called by that. Gives a plain copy: what was checked is what is used.
 local function check_options(opts)
   if type(opts) ~= "table" then
     error("req:forward: expected a table of options, got " .. type(opts), 3)
   end
-  for name, value in pairs(opts) do
+  local given = {}
+  for name, value in next, opts do
     local check = CHECKS[name]
     if not check then
       error("req:forward: unknown option '" .. tostring(name) .. "'", 3)
     elseif not check[2](value) then
       error(("req:forward: %s: expected %s, got %s"):format(name, check[1], tostring(value)), 3)
     end
+    given[name] = value
   end
+  return given
 end
 
 local function field_problem(name, value)
@@ -138,7 +141,7 @@ local function pack_fields(option, fields, level)
   return packed, #names, anchor
 end
 
--- Options as C takes them, and what must live as long as the forward.
+-- Options as C takes them, and what must live until it has taken them.
 local function pack(opts, body)
   local options = options_t()
   local level = 4 -- of the script, seen from pack_fields()
@@ -167,6 +170,15 @@ local function check_method(self, opts)
   end
 end
 
+-- Parks. Whatever is raised then (a cancellation; that nothing can yield here) ends the forward.
+local function wait()
+  local ok, message = pcall(connect.wait)
+  if not ok then
+    C.zerg_pending_drop()
+    error(message, 0)
+  end
+end
+
 local M = {}
 
 -- What the script wants changed. When on_response raises, the forward is over: who catches the
@@ -189,8 +201,7 @@ local function pack_changes(changes)
   return pack_fields("on_response", changes, 0)
 end
 
--- The head of the answer waits: shows it to the script. Gives the next result code, and what must
--- live on.
+-- The head of the answer waits: shows it to the script. Gives the next result code.
 local function show(self, http, opts)
   local headers = headers_t(http, self._generation, ANSWER)
   local changes = ask(opts, C.zerg_http_answer_status(http), headers)
@@ -202,7 +213,8 @@ local function show(self, http, opts)
     C.zerg_pending_drop()
     error(fields, 3)
   end
-  return C.zerg_http_forward_go_on(fields, count), { fields, anchor }
+  local rc = C.zerg_http_forward_go_on(fields, count)
+  return anchor and rc -- until here it has to live
 end
 
 -- For a tail call, so that level 2 is the script.
@@ -229,25 +241,23 @@ end
 ---@return zerg.http.forward.result|nil
 ---@return string|nil reason
 function M.forward(self, http, target, opts, body)
-  opts = opts or {}
-  check_options(opts)
+  opts = check_options(opts or {})
   if type(target) ~= "string" then
     return fail(NO_TARGET, target)
   end
   check_method(self, opts)
+  local result = result_t()
   local options, anchor = pack(opts, body)
-  local result, more = result_t(), nil
   local rc = C.zerg_http_forward(http, target, #target, options)
   while rc == PARK or rc == HEAD do
     if rc == HEAD then
-      rc, more = show(self, http, opts)
+      rc = show(self, http, opts)
     else
-      connect.wait()
+      wait()
       rc = C.zerg_http_forward_finish(result)
     end
   end
-  -- The anchors are held on to up to here.
-  if rc ~= OK or not (anchor or more) then
+  if rc ~= OK or not anchor then -- which has to live until the call has been made
     return fail(rc, target)
   end
   return {

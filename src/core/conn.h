@@ -200,6 +200,9 @@ void conn_close(struct conn *conn, enum close_reason reason);
 /* Close at once, dropping what is staged; CLOSE_ABORTED sends a RST. Idempotent. */
 void conn_kill(struct conn *conn, enum close_reason reason);
 
+/* However it ends, or is ending: by a RST, so that the peer does not take what it got for all there was. */
+void conn_end_by_reset(struct conn *conn);
+
 /* Milliseconds, 0: none. Start to count now. */
 void conn_set_timeouts(struct conn *conn, const struct timeouts *timeouts);
 

@@ -79,6 +79,11 @@ void conn_close(struct conn *conn, enum close_reason reason)
     report_end(conn);
 }
 
+void conn_end_by_reset(struct conn *conn)
+{
+    conn->is_aborted = true;
+}
+
 void conn_kill(struct conn *conn, enum close_reason reason)
 {
     if (conn->state >= CONN_DYING)

@@ -50,6 +50,7 @@ static struct http_exchange *new_exchange(struct conn *conn)
     exchange->is_waiting = false;
     exchange->continue_sent = false;
     exchange->is_lent = false;
+    exchange->has_lost_body = false;
     exchange->is_malformed = false;
     exchange->fallback = 0;
     exchange->conn = conn;
@@ -289,6 +290,13 @@ static void drain(struct http_exchange *exchange)
         conn_close(conn, CLOSE_LOCAL);
 }
 
+/* Half an answer must not be taken for a whole one: without framing the end of the connection would say so. */
+static void cut_half_answer(const struct http_exchange *exchange)
+{
+    if (exchange->has_begun && !exchange->has_ended)
+        conn_end_by_reset(exchange->conn);
+}
+
 void http_exchange_done(struct http_exchange *exchange, bool goes_on)
 {
     struct conn *conn = exchange->conn;
@@ -298,6 +306,7 @@ void http_exchange_done(struct http_exchange *exchange, bool goes_on)
     input_end_borrow(&conn->in);
     conn_on_consumed(conn); /* a forward may have paused it */
     if (!goes_on || conn->state != CONN_OPEN) {
+        cut_half_answer(exchange);
         free_exchange(exchange);
         conn_close(conn, CLOSE_LOCAL);
         return;
@@ -372,6 +381,8 @@ static void on_end(struct conn *conn)
     struct http_exchange *exchange = conn->owner;
 
     tell(conn, true);
+    if (exchange)
+        cut_half_answer(exchange);
     if (exchange && exchange->stage == HTTP_RUNS)
         exchange->handler->on_end(exchange);
     else if (exchange)

@@ -54,6 +54,7 @@ struct http_exchange {
     bool is_waiting; /* for the rest of the head, with its time-out */
     bool continue_sent;
     bool is_lent;                       /* by its handler to a forward: nobody else may read or write meanwhile */
+    bool has_lost_body;                 /* a part of it went with a forward that failed */
     bool is_malformed;                  /* its body is: no answer but that */
     uint16_t fallback;                  /* status of the answer, if the handler gives none; 0: that is an empty one */
     struct conn *conn;                  /* borrowed: the client's */

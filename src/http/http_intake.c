@@ -59,10 +59,12 @@ enum http_inflow_outcome http_intake_drain(struct http_exchange *exchange)
 
     while ((outcome = http_intake_next(exchange, &bytes)) == HTTP_INFLOW_CONTENT) {
         exchange->drained += bytes;
-        if (exchange->drained > HTTP_DRAIN_BYTES)
-            return HTTP_INFLOW_BAD;
         input_skip(&conn->in, bytes);
         conn_on_consumed(conn);
+        if (exchange->drained > HTTP_DRAIN_BYTES) {
+            http_intake_fail(exchange, STATUS_TOO_LARGE, "limit"); /* the connection is of no further use */
+            return HTTP_INFLOW_BAD;
+        }
     }
     return outcome;
 }

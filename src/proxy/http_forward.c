@@ -235,6 +235,8 @@ void http_forward_await_server(struct http_forward *forward)
 {
     bool is_its_turn = forward->up.is_done || (forward->state == HTTP_FORWARD_AWAITS && awaits_continue(forward));
 
+    if (forward->state == HTTP_FORWARD_HELD) /* it has answered */
+        is_its_turn = false;
     if (forward->state == HTTP_FORWARD_PASSES && http_pass_is_full(&forward->down))
         is_its_turn = false;
     if (is_its_turn)

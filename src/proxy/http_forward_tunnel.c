@@ -8,6 +8,7 @@
 #include "http/http_reason.h"
 #include "proxy/group.h"
 #include "proxy/http_forward_internal.h"
+#include "proxy/proxy_send.h"
 #include "proxy/relay.h"
 
 static void on_relay_end(void *context, const struct relay_end *end)
@@ -90,7 +91,11 @@ void http_forward_connected(struct http_forward *forward)
 {
     static const char established[] = "HTTP/1.1 200 Connection Established\r\n\r\n";
 
-    if (conn_write(forward->exchange->conn, established, sizeof(established) - 1) < 0) {
+    const struct conn *client = forward->exchange->conn;
+    enum proxy_send version = forward->view->group->config->proxy_send;
+
+    if (proxy_send(forward->server, client, version, NULL, 0) < 0 ||
+        conn_write(forward->exchange->conn, established, sizeof(established) - 1) < 0) {
         http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
         return;
     }

@@ -299,6 +299,8 @@ uint32_t zerg_conn_held(const struct zerg_conn *conn);
 int zerg_conn_set_timeouts(const struct zerg_conn *conn, double read_s, double write_s, double idle_s);
 /* Asks for runtime.closed() when the connection ends. OK, END when it has ended already, FORWARDED. */
 int zerg_conn_watch_close(const struct zerg_conn *conn);
+/* Lua keeps something of a connection that speaks HTTP: it is told when that is over. OK, or END: it is. NO_MEMORY. */
+int zerg_conn_keep(const struct zerg_conn *conn);
 
 /* ---- the PROXY protocol header that a connection began with ---- */
 
@@ -435,7 +437,7 @@ struct zerg_http_field {
     const char *_value; /* NULL: it is removed */
 };
 
-/* Of zerg_http_forward(). What it points to has to stay until the forward has ended. Times are seconds; negative: as the upstream
+/* Of zerg_http_forward(), which copies what it points to. Times are seconds; negative: as the upstream
  * says; 0: no limit. */
 struct zerg_http_forward_options {
     const char *_path; /* in place of the request's path, and of its query when it has a ? itself; NULL: those */

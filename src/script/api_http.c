@@ -237,7 +237,7 @@ int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out)
         task_forget_park(sc->reader);
     if (exchange->drained > 0)
         http_intake_fail(exchange, STATUS_BAD_REQUEST, "closed: the answer was sent, and the body skipped");
-    if (exchange->failure != 0)
+    if (exchange->failure != 0 || exchange->has_lost_body)
         return ZERG_BROKEN;
     input_end_borrow(&exchange->conn->in);
     outcome = http_intake_next(exchange, &bytes);
@@ -359,7 +359,7 @@ int zerg_http_returned(struct zerg_http *http)
     int rc;
 
     if (sc->http_forwarding) { /* another task does, whose business ends with the handler */
-        http_forwarding_on_client_end(sc->http_forwarding);
+        http_forwarding_abandon(sc->http_forwarding);
         sc->has_returned = false;
         return ZERG_BUSY;
     }

@@ -122,13 +122,22 @@ static int watch_http(struct conn *conn)
     }
 }
 
+int zerg_conn_keep(const struct zerg_conn *handle)
+{
+    struct conn *conn = api_conn(handle);
+
+    if (!conn || conn->handler != &http_conn_handler)
+        return ZERG_END;
+    return watch_http(conn);
+}
+
 int zerg_conn_watch_close(const struct zerg_conn *handle)
 {
     struct script_conn *sc = api_script_conn(handle);
     struct conn *conn = api_conn(handle);
 
     if (conn && conn->handler == &http_conn_handler)
-        return watch_http(conn);
+        return conn_ended(conn) ? ZERG_END : watch_http(conn);
     if (!sc) {
         int rc = api_gone(handle);
 

@@ -2,6 +2,8 @@
 #include "script/http_forwarding.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -20,17 +22,15 @@
 
 enum { FORWARDINGS_PER_BLOCK = 16, REASON_BYTES_MAX = 160 };
 
-static_assert(sizeof(struct zerg_http_field) == sizeof(struct http_field_config),
-              "fields of a script are used in place");
-static_assert(offsetof(struct zerg_http_field, _value) == offsetof(struct http_field_config, value), "the same");
-
 struct http_forwarding {
     struct pending pending;
     struct script_conn *sc;       /* borrowed, until it has ended */
     struct http_forward *forward; /* NULL: it has ended */
-    struct http_rewrite rewrite;  /* its fields are the script's, who holds on to them */
-    bool has_head;                /* and the script has not seen it */
-    bool has_answer;              /* the answer has begun */
+    struct http_rewrite rewrite;
+    void *options;       /* owned, of malloc(3): what the script asked for, */
+    void *answer_fields; /* and what on_response did */
+    bool has_head;       /* and the script has not seen it */
+    bool has_answer;     /* the answer has begun */
     struct zerg_http_forward_result result;
     char server_name[ADDR_TEXT_MAX];
     char reason[REASON_BYTES_MAX]; /* "": the answer is complete */
@@ -62,6 +62,8 @@ static void drop(struct pending *pending)
         give_back(forwarding);
         http_forward_cancel(forward);
     }
+    free(forwarding->options);
+    free(forwarding->answer_fields);
     slab_free(&runtime->http_forwarding_slab, forwarding);
 }
 
@@ -103,6 +105,10 @@ static void note_outcome(struct http_forwarding *forwarding, const struct http_f
     forwarding->result.bytes_down = (double)forward->down.bytes;
     forwarding->result.status = exchange->status;
     forwarding->has_answer = exchange->has_begun;
+    if (!change->body && forward->up.bytes > 0 && !exchange->has_begun) {
+        exchange->has_lost_body = true;
+        exchange->failure_text = "body: a part of it was sent before";
+    }
     if (forward->failure == 0)
         return;
     set_reason(forwarding, forward);
@@ -152,14 +158,17 @@ void http_forwarding_on_read_timeout(struct http_forwarding *forwarding)
     http_forward_on_read_timeout(forwarding->forward);
 }
 
-void http_forwarding_on_client_end(struct http_forwarding *forwarding)
+void http_forwarding_abandon(struct http_forwarding *forwarding)
 {
     struct http_forward *forward = forwarding->forward;
-    const struct conn *client = forwarding->sc->conn;
+    enum close_reason reason = (enum close_reason)forwarding->sc->conn->reason;
 
-    note_outcome(forwarding, forward);
+    if (forward->state == HTTP_FORWARD_TUNNELS)
+        forwarding->has_answer = true;
+    else
+        note_outcome(forwarding, forward);
     snprintf(forwarding->reason, sizeof(forwarding->reason), "%s",
-             close_reason_text((enum close_reason)client->reason));
+             close_reason_text(reason == CLOSE_NONE ? CLOSE_LOCAL : reason));
     give_back(forwarding);
     http_forward_cancel(forward);
     pending_wake(&forwarding->pending);
@@ -167,26 +176,81 @@ void http_forwarding_on_client_end(struct http_forwarding *forwarding)
 
 /* ---- for the API ---- */
 
+/* Appends a copy of text, with a NUL, at *at; NULL stays NULL. */
+static char *copy_text(char **at, const char *text, size_t len)
+{
+    char *copy = *at;
+
+    if (!text)
+        return NULL;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    *at += len + 1;
+    return copy;
+}
+
+static size_t bytes_of_fields(const struct zerg_http_field *fields, uint32_t count)
+{
+    size_t bytes = count * sizeof(struct http_field_config);
+
+    for (uint32_t i = 0; i < count; i++)
+        bytes += strlen(fields[i]._name) + (fields[i]._value ? strlen(fields[i]._value) : 0) + 2;
+    return bytes;
+}
+
+/* The list goes to `list`, the texts to *at. */
+static void copy_fields(struct http_field_config *list, char **at, const struct zerg_http_field *fields, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const char *value = fields[i]._value;
+
+        list[i].name = copy_text(at, fields[i]._name, strlen(fields[i]._name));
+        list[i].value = copy_text(at, value, value ? strlen(value) : 0);
+    }
+}
+
+/* What the script asked for, in memory of our own: a coroutine that is never resumed may lose it to the collector. False
+ * without memory. */
+static bool copy_options(struct http_forwarding *forwarding, struct http_change *change,
+                         const struct zerg_http_forward_options *options)
+{
+    size_t bytes = bytes_of_fields(options->_fields, options->_field_count) +
+                   bytes_of_fields(options->_answer_fields, options->_answer_field_count) + options->_path_len +
+                   options->_method_len + options->_body_len + 3;
+    struct http_field_config *fields = malloc(bytes);
+    struct http_field_config *answer_fields;
+    char *at;
+
+    if (!fields)
+        return false;
+    forwarding->options = fields;
+    answer_fields = fields + options->_field_count;
+    at = (char *)(answer_fields + options->_answer_field_count);
+    copy_fields(fields, &at, options->_fields, options->_field_count);
+    copy_fields(answer_fields, &at, options->_answer_fields, options->_answer_field_count);
+    forwarding->rewrite = (struct http_rewrite){
+        .request_fields = fields,
+        .request_field_count = options->_field_count,
+        .response_fields = answer_fields,
+        .response_field_count = options->_answer_field_count,
+    };
+    *change = (struct http_change){
+        .rewrite = &forwarding->rewrite,
+        .path = copy_text(&at, options->_path, options->_path_len),
+        .path_len = options->_path_len,
+        .method = copy_text(&at, options->_method, options->_method_len),
+        .method_len = options->_method_len,
+        .body = copy_text(&at, options->_body, options->_body_len),
+        .body_len = options->_body_len,
+    };
+    return true;
+}
+
 static struct http_forward_options forward_options(struct http_forwarding *forwarding, const struct group_view *view,
                                                    const struct zerg_http_forward_options *options)
 {
     struct http_forward_options out = http_forward_defaults(view, forwarding->sc->exchange);
 
-    forwarding->rewrite = (struct http_rewrite){
-        .request_fields = (struct http_field_config *)(uintptr_t)options->_fields,
-        .request_field_count = options->_field_count,
-        .response_fields = (struct http_field_config *)(uintptr_t)options->_answer_fields,
-        .response_field_count = options->_answer_field_count,
-    };
-    out.change = (struct http_change){
-        .rewrite = &forwarding->rewrite,
-        .method = options->_method,
-        .method_len = options->_method_len,
-        .path = options->_path,
-        .path_len = options->_path_len,
-        .body = options->_body,
-        .body_len = options->_body_len,
-    };
     if (options->_connect_s >= 0)
         out.connect_ms = api_ms(options->_connect_s);
     if (options->_read_s >= 0)
@@ -211,7 +275,8 @@ int http_forwarding_begin(struct task *task, struct script_conn *sc, struct grou
     *forwarding = (struct http_forwarding){.sc = sc};
     pending_begin(&forwarding->pending, task, drop);
     forward = forward_options(forwarding, view, options);
-    forwarding->forward = http_forward_new(sc->exchange, view, &forward);
+    if (copy_options(forwarding, &forward.change, options))
+        forwarding->forward = http_forward_new(sc->exchange, view, &forward);
     if (!forwarding->forward) {
         drop(&forwarding->pending);
         return ZERG_NO_MEMORY;
@@ -257,6 +322,21 @@ int http_forwarding_finish(struct task *task, struct zerg_http_forward_result *o
     return hand_over(forwarding, out);
 }
 
+/* In place of those that were asked for first. False without memory. */
+static bool copy_answer_fields(struct http_forwarding *forwarding, const struct zerg_http_field *fields, uint32_t count)
+{
+    struct http_field_config *list = malloc(bytes_of_fields(fields, count) + 1);
+    char *at = (char *)(list + count);
+
+    if (!list)
+        return false;
+    forwarding->answer_fields = list;
+    copy_fields(list, &at, fields, count);
+    forwarding->rewrite.response_fields = list;
+    forwarding->rewrite.response_field_count = count;
+    return true;
+}
+
 int http_forwarding_go_on(struct task *task, const struct zerg_http_field *fields, uint32_t count)
 {
     struct pending *pending = pending_of(task, drop);
@@ -267,9 +347,9 @@ int http_forwarding_go_on(struct task *task, const struct zerg_http_field *field
     forwarding = CONTAINER_OF(pending, struct http_forwarding, pending);
     if (forwarding->forward && forwarding->has_head) {
         forwarding->has_head = false;
-        if (fields) {
-            forwarding->rewrite.response_fields = (struct http_field_config *)(uintptr_t)fields;
-            forwarding->rewrite.response_field_count = count;
+        if (fields && !copy_answer_fields(forwarding, fields, count)) {
+            drop(pending);
+            return ZERG_NO_MEMORY;
         }
         http_forward_go_on(forwarding->forward);
     }

@@ -65,13 +65,13 @@ void http_task_ended(struct script_conn *sc)
     struct runtime *runtime = sc->runtime;
     bool goes_on;
 
+    if (sc->http_forwarding) /* of another task */
+        http_forwarding_abandon(sc->http_forwarding);
     if (!exchange) { /* a relay has, or had, the connection */
         script_conn_dismiss_users(sc);
         slab_free(&runtime->conn_slab, sc);
         return;
     }
-    if (sc->http_forwarding)
-        http_forwarding_on_client_end(sc->http_forwarding);
     goes_on = sc->has_returned || http_exchange_fail(exchange, STATUS_FAILED);
     exchange->generation++;
     script_conn_dismiss_users(sc);
@@ -121,7 +121,7 @@ static void on_end(struct http_exchange *exchange)
         return;
     }
     if (sc->http_forwarding)
-        http_forwarding_on_client_end(sc->http_forwarding);
+        http_forwarding_abandon(sc->http_forwarding);
     script_conn_tell_users(sc);
 }
 

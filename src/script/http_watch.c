@@ -40,7 +40,7 @@ int http_watch_begin(struct runtime *runtime, struct conn *conn)
 {
     struct http_watch **place = place_of(runtime, conn);
 
-    if (conn_ended(conn))
+    if (conn->state > CONN_OPEN)
         return -EPIPE;
     if (!place)
         return -ENOMEM;

@@ -12,7 +12,7 @@ struct runtime;
 void http_watch_init(struct runtime *runtime);
 /* After the last connection has ended. */
 void http_watch_deinit(struct runtime *runtime);
-/* From now on Lua is told. Idempotent. 0, -EPIPE (the client has ended its stream already), -ENOMEM. */
+/* From now on Lua is told. Idempotent. 0, -EPIPE (the connection has ended), -ENOMEM. */
 MUST_CHECK int http_watch_begin(struct runtime *runtime, struct conn *conn);
 /* For struct http_server: the client has ended its stream, or the connection is over for HTTP. */
 void http_watch_on_news(struct conn *conn, bool is_over);

@@ -184,3 +184,19 @@ def test_curl_is_content(web, name):
     done = subprocess.run(["curl", "-sS", "--max-time", "20", *args[:-1], url], cwd=server.path, capture_output=True,
                           text=True, check=True)
     assert done.stdout == expected
+
+
+def test_what_is_skipped_of_a_body_is_never_a_request(web, engine):
+    """More of it has come than is skipped for a handler that did not ask."""
+    piece = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n" * 100
+    chunks = f"{len(piece):x}\r\n{piece}\r\n" * 120 + "0\r\n\r\n"
+    for path in ("/slow", "/ignore"):
+        with web().connect() as peer:
+            peer.send_in_background((get(path, "Transfer-Encoding: chunked", method="POST") + chunks).encode())
+            first = answer(peer)
+            assert first.body in (b"slow\n", b"ignored")
+            assert first["Connection"] == "close" or path == "/ignore"
+            try:
+                assert peer.rest() == b""
+            except ConnectionResetError:
+                pass

@@ -2,7 +2,7 @@
 
 import pytest
 
-from httptalk import ask, get
+from httptalk import answer, ask, get
 from peer import until
 
 HANDLER = """
@@ -23,6 +23,8 @@ return function(req, res)
     zerg.log.info("waiting")
     gone:get()
     zerg.log.info("woken")
+  elseif req.path == "/twice" then
+    conn.ctx.count = conn.ctx.count + 1
   elseif req.path == "/raise" then
     error("no")
   end
@@ -63,6 +65,14 @@ def test_a_script_is_told_while_its_handler_waits(watched, engine):
     watched.log.wait("waiting")
     client.half_close()
     watched.log.wait("woken")
+
+
+def test_ctx_lasts_for_a_client_that_only_listens(watched, engine):
+    client = watched.connect()
+    client.send(get("/") + get("/twice"))
+    client.half_close()
+    assert answer(client).body == b"1"
+    assert answer(client).body == b"3"
 
 
 def test_who_stops_is_not_held_up(watched, engine):
