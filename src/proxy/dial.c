@@ -268,7 +268,8 @@ static bool reuse(struct dial *dial, const struct pick *picked)
 
     if (!dial->options.uses_pool || picked->is_trial || picked->is_last_resort)
         return false;
-    conn = pool_checkout(&reactor_of(dial)->proxy->pool, dial->view, &picked->server->addr, dial->options.told, &idle);
+    conn = pool_checkout(&reactor_of(dial)->proxy->pool, dial->view, &picked->server->addr, dial->options.told,
+                         !dial->options.takes_unseen, &idle);
     if (!conn)
         return false;
     take_idle(dial, conn, slot_of(dial->view, picked->server));

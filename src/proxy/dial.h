@@ -56,7 +56,8 @@ struct dial_options {
     uint32_t write_buffer_max;
     uint64_t told;              /* what the owner tells the server before all else: see struct slot */
     const struct server *avoid; /* compared only: somebody else, if there is anybody; NULL: anybody */
-    bool uses_pool;             /* an idle connection to the server that was picked will do */
+    bool uses_pool;             /* an idle connection to the server that was picked will do, */
+    bool takes_unseen; /* also one of which the kernel may know already that it is no good: the owner finds out */
 };
 
 /* Connecting to one server. */

@@ -39,7 +39,8 @@ struct conn *dial_find_idle(const struct dial *dial, struct slot *slot)
 
     for (uint32_t i = 0; i < upstream_member_count(dial->upstream) && !conn; i++) {
         if (may_be_idle(dial, i))
-            conn = pool_checkout(pool, dial->view, &dial->upstream->members[i].server->addr, dial->options.told, slot);
+            conn = pool_checkout(pool, dial->view, &dial->upstream->members[i].server->addr, dial->options.told,
+                                 !dial->options.takes_unseen, slot);
     }
     return conn;
 }

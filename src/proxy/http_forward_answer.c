@@ -182,13 +182,25 @@ static void read_answer(struct http_forward *forward)
         http_forward_on_broken(forward, "closed before its answer");
 }
 
+/* Whether bytes came on a connection that was used before, while none of the request had left: they answer nothing of ours
+ * (often they are a 408 to nobody, as a server has them that closes for lack of requests). */
+static bool is_stale(const struct http_forward *forward)
+{
+    const struct conn *server = forward->server;
+
+    return forward->was_used && server->in.first && server->bytes_out == forward->bytes_out_before &&
+           server->out.in_flight == 0 && forward->up.bytes == 0;
+}
+
 static void on_server_input(struct conn *server)
 {
     struct http_forward *forward = server->owner;
 
     if (!forward)
         return;
-    if (forward->state == HTTP_FORWARD_AWAITS)
+    if (forward->state == HTTP_FORWARD_AWAITS && is_stale(forward))
+        http_forward_on_stale(forward);
+    else if (forward->state == HTTP_FORWARD_AWAITS)
         read_answer(forward);
     else if (forward->state == HTTP_FORWARD_PASSES)
         http_forward_move_down(forward);

@@ -118,6 +118,17 @@ static void on_dial_done(struct dial *dial)
     on_dialled(dial->owner);
 }
 
+static bool is_idempotent(enum http_method method)
+{
+    return method == HTTP_GET || method == HTTP_HEAD || method == HTTP_PUT || method == HTTP_DELETE ||
+           method == HTTP_OPTIONS || method == HTTP_TRACE;
+}
+
+static bool has_no_body(const struct http_forward *forward)
+{
+    return forward->options.change.body || forward->exchange->head.body == HTTP_BODY_NONE;
+}
+
 /* As the client's connection is, so its server's shall be. */
 static struct dial_options dial_options_of(const struct http_forward *forward)
 {
@@ -133,6 +144,8 @@ static struct dial_options dial_options_of(const struct http_forward *forward)
     options.write_buffer_max = config->write_buffer_max;
     options.uses_pool = !forward->is_fresh && forward->exchange->head.method != HTTP_CONNECT &&
                         forward->view->group->config->proxy_send == PROXY_SEND_NONE;
+    /* What can be repeated need not look first whether the kernel knows better: see also is_stale(). */
+    options.takes_unseen = is_idempotent((enum http_method)forward->method) && has_no_body(forward);
     return options;
 }
 
@@ -152,12 +165,6 @@ void http_forward_connect(struct http_forward *forward)
 }
 
 /* ---- once more ---- */
-
-static bool is_idempotent(enum http_method method)
-{
-    return method == HTTP_GET || method == HTTP_HEAD || method == HTTP_PUT || method == HTTP_DELETE ||
-           method == HTTP_OPTIONS || method == HTTP_TRACE;
-}
 
 /* Whether the request can be made again, on another connection: nothing of an answer has come, the body is still all there, and
  * doing it twice is as doing it once, or it was not done at all (RFC 9110 section 9.2.2). */
@@ -202,4 +209,11 @@ void http_forward_on_broken(struct http_forward *forward, const char *text)
     } else {
         http_forward_fail(forward, STATUS_BAD_GATEWAY, text);
     }
+}
+
+void http_forward_on_stale(struct http_forward *forward)
+{
+    forward->is_fresh = true;
+    http_forward_drop_server(forward);
+    http_forward_connect(forward);
 }

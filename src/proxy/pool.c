@@ -224,7 +224,7 @@ static bool is_quiet(const struct conn *conn)
 }
 
 struct conn *pool_checkout(struct pool *pool, struct group_view *view, const struct addr *addr, uint64_t told,
-                           struct slot *slot)
+                           bool looks, struct slot *slot)
 {
     struct list *bucket = bucket_of(pool, view, addr);
     struct list *before;
@@ -236,7 +236,7 @@ struct conn *pool_checkout(struct pool *pool, struct group_view *view, const str
         before = node->prev;
         if (!is_to(idle, view, addr) || idle->slot.told != told)
             continue;
-        if (!is_quiet(conn)) {
+        if (looks && !is_quiet(conn)) {
             drop(idle);
             continue;
         }

@@ -44,10 +44,11 @@ void pool_clear(struct pool *pool);
  * each group and address at most `max` wait: the oldest one goes. One that cannot wait is closed. */
 void pool_checkin(struct pool *pool, struct conn *conn, struct slot *slot, uint32_t max, uint32_t idle_ms);
 /* The connection of this group to this address that was checked in last, with its slot; NULL: there is none. told: only one
- * that was told the same first (see struct slot). Its handler is still the pool's, and its owner NULL: the caller sets both
+ * that was told the same first (see struct slot). looks: whether the kernel is asked if the peer has sent or closed since the last
+ * completion that we saw; who does not have it asked finds out for itself. Its handler is still the pool's, and its owner NULL: the caller sets both
  * at once. */
 MUST_CHECK struct conn *pool_checkout(struct pool *pool, struct group_view *view, const struct addr *addr,
-                                      uint64_t told, struct slot *slot);
+                                      uint64_t told, bool looks, struct slot *slot);
 /* Closes the oldest one of this group to this address, for its slot; false: there is none. */
 bool pool_drop_one(struct pool *pool, struct group_view *view, const struct addr *addr);
 /* Somebody needs a connection of this reactor: closes the oldest one when few are left. Its place is free some turns later. */

@@ -13,7 +13,9 @@
 #include "base/limits.h"
 #include "fake_ring.h"
 #include "forwarding.h"
+#include "proxy/pool.h"
 #include "proxy/proxy.h"
+#include "uring/op.h"
 
 /* ---- what breaks ---- */
 
@@ -127,6 +129,48 @@ static void a_stale_connection_is_exchanged_for_a_new_one_once(void **state)
     fixture_feed_text(f, fresh, OK_2);
     assert_string_equal(drained(f, client), OK_2);
     assert_none_left(f);
+}
+
+/* A request, and in the same batch of completions something on the idle connection that it gets: none of the request has left
+ * then. */
+static void what_came_before_the_request_answers_nothing(void **state)
+{
+    static const char late[] = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
+    struct fixture *f = *state;
+
+    for (int way = 0; way < 2; way++) {
+        struct conn *server;
+        struct conn *client = asking(f, GET, &server);
+        struct conn *fresh;
+
+        drained(f, server);
+        fixture_feed_text(f, server, OK_2);
+        drained(f, client);
+        assert_int_equal(idle(f), 1);
+        assert_int_equal(fake_ring_recv(f->ring, fixture_op(client, OP_RECV), GET, strlen(GET), FAKE_MORE),
+                         strlen(GET));
+        if (way == 0)
+            fake_ring_recv(f->ring, fixture_op(server, OP_RECV), late, strlen(late), FAKE_MORE);
+        else
+            fake_ring_complete(f->ring, fixture_op(server, OP_RECV), 0, 0);
+        fixture_pump(f);
+        fixture_answer(f);
+        assert_string_equal(drained(f, client), "");
+        fresh = fixture_outgoing(f);
+        assert_non_null(fresh);
+        fixture_connect_result(f, fresh, 0);
+        assert_starts(drained(f, fresh), "GET /a?b");
+        fixture_feed_text(f, fresh, OK_2);
+        assert_string_equal(drained(f, client), OK_2);
+        assert_none_left(f);
+        conn_kill(client, CLOSE_LOCAL);
+        pool_clear(&f->reactor.proxy->pool);
+        fixture_answer(f);
+        if (fresh->state != CONN_FREE) {
+            fixture_recv_result(f, fresh, 0);
+            fixture_answer(f);
+        }
+    }
 }
 
 static void a_fresh_connection_that_breaks_is_tried_once_more(void **state)
@@ -288,6 +332,7 @@ int main(void)
         TEST(what_follows_an_answer_is_nobody_s),
         TEST(half_an_answer_is_cut),
         TEST(a_stale_connection_is_exchanged_for_a_new_one_once),
+        TEST(what_came_before_the_request_answers_nothing),
         TEST(a_fresh_connection_that_breaks_is_tried_once_more),
         TEST(what_was_sent_is_not_sent_again),
         TEST(an_early_answer_ends_the_upload),

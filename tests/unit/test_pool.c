@@ -120,7 +120,7 @@ static struct conn *kept(struct setup *s, uint32_t idle_ms)
 static struct conn *taken(struct setup *s)
 {
     struct slot slot;
-    struct conn *conn = pool_checkout(s->pool, s->view, &server_of(s->view)->addr, 0, &slot);
+    struct conn *conn = pool_checkout(s->pool, s->view, &server_of(s->view)->addr, 0, true, &slot);
 
     if (!conn)
         return NULL;
@@ -157,7 +157,7 @@ static void one_to_another_address_is_none(void **state)
 
     kept(s, 0);
     assert_int_equal(addr_parse_unix(&other, "@zerg-unit-other"), 0);
-    assert_null(pool_checkout(s->pool, s->view, &other, 0, &slot));
+    assert_null(pool_checkout(s->pool, s->view, &other, 0, true, &slot));
     assert_int_equal(s->pool->idle.taken, 1);
 }
 
@@ -169,7 +169,7 @@ static void one_of_another_group_to_the_same_address_is_none(void **state)
     struct slot slot;
 
     kept(s, 0);
-    assert_null(pool_checkout(s->pool, other, &server_of(s->view)->addr, 0, &slot));
+    assert_null(pool_checkout(s->pool, other, &server_of(s->view)->addr, 0, true, &slot));
     assert_non_null(taken(s));
 }
 
@@ -179,7 +179,7 @@ static void one_that_was_told_something_else_is_none(void **state)
     struct slot slot;
 
     kept(s, 0);
-    assert_null(pool_checkout(s->pool, s->view, &server_of(s->view)->addr, 1, &slot));
+    assert_null(pool_checkout(s->pool, s->view, &server_of(s->view)->addr, 1, true, &slot));
     assert_non_null(taken(s));
 }
 
