@@ -3,6 +3,8 @@
 #include "http/http_conn.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -37,33 +39,16 @@ static struct http_exchange *new_exchange(struct conn *conn)
     struct http_server *server = conn->reactor->http;
     struct http_exchange *exchange = slab_new(&server->exchanges);
     struct http_limits limits = {.head_bytes = config_of(conn)->header_bytes, .fields = config_of(conn)->headers};
+    uint32_t generation;
 
     if (!exchange)
         return NULL;
-    exchange->head_bytes = NULL;
-    exchange->status = 200;
-    exchange->method = HTTP_METHOD_OTHER;
-    exchange->minor = 0;
-    exchange->has_begun = 0;
-    exchange->has_ended = 0;
-    exchange->stage = HTTP_READS_HEAD;
-    exchange->is_waiting = false;
-    exchange->continue_sent = false;
-    exchange->is_lent = false;
-    exchange->has_lost_body = false;
-    exchange->is_malformed = false;
-    exchange->fallback = 0;
+    generation = exchange->generation;
+    memset(exchange, 0, offsetof(struct http_exchange, head));
+    exchange->generation = generation;
+    exchange->status = STATUS_OK;
     exchange->conn = conn;
     exchange->server = server;
-    exchange->route = NULL;
-    exchange->handler = NULL;
-    exchange->owner = NULL;
-    exchange->head_lease = NULL;
-    exchange->failure = 0;
-    exchange->failure_text = NULL;
-    exchange->taken = 0;
-    exchange->drained = 0;
-    exchange->inflow = (struct http_inflow){0};
     http_answer_init(&exchange->answer);
     http_request_init(&exchange->head, &limits);
     conn->owner = exchange;

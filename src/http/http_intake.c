@@ -34,7 +34,7 @@ static const char *word_for(uint16_t status)
 {
     switch (status) {
     case STATUS_TOO_LARGE: return "limit";
-    case STATUS_UNAVAILABLE: return "limit: out of memory";
+    case STATUS_UNAVAILABLE: return NO_MEMORY_WORD;
     default: return "malformed";
     }
 }

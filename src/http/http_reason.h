@@ -21,5 +21,8 @@ enum http_status_code {
     STATUS_GATEWAY_TIMEOUT = 504,
 };
 
+/* What scripts and logs see where memory is out. */
+#define NO_MEMORY_WORD "limit: out of memory"
+
 /* Static; "Unknown" for a status that RFC 9110 and its relatives do not name. */
 const char *http_reason(uint32_t status);

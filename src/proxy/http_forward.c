@@ -295,7 +295,7 @@ bool http_forward_move_up(struct http_forward *forward)
         return false;
     case HTTP_PASS_LOST: break;
     }
-    http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+    http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
     return false;
 }
 

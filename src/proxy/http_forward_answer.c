@@ -17,7 +17,7 @@ static void end_answer(struct http_forward *forward)
     else if (http_pass_end(&forward->down) == HTTP_PASS_DONE)
         http_forward_complete(forward);
     else
-        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
 }
 
 void http_forward_move_down(struct http_forward *forward)
@@ -33,7 +33,7 @@ void http_forward_move_down(struct http_forward *forward)
             http_forward_await_server(forward);
         break;
     case HTTP_PASS_BAD: http_forward_fail(forward, STATUS_BAD_GATEWAY, forward->inflow.body.refusal.problem); break;
-    case HTTP_PASS_LOST: http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory"); break;
+    case HTTP_PASS_LOST: http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD); break;
     }
 }
 
@@ -54,7 +54,7 @@ static void fail_head(struct http_forward *forward, int error)
     if (error == -E2BIG)
         http_forward_fail(forward, STATUS_BAD_GATEWAY, "an answer with too much in its head");
     else
-        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
 }
 
 /* bytes: of the head. False: that ended the forward. */
@@ -93,7 +93,7 @@ static void hold(struct http_forward *forward)
 {
     forward->head_lease = lease_retain(forward->server->in.first, 0, forward->head.at);
     if (!forward->head_lease) {
-        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
         return;
     }
     http_forward_skip_head(forward);

@@ -33,7 +33,7 @@ static void fail_request(struct http_forward *forward, int error)
     switch (error) {
     case -E2BIG: http_forward_fail(forward, STATUS_HEADERS_TOO_LARGE, "too much in the head for the server"); break;
     case -EINVAL: http_forward_fail(forward, STATUS_BAD_REQUEST, "a path without the front to be stripped"); break;
-    default: http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+    default: http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
     }
 }
 
@@ -157,7 +157,7 @@ void http_forward_connect(struct http_forward *forward)
     conn_stop_awaiting(forward->exchange->conn);
     forward->dial = slab_new(&http_forward_proxy(forward)->dials);
     if (!forward->dial) {
-        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
         return;
     }
     if (dial_start(forward->dial, forward->view, &options, on_dial_done, forward) != DIAL_WAITS)

@@ -80,7 +80,7 @@ static void begin(struct http_forward *forward)
 void http_forward_switch(struct http_forward *forward)
 {
     if (http_heads_interim(forward->exchange, &forward->head, forward->server->in.first->data) < 0) {
-        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
         return;
     }
     http_forward_skip_head(forward);
@@ -96,7 +96,7 @@ void http_forward_connected(struct http_forward *forward)
 
     if (proxy_send(forward->server, client, version, NULL, 0) < 0 ||
         conn_write(forward->exchange->conn, established, sizeof(established) - 1) < 0) {
-        http_forward_fail(forward, STATUS_UNAVAILABLE, "limit: out of memory");
+        http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
         return;
     }
     forward->head.status = STATUS_OK;

@@ -493,6 +493,18 @@ static void put_answer_framing(struct writing *out, const struct http_exchange *
         out->at = HTTP_PUT(out->at, "Connection: keep-alive\r\n");
 }
 
+/* Begins an answer's head. */
+static char *begin_answer(struct writing *out, const struct http_exchange *exchange, int *error)
+{
+    char *start = reserve(exchange->conn, out, 0, error);
+
+    if (!start)
+        return NULL;
+    out->at = start;
+    put_status_line(out);
+    return start;
+}
+
 int http_heads_answer(const struct http_exchange *exchange, const struct http_change *change,
                       const struct http_head *head, const uint8_t *bytes)
 {
@@ -505,14 +517,12 @@ int http_heads_answer(const struct http_exchange *exchange, const struct http_ch
         .left_out = FRAMING_NAMES,
     };
     int error;
-    char *start = reserve(exchange->conn, &out, 0, &error);
+    char *start = begin_answer(&out, exchange, &error);
 
     if (!start)
         return error;
     if (exchange->answer.framing != HTTP_FRAMING_CHUNKED) /* there will be none */
         out.left_out |= BIT_OF(HTTP_NAME_TRAILER);
-    out.at = start;
-    put_status_line(&out);
     if (!find(head, HTTP_NAME_DATE) && !IS_CHANGED(&out, "Date")) { /* RFC 9110 section 6.6.1 */
         out.at = HTTP_PUT(out.at, "Date: ");
         out.at = http_put(out.at, http_server_date(exchange->server), HTTP_DATE_BYTES);
@@ -531,12 +541,10 @@ int http_heads_interim(const struct http_exchange *exchange, const struct http_h
 {
     struct writing out = {.from = head, .bytes = bytes, .left_out = FRAMING_NAMES};
     int error;
-    char *start = reserve(exchange->conn, &out, 0, &error);
+    char *start = begin_answer(&out, exchange, &error);
 
     if (!start)
         return error;
-    out.at = start;
-    put_status_line(&out);
     put_passed(&out);
     if (head->body == HTTP_BODY_TUNNEL) {
         out.at = HTTP_PUT(out.at, "Connection: Upgrade\r\nUpgrade: ");

@@ -501,7 +501,7 @@ def test_a_client_that_goes_in_the_answer_is_told_of(handling, upstream, engine)
     assert (result["status"], result["bytes_down"], result["reason"]) == (200, 3, "reset")
 
 
-def test_a_server_that_drains_waits_for_forwards(handling, upstream, engine):
+def test_a_server_that_drains_waits_for_forwards(handling, upstream, quick_engine):
     server = handling(FORWARD, upstream.target, options={"drain_timeout": 60})
     client = server.connect().send(get("/"))
     peer, _ = upstream.accept_request()
