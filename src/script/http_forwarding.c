@@ -41,12 +41,15 @@ void http_forwarding_init_slab(struct slab *slab)
     slab_init(slab, sizeof(struct http_forwarding), FORWARDINGS_PER_BLOCK, 0);
 }
 
-/* The exchange is the script's again. */
+/* The exchange, if there is one any more, is the script's again. */
 static void give_back(struct http_forwarding *forwarding)
 {
-    if (forwarding->sc->exchange)
-        forwarding->sc->exchange->is_lent = false;
-    forwarding->sc->http_forwarding = NULL;
+    struct script_conn *sc = forwarding->sc;
+
+    if (sc && sc->exchange)
+        sc->exchange->is_lent = false;
+    if (sc)
+        sc->http_forwarding = NULL;
     forwarding->sc = NULL;
     forwarding->forward = NULL;
 }
@@ -127,7 +130,7 @@ static void note_tunnel(struct http_forwarding *forwarding, const struct relay_e
 static void on_end(struct http_forward *forward)
 {
     struct http_forwarding *forwarding = forward->options.owner;
-    uint64_t now_ms = forwarding->sc->runtime->reactor->now_ms;
+    uint64_t now_ms = forward->view->reactor->now_ms;
 
     forwarding->result.duration_s = (double)(now_ms - forward->started_ms) / (double)MS_PER_S;
     if (forward->state == HTTP_FORWARD_TUNNELS)
@@ -163,10 +166,12 @@ void http_forwarding_abandon(struct http_forwarding *forwarding)
     struct http_forward *forward = forwarding->forward;
     enum close_reason reason = (enum close_reason)forwarding->sc->conn->reason;
 
-    if (forward->state == HTTP_FORWARD_TUNNELS)
-        forwarding->has_answer = true;
-    else
-        note_outcome(forwarding, forward);
+    if (forward->state == HTTP_FORWARD_TUNNELS) { /* which is no business of the request any more */
+        forwarding->sc->http_forwarding = NULL;
+        forwarding->sc = NULL;
+        return;
+    }
+    note_outcome(forwarding, forward);
     snprintf(forwarding->reason, sizeof(forwarding->reason), "%s",
              close_reason_text(reason == CLOSE_NONE ? CLOSE_LOCAL : reason));
     give_back(forwarding);

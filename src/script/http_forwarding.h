@@ -28,5 +28,5 @@ const struct http_head *http_forwarding_head(const struct http_forwarding *forwa
 void http_forwarding_on_input(struct http_forwarding *forwarding);
 void http_forwarding_on_output(struct http_forwarding *forwarding);
 void http_forwarding_on_read_timeout(struct http_forwarding *forwarding);
-/* Its client has gone, or its handler has ended: so has this. */
+/* Its client has gone, or its handler has ended: so has this, unless it is a tunnel, which goes on for the task that began it. */
 void http_forwarding_abandon(struct http_forwarding *forwarding);

@@ -47,23 +47,31 @@ def test_a_forward_of_another_task_ends_with_the_handler(handling, upstream, eng
         upstream.accept_request()
 
 
-def test_a_tunnel_of_another_task_ends_with_the_handler(handling, upstream, engine):
+def test_a_tunnel_of_another_task_goes_on_behind_the_handler(handling, upstream, engine):
     server = handling("""
-        zerg.spawn(function() say(req:forward("app")) end)
-        zerg.sleep(0.2)
+        if req.path == "/tunnel" then
+          zerg.spawn(function() say(req:forward("app")) end)
+          zerg.sleep(0.1)
+        else
+          req:forward("app")
+        end
     """, upstream.target)
-    client = server.connect().send(get("/", "Connection: upgrade", "Upgrade: x"))
+    client = server.connect().send(get("/tunnel", "Connection: upgrade", "Upgrade: x"))
     peer, _ = upstream.accept_request()
     peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
     assert head(client)[0] == 101
-    peer.expect_gone()
+    others = [server.connect().send(get("/")) for _ in range(3)]  # in memory that the handler left
+    seconds = [upstream.accept_request()[0] for _ in others]
+    client.send("up")
+    assert peer.receive(2) == b"up"
+    peer.send("down").close()
+    client.expect("down").expect_end()
+    client.close()
     assert said(server)[0][0]["status"] == 101
-    for _ in range(3):  # what it left is no one's
-        with server.connect() as other:
-            other.send(get("/"))
-            second, _ = upstream.accept_request()
-            other.reset()
-            second.expect_gone()
+    for other in others:
+        other.reset()
+    for second in seconds:  # whose forwards are still theirs
+        second.expect_gone()
 
 
 def test_a_body_that_went_with_a_forward_is_not_had_again(handling, upstream, quick_engine):
