@@ -4,6 +4,7 @@ Environment: ZERG (the program, default build/zerg), ZERG_TOOLS (C clients, defa
 builds), ZERG_MATRIX (quick or full, see conftest.py).
 """
 
+import contextlib
 import os
 import pathlib
 import random
@@ -162,33 +163,27 @@ class Server:
 
     # ---- the process as the kernel sees it ----
 
-    def threads(self):
-        """Thread id → name."""
+    def _of_threads(self, name):
+        """Thread id → what /proc/PID/task/TID/name says."""
         out = {}
         for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-            try:
-                out[int(task.name)] = (task / "comm").read_text().strip()
-            except FileNotFoundError:
-                pass
+            # A thread may end before the file is opened, and between opening and reading.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                out[int(task.name)] = (task / name).read_text()
         return out
+
+    def threads(self):
+        """Thread id → name."""
+        return {task: name.strip() for task, name in self._of_threads("comm").items()}
 
     def cpu_seconds(self):
         """CPU time of all threads so far."""
-        total = 0
-        for task in self.threads():
-            try:
-                total += int(pathlib.Path(f"/proc/{self.pid}/task/{task}/schedstat").read_text().split()[0])
-            except FileNotFoundError:
-                pass
-        return total / 1e9
+        return sum(int(text.split()[0]) for text in self._of_threads("schedstat").values()) / 1e9
 
     def switches(self):
         """Voluntary context switches of each thread: how often it slept and woke."""
-        out = {}
-        for task in self.threads():
-            status = pathlib.Path(f"/proc/{self.pid}/task/{task}/status").read_text()
-            out[task] = int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
-        return out
+        return {task: int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[1])
+                for task, text in self._of_threads("status").items()}
 
     def status(self, key):
         """The fields of one line of /proc/PID/status."""
