@@ -15,6 +15,7 @@ import pytest
 
 from dnsserver import DnsServer
 from harness import PROGRAM, Factory
+from httpserver import Upstream
 from luatext import literal
 from httptalk import HANDLER, saying
 from peer import SCALE
@@ -117,6 +118,12 @@ def behind():
     yield make
     for server in made:
         server.close()
+
+
+@pytest.fixture
+def upstream(behind):
+    """An HTTP server that says what the test makes it say."""
+    return behind(Upstream)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 
+from httptalk import answer, get, head
 from peer import PATIENCE, Backend, Peer, until
 
 FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Real-IP",
@@ -150,6 +151,33 @@ class Upstream(Backend):
         request = peer.request()
         peer.send(answered() if reply is None else reply)
         return peer, request
+
+
+UPGRADE = get("/chat", "Connection: keep-alive, Upgrade", "Upgrade: talk")
+SWITCHED = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: talk\r\n\r\n"
+
+
+def switched(client, upstream, more=""):
+    """The server's side of a connection that has become another; `more` follows the server's head at once."""
+    client.send(UPGRADE)
+    peer, request = upstream.accept_request()
+    assert request["Upgrade"] == "talk" and "upgrade" in request["Connection"].lower()
+    peer.send(SWITCHED + more)
+    status, fields = head(client)
+    names = {name.lower(): value.lower() for name, value in fields}
+    assert status == 101 and names["upgrade"] == "talk" and names["connection"] == "upgrade"
+    return peer
+
+
+def both_ways(client, upstream, text, data):
+    """A request whose head is `text`, and its answer, each with this body, which may be longer than what sockets hold."""
+    sender = client.send_in_background(text.encode() + data)
+    peer, request = upstream.accept_request()
+    sender.join()
+    assert request.body == data
+    sender = peer.send_in_background(answered(data))
+    assert answer(client).body == data
+    sender.join()
 
 
 class Answering:

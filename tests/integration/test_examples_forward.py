@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from peer import PATIENCE, pattern, until
+from peer import pattern, until
 from services import run
 from talkers import Refusing, Talker
 from test_examples import start_with_targets

@@ -9,11 +9,6 @@ from httpserver import FORWARDED, Answering, Upstream, answered, answered_in_chu
 from httptalk import answer, ask, chunked, get, head, post
 
 
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
-
-
 # ---- what goes on ----
 
 

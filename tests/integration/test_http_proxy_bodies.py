@@ -8,18 +8,13 @@ import time
 
 import pytest
 
-from httpserver import Upstream, answered
+from httpserver import answered, both_ways
 from httptalk import answer, chunked, get, head, post
 from peer import hash_of, pattern
 
 GIGABYTE = 1 << 30
 BLOCK = pattern(1 << 20)
 GROWTH_MAX = 16 << 20
-
-
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
 
 
 def begin_upload(client, upstream, size):
@@ -60,14 +55,7 @@ def test_parts_of_bodies_go_on_as_they_come(proxy, upstream, engine):
 @pytest.mark.parametrize("size", [1, 16383, 16384, 16385, 262_144, 5_000_000])
 def test_bodies_arrive_whole_however_long(proxy, upstream, engine, size):
     client = proxy(upstream.target, listener={"limits": {"body_bytes": "8m"}}).connect()
-    data = pattern(size)
-    sender = client.send_in_background(get("/", f"Content-Length: {size}", method="POST").encode() + data)
-    peer, request = upstream.accept_request()
-    sender.join()
-    assert request.body == data
-    sender = peer.send_in_background(answered(data))
-    assert answer(client).body == data
-    sender.join()
+    both_ways(client, upstream, get("/", f"Content-Length: {size}", method="POST"), pattern(size))
 
 
 def flood(peer, size):
@@ -89,19 +77,6 @@ def hash_of_blocks(size):
     return digest.hexdigest()
 
 
-def receive_hash(peer, size, look=None):
-    """Reads past what a Served keeps; looks at something with each part."""
-    digest, missing = hashlib.blake2b(), size
-    while missing:
-        part = peer.sock.recv(min(missing, 1 << 20))
-        assert part, f"end of stream with {missing} bytes missing"
-        digest.update(part)
-        missing -= len(part)
-        if look:
-            look()
-    return digest.hexdigest()
-
-
 BEGIN = {"up": begin_upload, "down": begin_download}
 
 
@@ -117,7 +92,7 @@ def test_a_gigabyte_needs_little_memory(proxy, upstream, quick_engine, way):
     source, sink = (client, peer) if way == "up" else (peer, client)
     sizes = []
     sender = flood(source, GIGABYTE)
-    got = receive_hash(sink, GIGABYTE, lambda: sizes.append(server.resident_bytes()))
+    got = sink.receive_hash(GIGABYTE, lambda: sizes.append(server.resident_bytes()))
     assert got == hash_of_blocks(GIGABYTE)
     sender.join()
     assert len(sizes) > 500 and max(sizes) - before < GROWTH_MAX
@@ -140,7 +115,7 @@ def test_who_does_not_read_holds_the_other_up(proxy, upstream, engine, way):
     assert server.resident_bytes() - before < GROWTH_MAX
     sender = source.send_in_background(bytes(size - sent))
     taken = bytes(sink.recorded[sink.used:]) if way == "up" else b""
-    assert receive_hash(sink, size - len(taken)) == hash_of(bytes(size - len(taken)))
+    assert sink.receive_hash(size - len(taken)) == hash_of(bytes(size - len(taken)))
     sender.join()
     if way == "up":
         peer.send(answered())

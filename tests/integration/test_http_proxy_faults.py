@@ -6,15 +6,10 @@ import contextlib
 
 import pytest
 
-from httpserver import Answering, Upstream, answered
+from httpserver import Answering, answered
 from httptalk import answer, ask, chunked, get, head, post
 from peer import SCALE, Blackhole
 from talkers import Refusing
-
-
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
 
 
 def failed(got, status):
@@ -119,18 +114,9 @@ def test_a_server_is_not_to_blame_for_a_slow_client(proxy, upstream):
     sender.join()
 
 
-def test_full_servers_are_503(proxy, upstream, engine):
-    front = proxy(upstream.target, max_connections=1, queue=0)
-    front.log.allow("app|" + upstream.target)
-    first, second = front.connect().send(get("/")), front.connect()
-    peer, _ = upstream.accept_request()
-    assert failed(ask(second, get("/")), 503)
-    peer.send(answered())
-    assert answer(first).body == b"ok"
-
-
-def test_a_wait_in_the_queue_that_is_too_long_is_503(proxy, upstream, engine):
-    front = proxy(upstream.target, max_connections=1, queue_timeout=0.2)
+@pytest.mark.parametrize("queue", [{"queue": 0}, {"queue_timeout": 0.2}], ids=["none", "too long"])
+def test_full_servers_are_503(proxy, upstream, engine, queue):
+    front = proxy(upstream.target, max_connections=1, **queue)
     front.log.allow("app|" + upstream.target)
     first, second = front.connect().send(get("/")), front.connect()
     peer, _ = upstream.accept_request()

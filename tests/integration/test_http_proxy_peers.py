@@ -3,8 +3,8 @@ h2load and node in front; and WebSocket, which goes through it once both sides h
 
 import pytest
 
-from httpserver import Answering, Upstream, answered
-from httptalk import answer, get, head
+from httpserver import UPGRADE, Answering, answered, switched
+from httptalk import answer, get
 from peer import PATIENCE, SCALE, pattern
 from webclients import NODE_AGENT, NODE_FETCH, NODE_MODULES, NODE_STREAM, ab, curl, h2load, node, wrk
 
@@ -121,27 +121,6 @@ def test_node_is_content_with_node(site, quick_engine, script, said):
 
 
 # ---- what is no HTTP any more ----
-
-UPGRADE = get("/chat", "Connection: keep-alive, Upgrade", "Upgrade: talk")
-SWITCHED = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: talk\r\n\r\n"
-
-
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
-
-
-def switched(client, upstream, more=""):
-    """Both sides of a connection that has become another."""
-    client.send(UPGRADE)
-    peer, request = upstream.accept_request()
-    assert request["Upgrade"] == "talk" and "upgrade" in request["Connection"].lower()
-    peer.send(SWITCHED + more)
-    status, fields = head(client)
-    names = {name.lower(): value.lower() for name, value in fields}
-    assert status == 101 and names["upgrade"] == "talk" and names["connection"] == "upgrade"
-    return peer
-
 
 def test_a_connection_that_was_switched_is_a_relay(proxy, upstream, engine):
     server = proxy(upstream.target)

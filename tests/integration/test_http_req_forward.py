@@ -5,17 +5,12 @@ import json
 
 import pytest
 
-from httpserver import Answering, Upstream, answered, answered_in_chunks
+from httpserver import Answering, Upstream, answered, answered_in_chunks, both_ways
 from httptalk import answer, ask, chunked, get, post, said
 from peer import PATIENCE, SCALE, Blackhole, pattern
 from talkers import Refusing
 
 FORWARD = 'say(req:forward("app"))'
-
-
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
 
 
 def turn_of(handling, upstream, body, text, reply=None):
@@ -88,14 +83,8 @@ def test_where_it_may_go(handling, behind, tmp_path, engine, kind):
 
 def test_large_bodies_both_ways(handling, upstream, engine):
     client = handling(FORWARD, upstream.target, listener={"limits": {"body_bytes": "8m"}}).connect()
-    data = pattern(3_000_000)
-    sender = client.send_in_background(post("/", "", "X-A: b").replace("Length: 0", "Length: 3000000").encode() + data)
-    peer, request = upstream.accept_request()
-    sender.join()
-    assert request.body == data
-    sender = peer.send_in_background(answered(data))
-    assert answer(client).body == data
-    sender.join()
+    text = get("/", "Content-Length: 3000000", "X-A: b", method="POST")
+    both_ways(client, upstream, text, pattern(3_000_000))
 
 
 MANY = """

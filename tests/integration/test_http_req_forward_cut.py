@@ -2,7 +2,7 @@
 
 import pytest
 
-from httpserver import Upstream, answered
+from httpserver import answered
 from httptalk import answer, get, head, said
 
 PARTS = {
@@ -20,11 +20,6 @@ HANDLERS = {
     "deadline_writes": """say(zerg.deadline(0.2, req.forward, req, "app"))
         pcall(res.write, res, "own") pcall(res.finish, res)""",
 }
-
-
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -5,17 +5,12 @@ import signal
 
 import pytest
 
-from httpserver import Answering, Upstream, answered
+from httpserver import Answering, answered
 from httptalk import answer, ask, chunked, get, head, post, said
-from peer import PATIENCE, Blackhole, pattern
+from peer import Blackhole, pattern
 from talkers import Refusing
 
 FORWARD = 'say(req:forward("app"))'
-
-
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
 
 
 # ---- misuse ----

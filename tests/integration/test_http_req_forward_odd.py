@@ -3,13 +3,8 @@ handler, with bodies that are partly gone, and options that change meanwhile."""
 
 import pytest
 
-from httpserver import Answering, Upstream, answered
+from httpserver import Answering, answered
 from httptalk import answer, ask, get, head, post, said
-
-
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
 
 
 def test_from_where_nothing_can_yield_it_raises_and_leaves_nothing_behind(handling, behind, quick_engine):

@@ -2,29 +2,9 @@
 
 import pytest
 
-from httpserver import Upstream, answered
+from httpserver import UPGRADE, answered, switched
 from httptalk import answer, ask, chunked, get, head, said
 from peer import pattern
-
-UPGRADE = get("/chat", "Connection: keep-alive, Upgrade", "Upgrade: talk")
-SWITCHED = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: talk\r\n\r\n"
-
-
-@pytest.fixture
-def upstream(behind):
-    return behind(Upstream)
-
-
-def switched(client, upstream, more=""):
-    """The server's side of a connection that has become another."""
-    client.send(UPGRADE)
-    peer, request = upstream.accept_request()
-    assert request["Upgrade"] == "talk" and "upgrade" in request["Connection"].lower()
-    peer.send(SWITCHED + more)
-    status, fields = head(client)
-    assert status == 101 and ("upgrade", "talk") in [(name.lower(), value) for name, value in fields]
-    return peer
-
 
 AFTER = """
 local headers = req.headers

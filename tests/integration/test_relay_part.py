@@ -4,22 +4,7 @@ import random
 import struct
 import threading
 
-import pytest
-
-from luatext import literal
 from peer import PATIENCE, Backend, hash_of, pattern
-
-
-@pytest.fixture
-def relaying(zerg):
-    """Starts a server whose handler is `body`, with TARGET as a local."""
-
-    def start(body, target="", **options):
-        server = zerg(body, top=f"local TARGET = {literal(target)}", **options)
-        return server.wait_listening()
-
-    return start
-
 
 COUNTED = """
 local server = zerg.connect(TARGET)
@@ -33,9 +18,9 @@ end
 """
 
 
-def test_exactly_so_many_bytes_are_moved(relaying, engine, behind):
+def test_exactly_so_many_bytes_are_moved(caller, engine, behind):
     backend = behind(Backend)
-    client = relaying(COUNTED, backend.target).connect()
+    client = caller(COUNTED, backend.target).connect()
     upstream = backend.accept()
     sizes = [0, 1, 2, 511, 512, 513, 4095, 4096, 4097, 65_535, 65_536, 262_144, 262_145, 1_000_000, 3]
     parts = [pattern(size, size) for size in sizes]
@@ -48,11 +33,11 @@ def test_exactly_so_many_bytes_are_moved(relaying, engine, behind):
     upstream.expect_end()
 
 
-def test_a_sharding_proxy(relaying, engine, behind):
+def test_a_sharding_proxy(caller, engine, behind):
     """The header of each message says which server its body is for; answers come back the same way. Both sides are slow
     at times."""
     backends = [behind(Backend) for _ in range(3)]
-    client = relaying("""
+    client = caller("""
         local servers = {}
         local reader = conn:reader()
         while true do
@@ -95,9 +80,9 @@ def test_a_sharding_proxy(relaying, engine, behind):
     client.expect_end()
 
 
-def test_what_a_reader_left_goes_with_it(relaying, engine, behind):
+def test_what_a_reader_left_goes_with_it(caller, engine, behind):
     backend = behind(Backend)
-    client = relaying("""
+    client = caller("""
         local server = zerg.connect(TARGET)
         local reader = conn:reader()
         conn:peek(20)
@@ -123,9 +108,9 @@ def test_what_a_reader_left_goes_with_it(relaying, engine, behind):
     assert client.line() == "new"
 
 
-def test_all_that_comes(relaying, engine, behind):
+def test_all_that_comes(caller, engine, behind):
     backend = behind(Backend)
-    client = relaying("""
+    client = caller("""
         local server = zerg.connect(TARGET)
         local moved, reason, count = conn:relay(server, math.huge)
         conn:write(tostring(moved), " ", reason, " ", count, "\\n")
@@ -141,15 +126,15 @@ def test_all_that_comes(relaying, engine, behind):
     upstream.expect_end()
 
 
-def test_to_itself_is_an_echo(relaying, engine):
-    client = relaying("conn:write(tostring(conn:relay(conn, 5)), '\\n')").connect()
+def test_to_itself_is_an_echo(caller, engine):
+    client = caller("conn:write(tostring(conn:relay(conn, 5)), '\\n')").connect()
     client.send("12345rest")
     client.expect("123455\n")
 
 
-def test_how_it_ends_early(relaying, engine, behind):
+def test_how_it_ends_early(caller, engine, behind):
     backend = behind(Backend)
-    server = relaying("""
+    server = caller("""
         local server = zerg.connect(TARGET)
         local way = conn:reader():read_line()
         if way == "timeout" then conn:timeout{ read = 0.1 } end
@@ -202,10 +187,10 @@ def test_how_it_ends_early(relaying, engine, behind):
     assert client.line() == "nil reset 0"
 
 
-def test_a_slow_sink_holds_the_source_back(relaying, engine, behind):
+def test_a_slow_sink_holds_the_source_back(caller, engine, behind):
     """And that is no reason to say that the source is slow."""
     backend = behind(Backend)
-    client = relaying("""
+    client = caller("""
         local server = zerg.connect(TARGET)
         conn:timeout{ read = 0.15 }
         local n = conn:relay(server, 120e6)
@@ -228,9 +213,9 @@ def test_a_slow_sink_holds_the_source_back(relaying, engine, behind):
     assert client.line() == "120000000"
 
 
-def test_two_who_relay_from_or_to_one_connection(relaying, engine, behind):
+def test_two_who_relay_from_or_to_one_connection(caller, engine, behind):
     backend = behind(Backend)
-    client = relaying("""
+    client = caller("""
         local a, b = zerg.connect(TARGET), zerg.connect(TARGET)
         local first = zerg.spawn(function() return conn:relay(a, 5) end)
         zerg.sleep(0.01)
@@ -252,10 +237,10 @@ def test_two_who_relay_from_or_to_one_connection(relaying, engine, behind):
     backend.accept().expect("between 12345")
 
 
-def test_the_sink_is_held_on_to(relaying, engine, behind):
+def test_the_sink_is_held_on_to(caller, engine, behind):
     """Nothing but the call has it."""
     backend = behind(Backend)
-    client = relaying("""
+    client = caller("""
         local collecting = zerg.every(0.002, collectgarbage)
         for i = 1, 40 do
           local moved, reason = conn:relay(assert(zerg.connect(TARGET)), 10)
