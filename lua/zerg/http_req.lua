@@ -45,7 +45,7 @@ local METHODS = { [0] = false, "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT"
 local methods = {}
 local getters = {}
 
--- What is kept for a request that was asked for it: { ctx =, query =, conn =, body = }.
+-- What is kept for a request that was asked for it: { ctx =, query =, conn =, body =, pieces = }.
 local records = setmetatable({}, { __mode = "k" })
 
 local function record_of(self)
@@ -188,37 +188,31 @@ function next_chunk(self, http, max, view)
   return nil, "limit: out of memory"
 end
 
-local function collect(self, http, max, view)
-  local first = tostring(view)
-  local more, reason = next_chunk(self, http, max, view)
-  if not more then
-    return not reason and first or nil, reason
-  end
-  local parts = { first }
-  repeat
-    parts[#parts + 1] = tostring(view)
-    more, reason = next_chunk(self, http, max, view)
-  until not more
-  return not reason and table.concat(parts) or nil, reason
-end
-
--- The whole body, or nil and a reason, which may be one of misuse.
+-- The whole body, or nil and a reason, which may be one of misuse. What has come stays in the
+-- record: a call that is canceled meanwhile (zerg.deadline) loses nothing, the next one goes on.
 local function read_body(self, http, max)
   local record = record_of(self)
   if record.body then
     return record.body
   end
+  local pieces = record.pieces or { bytes = 0 }
+  if http._taken ~= pieces.bytes then
+    return nil, reason_of(http) or "body: a part of it was read before"
+  end
+  record.pieces = pieces
   local view = view_t()
-  local first, reason = next_chunk(self, http, max, view)
-  local body = ""
-  if first then
-    body, reason = collect(self, http, max, view)
+  local more, reason = next_chunk(self, http, max, view)
+  while more do
+    local piece = tostring(view)
+    pieces[#pieces + 1] = piece
+    pieces.bytes = pieces.bytes + #piece
+    more, reason = next_chunk(self, http, max, view)
   end
   if reason then
     return nil, reason
   end
-  record.body = body
-  return body
+  record.body, record.pieces = table.concat(pieces), nil
+  return record.body
 end
 
 -- For a method that is called by the script.
@@ -231,7 +225,8 @@ end
 ---The whole body, "" when there is none. Parks until it is there.
 ---@param max? integer bytes; never more than limits.body_bytes
 ---@return string|nil body
----@return string|nil reason "limit", "timeout", "malformed", or why the connection ended
+---@return string|nil reason "limit", "timeout", "malformed", why the connection ended, or
+---"body: ..." when a part of it was read by chunks() or sent by forward() before
 function methods.body(self, max)
   if max ~= nil and not bytes.is_count(max, 0) then
     return bytes.misuse("req:body", "a count of bytes", max)

@@ -43,6 +43,7 @@ enum http_stage {
 struct http_exchange {
     /* The first fields are read by Lua: struct zerg_http of script/api.h. */
     const uint8_t *head_bytes;
+    uint64_t taken;      /* bytes of its body, by the handler */
     uint32_t generation; /* changes when the handler is done */
     uint32_t status;     /* of the answer */
     uint8_t method;      /* enum http_method */
@@ -54,7 +55,7 @@ struct http_exchange {
     bool is_waiting; /* for the rest of the head, with its time-out */
     bool continue_sent;
     bool is_lent;                       /* by its handler to a forward: nobody else may read or write meanwhile */
-    bool has_lost_body;                 /* a part of it went with a forward that failed */
+    bool has_sent_body;                 /* a part of its body went to a server */
     bool is_malformed;                  /* its body is: no answer but that */
     uint16_t fallback;                  /* status of the answer, if the handler gives none; 0: that is an empty one */
     struct conn *conn;                  /* borrowed: the client's */
@@ -65,8 +66,7 @@ struct http_exchange {
     struct lease *head_lease;           /* owned: keeps the bytes of the head; NULL while that is being read */
     const char *failure_text;           /* as a word; static */
     uint16_t failure;                   /* why there is no more of the body, as a status; 0: there may be */
-    uint64_t taken;                     /* of the body by the handler, */
-    uint64_t drained;                   /* and what was skipped behind that */
+    uint64_t drained;                   /* what was skipped of its body behind what was taken */
     struct http_answer answer;
     struct http_inflow inflow; /* its body */
     struct http_head head;     /* last: only those fields that were found are touched */

@@ -272,6 +272,7 @@ bool http_forward_move_up(struct http_forward *forward)
     enum http_pass_outcome outcome = http_pass_move(&forward->up);
 
     exchange->taken = forward->up.bytes;
+    exchange->has_sent_body = exchange->taken > 0;
     switch (outcome) {
     case HTTP_PASS_DONE:
         conn_stop_awaiting(client);

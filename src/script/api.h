@@ -351,6 +351,7 @@ int zerg_conn_proxy_ssl(const struct zerg_conn *conn, struct zerg_proxy_ssl *out
  * is never unmapped while the reactor lives. */
 struct zerg_http {
     const uint8_t *_head; /* the bytes of its head */
+    uint64_t _taken;      /* bytes of its body, by whoever */
     uint32_t _generation;
     uint32_t _status;   /* of the answer: set by Lua */
     uint8_t _method;    /* enum http_method */

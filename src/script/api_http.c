@@ -15,6 +15,7 @@
 
 /* What Lua has is the exchange itself, of which it sees the first fields. */
 static_assert(offsetof(struct http_exchange, head_bytes) == offsetof(struct zerg_http, _head), "as api.h has it");
+static_assert(offsetof(struct http_exchange, taken) == offsetof(struct zerg_http, _taken), "as api.h has it");
 static_assert(offsetof(struct http_exchange, generation) == offsetof(struct zerg_http, _generation), "as api.h has it");
 static_assert(offsetof(struct http_exchange, status) == offsetof(struct zerg_http, _status), "as api.h has it");
 static_assert(offsetof(struct http_exchange, method) == offsetof(struct zerg_http, _method), "as api.h has it");
@@ -237,7 +238,7 @@ int zerg_http_chunk(struct zerg_http *http, double max, struct zerg_view *out)
         task_forget_park(sc->reader);
     if (exchange->drained > 0)
         http_intake_fail(exchange, STATUS_BAD_REQUEST, "closed: the answer was sent, and the body skipped");
-    if (exchange->failure != 0 || exchange->has_lost_body)
+    if (exchange->failure != 0 || exchange->has_sent_body)
         return ZERG_BROKEN;
     input_end_borrow(&exchange->conn->in);
     outcome = http_intake_next(exchange, &bytes);
@@ -262,7 +263,7 @@ void zerg_http_timed_out(struct zerg_http *http)
 const char *zerg_http_reason(const struct zerg_http *http)
 {
     const struct http_exchange *exchange = const_exchange_of(http);
-    const char *text = exchange->failure_text;
+    const char *text = exchange->has_sent_body ? "body: a part of it was sent before" : exchange->failure_text;
 
     if (!text && exchange->conn->reason != CLOSE_NONE)
         text = close_reason_text(exchange->conn->reason);

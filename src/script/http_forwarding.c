@@ -108,10 +108,6 @@ static void note_outcome(struct http_forwarding *forwarding, const struct http_f
     forwarding->result.bytes_down = (double)forward->down.bytes;
     forwarding->result.status = exchange->status;
     forwarding->has_answer = exchange->has_begun;
-    if (!change->body && forward->up.bytes > 0 && !exchange->has_begun) {
-        exchange->has_lost_body = true;
-        exchange->failure_text = "body: a part of it was sent before";
-    }
     if (forward->failure == 0)
         return;
     set_reason(forwarding, forward);

@@ -1,6 +1,7 @@
 """req:forward where something is wrong: with how it is called, with a server, or with the client; and what a handler
 can do then. What works is in test_http_req_forward.py."""
 
+import json
 import signal
 
 import pytest
@@ -406,6 +407,60 @@ def test_a_deadline_drops_the_server_and_the_handler_answers(handling, upstream,
         assert (got.status, got.body) == (299, b"own")
         peer.expect_gone()
         assert said(server, count)[-1] == (None, "timeout")
+
+
+@pytest.mark.parametrize("body", [
+    pytest.param(get("/", "Content-Length: 6", method="POST") + "abc", id="of a length"),
+    pytest.param(get("/", "Transfer-Encoding: chunked", method="POST") + "3\r\nabc\r\n", id="in chunks"),
+])
+def test_what_a_deadline_left_of_a_body_is_not_taken_for_one(handling, upstream, engine, body):
+    server = handling("""
+        local first = { zerg.deadline(0.2, req.forward, req, "app") }
+        local count = 0
+        for _ in req:chunks() do count = count + 1 end
+        local again = { req:forward("app") }
+        res:status(299):json({ first[2], tostring(req:body()), req.reason, count, again[2] })
+    """, upstream.target)
+    client = server.connect().send(body)
+    peer = upstream.accept()
+    assert peer.head()
+    peer.upto(b"abc")
+    peer.expect_gone()
+    client.send("def" if "Length" in body else "3\r\ndef\r\n0\r\n\r\n")
+    got = json.loads(answer(client).body)
+    assert got == ["timeout", "nil", "body: a part of it was sent before", 0, "body: a part of it was read or sent before"]
+    assert not upstream.is_called()
+
+
+def test_a_body_that_chunks_began_is_not_taken_for_whole(handling, upstream, quick_engine):
+    server = handling("""
+        for _ in req:chunks() do break end
+        local body, reason = req:body()
+        say(body, reason)
+        say(req:forward("app"))
+        return "own"
+    """, upstream.target)
+    client = server.connect().send(get("/", "Content-Length: 6", method="POST") + "abc")
+    client.send("def")
+    assert answer(client).status == 200
+    assert said(server, 2) == [(None, "body: a part of it was read before"),
+                               (None, "body: a part of it was read or sent before")]
+    assert not upstream.is_called()
+
+
+def test_a_body_goes_on_behind_a_deadline(handling, upstream, engine):
+    server = handling("""
+        say(zerg.deadline(0.2, req.body, req))
+        req:body()
+        req:forward("app")
+    """, upstream.target)
+    client = server.connect().send(get("/", "Content-Length: 6", method="POST") + "abc")
+    assert said(server) == [(None, "timeout")]
+    client.send("def")
+    peer, request = upstream.accept_request()
+    assert request.body == b"abcdef"
+    peer.send(answered())
+    assert answer(client).body == b"ok"
 
 
 def test_a_deadline_of_on_response_drops_the_server(handling, upstream, engine):

@@ -84,8 +84,8 @@ end
 function api.zerg_http_chunk(http, max, view)
   local request = of(http)
   local piece = table.remove(request.pieces, 1)
-  request.taken = (request.taken or 0) + (piece and #piece or 0)
-  if request.failure or request.taken > max then
+  local taken = tonumber(http._taken) + (piece and #piece or 0)
+  if request.failure or taken > max then
     request.failure = request.failure or "limit"
     return BROKEN
   elseif not piece and request.sent.ends ~= false then
@@ -93,6 +93,7 @@ function api.zerg_http_chunk(http, max, view)
   elseif not piece then
     return tasks.api.zerg_task_park(-1)
   end
+  http._taken = taken
   local lease = ffi.new("struct zerg_lease", { generation = 1, len = #piece })
   anchors[#anchors + 1] = lease
   give(view, piece)
