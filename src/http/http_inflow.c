@@ -57,6 +57,7 @@ static enum http_inflow_outcome end_body(struct http_inflow *inflow, size_t used
             inflow->body.refusal = no_memory;
             return HTTP_INFLOW_BAD;
         }
+        lease_hold(inflow->trailer_bytes, &conn->in.count);
     }
     skip(conn, used);
     return HTTP_INFLOW_DONE;

@@ -96,6 +96,7 @@ static void hold(struct http_forward *forward)
         http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
         return;
     }
+    lease_hold(forward->head_lease, &forward->server->in.count);
     http_forward_skip_head(forward);
     conn_stop_awaiting(forward->server);
     timer_stop(&forward->view->reactor->timers, &forward->gone);

@@ -295,6 +295,18 @@ static void without_memory_for_the_body_nothing_behind_it_is_read(void **state)
     assert_int_not_equal(conn->state, CONN_OPEN);
 }
 
+/* So that many of them do not use up the ring (lease_retain()). */
+static void what_is_kept_of_a_request_counts_as_held(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("req:body() zerg.sleep(10)"));
+    struct conn *conn = fixture_open(f);
+
+    fixture_feed_text(f, conn, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    assert_int_equal(conn->in.count.held, 1);
+    fixture_feed_text(f, conn, "0\r\nX: y\r\n\r\n");
+    assert_int_equal(conn->in.count.held, 2);
+}
+
 static void a_request_that_ends_while_draining_ends_its_connection(void **state)
 {
     struct fixture *f = serving(state, HANDLER("res:write('a') zerg.sleep(1)"));
@@ -352,6 +364,7 @@ int main(void)
         cmocka_unit_test_teardown(without_memory_for_a_chunk_the_connection_ends, fixture_teardown),
         cmocka_unit_test_teardown(without_memory_for_announced_content_the_connection_ends, fixture_teardown),
         cmocka_unit_test_teardown(without_memory_for_the_body_nothing_behind_it_is_read, fixture_teardown),
+        cmocka_unit_test_teardown(what_is_kept_of_a_request_counts_as_held, fixture_teardown),
         cmocka_unit_test_teardown(a_request_that_ends_while_draining_ends_its_connection, fixture_teardown),
         cmocka_unit_test_teardown(a_redirect_may_fill_the_output, fixture_teardown),
         cmocka_unit_test_teardown(a_refused_field_changes_nothing, fixture_teardown),
