@@ -257,6 +257,7 @@ static void take_idle(struct dial *dial, struct conn *conn, struct slot slot)
 {
     conn_set_timeouts(conn, &dial->options.timeouts);
     dial->was_called = false;
+    dial->is_reused = true;
     succeed(dial, conn, slot);
 }
 

@@ -80,6 +80,7 @@ struct dial {
      * takes over the slot. */
     struct conn *conn;
     struct slot slot;
+    bool is_reused; /* it was idle, and none of the attempts */
     enum dial_failure failure;
     uint8_t reason;             /* enum close_reason of the last attempt */
     const char *problem;        /* of DIAL_NO_ADDRESS and DIAL_NO_ROOM; static */

@@ -20,6 +20,14 @@ static void end_answer(struct http_forward *forward)
         http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
 }
 
+/* What the server sends cannot be understood, or we had no memory to do so, which is no fault of its. */
+static void fail_bad(struct http_forward *forward, const struct http_refusal *refusal)
+{
+    uint16_t status = refusal->status == STATUS_UNAVAILABLE ? STATUS_UNAVAILABLE : STATUS_BAD_GATEWAY;
+
+    http_forward_fail(forward, status, refusal->problem);
+}
+
 void http_forward_move_down(struct http_forward *forward)
 {
     const struct conn *server = forward->server;
@@ -32,7 +40,7 @@ void http_forward_move_down(struct http_forward *forward)
         else
             http_forward_await_server(forward);
         break;
-    case HTTP_PASS_BAD: http_forward_fail(forward, STATUS_BAD_GATEWAY, forward->inflow.body.refusal.problem); break;
+    case HTTP_PASS_BAD: fail_bad(forward, &forward->inflow.body.refusal); break;
     case HTTP_PASS_LOST: http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD); break;
     }
 }
@@ -116,12 +124,14 @@ static bool is_interim(uint16_t status)
     return status < 200 && status != STATUS_SWITCHING;
 }
 
-/* 100 Continue and its like: for those who know of them, as far as they take them. 0, or a negative errno. */
+/* 100 Continue and its like: for those who know of them, as far as they take them; but the one that a client may wait for goes
+ * whatever is staged. 0, or a negative errno. */
 static int pass_interim(struct http_forward *forward, const uint8_t *bytes)
 {
     struct http_exchange *exchange = forward->exchange;
+    bool is_due = forward->head.status == STATUS_CONTINUE && !exchange->continue_sent;
 
-    if (exchange->head.minor == 0 || conn_is_full(exchange->conn))
+    if (exchange->head.minor == 0 || (conn_is_full(exchange->conn) && !is_due))
         return 0;
     if (forward->head.status == STATUS_CONTINUE)
         exchange->continue_sent = true;
@@ -171,7 +181,7 @@ static void read_answer(struct http_forward *forward)
     while (server->in.first) {
         outcome = http_inflow_head(server, &forward->head);
         if (outcome == PARSE_BAD) {
-            http_forward_fail(forward, STATUS_BAD_GATEWAY, forward->head.refusal.problem);
+            fail_bad(forward, &forward->head.refusal);
             return;
         }
         if (outcome == PARSE_MORE)
@@ -223,19 +233,28 @@ static void on_server_timeout(struct conn *server)
         http_forward_fail(forward, STATUS_GATEWAY_TIMEOUT, "timeout");
 }
 
+static uint16_t status_for(enum close_reason reason)
+{
+    switch (reason) {
+    case CLOSE_TIMEOUT: return STATUS_GATEWAY_TIMEOUT;
+    case CLOSE_NO_MEMORY:
+    case CLOSE_SHUTDOWN: return STATUS_UNAVAILABLE; /* our own doing */
+    default: return STATUS_BAD_GATEWAY;
+    }
+}
+
 static void on_server_end(struct conn *server)
 {
     struct http_forward *forward = server->owner;
-    const char *text = close_reason_text((enum close_reason)server->reason);
+    enum close_reason reason = (enum close_reason)server->reason;
+    uint16_t status = status_for(reason);
 
     if (!forward)
         return;
-    if (server->reason == CLOSE_TIMEOUT)
-        http_forward_fail(forward, STATUS_GATEWAY_TIMEOUT, text);
-    else if (forward->state == HTTP_FORWARD_AWAITS)
-        http_forward_on_broken(forward, text);
+    if (status == STATUS_BAD_GATEWAY && forward->state == HTTP_FORWARD_AWAITS)
+        http_forward_on_broken(forward, close_reason_text(reason));
     else
-        http_forward_fail(forward, STATUS_BAD_GATEWAY, text);
+        http_forward_fail(forward, status, close_reason_text(reason));
 }
 
 static void ignore(struct conn *conn)

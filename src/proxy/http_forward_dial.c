@@ -64,9 +64,9 @@ static void take_server(struct http_forward *forward)
 
     forward->server = server;
     forward->slot = dial->slot;
-    forward->was_used = server->bytes_out > 0;
-    if (!forward->view->group->is_plain && !forward->was_used) /* those that could not be connected to count */
-        forward->options.retries = dial->attempts_left;
+    forward->was_used = dial->is_reused;
+    if (!forward->view->group->is_plain) /* those that could not be connected to count */
+        forward->options.retries = dial->attempts_left - (dial->is_reused ? 1 : 0);
     forward->bytes_in_before = server->bytes_in;
     forward->bytes_out_before = server->bytes_out;
     server->handler = &http_forward_server_handler;

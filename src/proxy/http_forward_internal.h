@@ -34,7 +34,7 @@ void http_forward_blame(const struct http_forward *forward);
 void http_forward_connect(struct http_forward *forward);
 /* The server's connection has ended before the head of an answer was there: tries once more, or fails. May end the forward. */
 void http_forward_on_broken(struct http_forward *forward, const char *text);
-/* A connection that was used before turns out to be of no use, before anything of the request, which has no body, has left: a new one is made. May
+/* A connection that was used before turns out to be of no use, before anything of the request has left: a new one is made. May
  * end the forward. */
 void http_forward_on_stale(struct http_forward *forward);
 

@@ -49,6 +49,28 @@ static void a_server_that_cannot_be_reached_makes_502(void **state)
     assert_int_equal(client->state, CONN_OPEN);
 }
 
+static void our_own_shortage_makes_503(void **state)
+{
+    static const char *const begun[] = {"HTTP/1.1 200 OK\r\nContent-Le", ""};
+    static const enum close_reason reasons[] = {CLOSE_NO_MEMORY, CLOSE_SHUTDOWN};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < COUNT_OF(begun); i++) {
+        struct conn *server;
+        struct conn *client = asking(f, GET, &server);
+
+        drained(f, server);
+        if (begun[i][0] != '\0')
+            fixture_feed_text(f, server, begun[i]);
+        conn_kill(server, reasons[i]);
+        fixture_answer(f);
+        assert_starts(drained(f, client), "HTTP/1.1 503 ");
+        assert_none_left(f);
+        conn_kill(client, CLOSE_LOCAL);
+        fixture_answer(f);
+    }
+}
+
 static void garbage_makes_502(void **state)
 {
     static const char *const answers[] = {
@@ -328,6 +350,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, forwarding_setup, fixture_teardown)
         TEST(a_server_that_says_nothing_makes_504),
         TEST(a_server_that_cannot_be_reached_makes_502),
+        TEST(our_own_shortage_makes_503),
         TEST(garbage_makes_502),
         TEST(what_follows_an_answer_is_nobody_s),
         TEST(half_an_answer_is_cut),
