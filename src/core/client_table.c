@@ -51,8 +51,10 @@ int client_table_new(struct client_table **out)
         return -ENOMEM;
     memset(table, 0, sizeof(*table));
     if (getrandom(&table->seed, sizeof(table->seed), 0) < 0) {
+        int error = errno;
+
         free(table);
-        return -errno;
+        return -error;
     }
     for (uint32_t i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&table->shards[i].lock, NULL);

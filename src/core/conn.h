@@ -59,7 +59,7 @@ enum close_reason {
 
 enum prefetch_step { PREFETCH_NEAR, PREFETCH_FAR };
 
-/* What stands above a connection: a script, a relay (later an HTTP exchange). All calls come from the reactor thread, none from
+/* What stands above a connection: a script, a relay, HTTP. All calls come from the reactor thread, none from
  * inside a call that the handler itself made, but for on_end. */
 struct conn_handler {
     /* An accepted connection is open; the handler may set conn->owner, and pins it if it keeps pointers to it past on_end. */

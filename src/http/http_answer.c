@@ -6,7 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/assert.h"
 #include "base/limits.h"
 #include "core/chunk.h"
 #include "core/conn.h"

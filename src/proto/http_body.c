@@ -111,17 +111,12 @@ static enum http_body_outcome give_all(struct http_body *body, size_t len, struc
 
 /* ---- chunks ---- */
 
-static uint8_t hex_value(uint8_t digit)
-{
-    return http_is(digit, HTTP_IN_DIGIT) ? (uint8_t)(digit - '0') : (uint8_t)((digit | ' ') - 'a' + 10);
-}
-
 static enum http_body_outcome start_size(struct http_body *body, uint8_t byte)
 {
     if (!http_is(byte, HTTP_IN_HEX))
         return refuse(body, 400, "a chunk size that is no number");
     body->digits = 1;
-    body->left = hex_value(byte);
+    body->left = http_hex_value(byte);
     return go_on(body, IN_SIZE);
 }
 
@@ -141,7 +136,7 @@ static enum http_body_outcome read_size(struct http_body *body, uint8_t byte)
         return end_part(body, byte, "a chunk size that is no number");
     if (++body->digits > SIZE_DIGITS_MAX || body->left > (uint64_t)INT64_MAX >> 4)
         return refuse(body, 413, "a chunk size past all bounds");
-    body->left = body->left << 4 | hex_value(byte);
+    body->left = body->left << 4 | http_hex_value(byte);
     return HTTP_BODY_MORE;
 }
 

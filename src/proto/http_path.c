@@ -9,17 +9,12 @@
 
 enum { ESCAPE_BYTES = 3 };
 
-static uint8_t hex_value(uint8_t digit)
-{
-    return http_is(digit, HTTP_IN_DIGIT) ? (uint8_t)(digit - '0') : (uint8_t)((digit | ' ') - 'a' + 10);
-}
-
 /* The byte that is written as %xx here, or -1. */
 static int read_escape(const uint8_t *text, size_t len)
 {
     if (len < ESCAPE_BYTES || !http_is(text[1], HTTP_IN_HEX) || !http_is(text[2], HTTP_IN_HEX))
         return -1;
-    return hex_value(text[1]) << 4 | hex_value(text[2]);
+    return http_hex_value(text[1]) << 4 | http_hex_value(text[2]);
 }
 
 /* ---- path ---- */

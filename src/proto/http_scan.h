@@ -28,6 +28,12 @@ static inline bool http_is(uint8_t byte, enum http_class class)
     return http_classes[byte] & class;
 }
 
+/* Of a digit of HTTP_IN_HEX. */
+static inline uint8_t http_hex_value(uint8_t digit)
+{
+    return http_is(digit, HTTP_IN_DIGIT) ? (uint8_t)(digit - '0') : (uint8_t)((digit | ' ') - 'a' + 10);
+}
+
 /* The first byte from `at` on that is not of this class, or `end`. */
 static inline uint32_t http_scan_scalar(enum http_class class, const uint8_t *data, uint32_t at, uint32_t end)
 {

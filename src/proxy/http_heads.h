@@ -26,7 +26,6 @@ struct http_change {
 };
 
 /* Whether the body goes on in chunks. */
-enum http_coding { HTTP_PLAIN, HTTP_CHUNKED };
 
 /* Stages the head of the exchange's request on `server`; host: of a request that names none. 0; -ENOMEM, -E2BIG (it does not fit one piece), -EINVAL (rewrite->strip
  * is not how its path begins). */
