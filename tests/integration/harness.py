@@ -354,7 +354,7 @@ class Factory:
             row.setdefault("port", free_port())
             host = row.get("address", "127.0.0.1")
             targets.append(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), row["port"]))
-        if not {"handler", "forward"} & row.keys():
+        if not {"handler", "forward", "routes"} & row.keys():
             row["handler"] = "handler.lua"
         return row
 
