@@ -320,8 +320,22 @@ void http_exchange_leave(struct http_exchange *exchange)
 
 static void on_open(struct conn *conn)
 {
+    bool is_draining = conn->reactor->state != REACTOR_RUNNING;
+
     conn->owner = NULL;
-    await(conn, config_of(conn)->keepalive_ms);
+    await(conn, is_draining ? config_of(conn)->header_ms : config_of(conn)->keepalive_ms);
+}
+
+void http_conn_drain(struct conn *conn)
+{
+    bool was_answered = conn->bytes_out > 0 || conn->out.staged > 0;
+
+    if (conn->state != CONN_OPEN || conn->owner || conn->in.bytes > 0)
+        return;
+    if (was_answered)
+        conn_close(conn, CLOSE_SHUTDOWN);
+    else
+        await(conn, config_of(conn)->header_ms);
 }
 
 static void on_input(struct conn *conn)

@@ -8,6 +8,11 @@
  * turn leaves in one send. */
 #pragma once
 
+struct conn;
 struct conn_handler;
 
 extern const struct conn_handler http_conn_handler;
+
+/* The reactor drains: closes the connection if it only waits for a further request. The first one may be on its way: it gets the
+ * time of a head. */
+void http_conn_drain(struct conn *conn);

@@ -34,8 +34,8 @@ void http_server_drain(struct reactor *reactor)
     for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next) {
         struct conn *conn = CONTAINER_OF(node, struct conn, link);
 
-        if (conn->handler == &http_conn_handler && conn->state == CONN_OPEN && !conn->owner && conn->in.bytes == 0)
-            conn_close(conn, CLOSE_SHUTDOWN);
+        if (conn->handler == &http_conn_handler)
+            http_conn_drain(conn);
     }
 }
 

@@ -36,7 +36,7 @@ void http_server_init(struct http_server *server, struct reactor *reactor, const
                       const struct http_handler *forward_handler);
 /* After the last exchange has ended. */
 void http_server_deinit(struct http_server *server);
-/* The reactor drains: closes the connections that only wait for a further request. */
+/* The reactor drains: see http_conn_drain(). */
 void http_server_drain(struct reactor *reactor);
 /* "Sun, 06 Nov 1994 08:49:37 GMT", HTTP_DATE_BYTES of it. Valid until the next turn. */
 const char *http_server_date(struct http_server *server);

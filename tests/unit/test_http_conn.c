@@ -307,6 +307,23 @@ static void what_is_kept_of_a_request_counts_as_held(void **state)
     assert_int_equal(conn->in.count.held, 2);
 }
 
+static void draining_lets_a_first_request_come_and_no_further_one(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("return 'x'"));
+    struct conn *answered = fixture_open(f);
+    struct conn *fresh = fixture_open(f);
+
+    fixture_feed_text(f, answered, GET);
+    answer(f, answered);
+    f->reactor.state = REACTOR_DRAINING;
+    http_server_drain(&f->reactor);
+    assert_int_not_equal(answered->state, CONN_OPEN);
+    assert_int_equal(fresh->state, CONN_OPEN);
+    fixture_feed_text(f, fresh, GET);
+    assert_int_equal(count(answer(f, fresh), "Connection: close\r\n"), 1);
+    assert_int_not_equal(fresh->state, CONN_OPEN);
+}
+
 static void a_request_that_ends_while_draining_ends_its_connection(void **state)
 {
     struct fixture *f = serving(state, HANDLER("res:write('a') zerg.sleep(1)"));
@@ -365,6 +382,7 @@ int main(void)
         cmocka_unit_test_teardown(without_memory_for_announced_content_the_connection_ends, fixture_teardown),
         cmocka_unit_test_teardown(without_memory_for_the_body_nothing_behind_it_is_read, fixture_teardown),
         cmocka_unit_test_teardown(what_is_kept_of_a_request_counts_as_held, fixture_teardown),
+        cmocka_unit_test_teardown(draining_lets_a_first_request_come_and_no_further_one, fixture_teardown),
         cmocka_unit_test_teardown(a_request_that_ends_while_draining_ends_its_connection, fixture_teardown),
         cmocka_unit_test_teardown(a_redirect_may_fill_the_output, fixture_teardown),
         cmocka_unit_test_teardown(a_refused_field_changes_nothing, fixture_teardown),
