@@ -16,13 +16,13 @@
 #include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
-#include "script/runtime.h"
+#include "script/host.h"
 #include "script/stall.h"
 
 enum { STOP_MS_MAX = 3000 }; /* for reactors to end once they were told to */
 
 struct server {
-    const struct config *config;
+    struct config *config;
     struct engine engine;
     struct watchdog watchdog;
     int signal_fd;
@@ -171,7 +171,7 @@ static int serve(struct server *server)
 
 static int start(struct server *server)
 {
-    int rc = engine_open(&server->engine, server->config, &runtime_app);
+    int rc = engine_open(&server->engine, server->config, &host_app);
 
     if (rc == 0)
         rc = privileges_drop(server->config);
@@ -182,7 +182,7 @@ static int start(struct server *server)
     return rc;
 }
 
-int server_run(const struct config *config)
+int server_run(struct config *config)
 {
     struct server server = {.config = config, .engine.control_eventfd = -1, .signal_fd = -1};
     int status = 1;

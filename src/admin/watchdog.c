@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "core/engine.h"
 #include "core/reactor.h"
-#include "script/runtime.h"
+#include "script/host.h"
 
 enum {
     LOOKS_PER_STALL = 4,
@@ -47,7 +47,7 @@ static void report(struct watched *seen, const struct reactor *reactor, const ch
 /* One look at a reactor that is in a resume. Returns the milliseconds until the next. */
 static int look_at_stalled(struct watched *seen, struct reactor *reactor, uint64_t now_ms)
 {
-    struct stall *stall = &runtime_of(reactor)->stall;
+    struct stall *stall = &host_of(reactor)->stall;
     char place[STALL_PLACE_MAX];
 
     if (seen->asks > 0 && stall_answer(stall, place)) {

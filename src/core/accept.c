@@ -10,8 +10,15 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "core/engine.h"
+#include "core/listen_socket.h"
 #include "core/listener.h"
+#include "core/version.h"
 #include "uring/op.h"
+
+static uint32_t held_count(const struct accept_source *source)
+{
+    return source->held_end - source->held_first;
+}
 
 static void on_retry(struct timer *timer, uint64_t now_ms)
 {
@@ -19,38 +26,93 @@ static void on_retry(struct timer *timer, uint64_t now_ms)
     accept_resume(CONTAINER_OF(timer, struct accept_group, retry));
 }
 
-int accept_init(struct accept_group *group, uint32_t index)
+void accept_init(struct accept_group *group, uint32_t index)
 {
-    struct engine *engine = group->engine;
-
     timer_init(&group->retry, on_retry);
-    group->sources = calloc(engine->listener_count, sizeof(*group->sources));
-    if (!group->sources)
-        return -ENOMEM;
-    group->source_count = engine->listener_count;
-    for (uint32_t i = 0; i < group->source_count; i++) {
-        group->sources[i].listener = &engine->listeners[i];
-        group->sources[i].fd = listener_fd(&engine->listeners[i], index);
-    }
-    return 0;
+    group->index = index;
 }
 
 void accept_deinit(struct accept_group *group)
 {
     assert(group->operations == 0);
-    for (uint32_t i = 0; i < group->source_count; i++)
+    for (uint32_t i = 0; i < group->source_count; i++) {
+        if (group->sources[i].socket)
+            atomic_fetch_sub(&group->sources[i].socket->groups, 1);
         free(group->sources[i].held);
+    }
     free(group->sources);
     group->sources = NULL;
     group->source_count = 0;
+    group->source_capacity = 0;
+}
+
+/* ---- which sockets ---- */
+
+int accept_reserve(struct accept_group *group, uint32_t more)
+{
+    uint32_t capacity = group->source_count + more;
+    struct accept_source *sources;
+
+    if (capacity <= group->source_capacity)
+        return 0;
+    sources = realloc(group->sources, capacity * sizeof(*sources));
+    if (!sources)
+        return -ENOMEM;
+    group->sources = sources;
+    group->source_capacity = capacity;
+    return 0;
+}
+
+static struct accept_source *find_source(struct accept_group *group, const struct listen_socket *socket)
+{
+    for (uint32_t i = 0; i < group->source_count; i++) {
+        if (group->sources[i].socket == socket)
+            return &group->sources[i];
+    }
+    return NULL;
+}
+
+static void add_source(struct accept_group *group, struct listen_socket *socket)
+{
+    struct accept_source *source = find_source(group, NULL);
+
+    if (!source) {
+        assert(group->source_count < group->source_capacity);
+        source = &group->sources[group->source_count++];
+    }
+    *source = (struct accept_source){.socket = socket, .fd = listen_socket_fd(socket, group->index)};
+    atomic_fetch_add(&socket->groups, 1);
+}
+
+void accept_follow(struct accept_group *group, const struct version *version)
+{
+    for (uint32_t i = 0; i < group->source_count; i++)
+        group->sources[i].is_leaving = true;
+    for (uint32_t i = 0; i < version->listener_count; i++) {
+        struct listen_socket *socket = version->listeners[i].socket;
+        struct accept_source *source = find_source(group, socket);
+
+        if (source)
+            source->is_leaving = false;
+        else
+            add_source(group, socket);
+    }
+}
+
+/* Once nothing of it is with the kernel, and nobody is held, the socket may be closed. */
+static void leave_if_done(struct accept_group *group, struct accept_source *source)
+{
+    struct listen_socket *socket = source->socket;
+
+    if (!source->is_leaving || source->operations > 0 || held_count(source) > 0)
+        return;
+    free(source->held);
+    *source = (struct accept_source){0};
+    atomic_fetch_sub(&socket->groups, 1);
+    engine_wake_control(group->engine);
 }
 
 /* ---- what waits for room ---- */
-
-static uint32_t held_count(const struct accept_source *source)
-{
-    return source->held_end - source->held_first;
-}
 
 static int grow_held(struct accept_source *source)
 {
@@ -74,38 +136,38 @@ static int grow_held(struct accept_source *source)
 static void hold(struct accept_source *source, int fd)
 {
     if (source->held_end == source->held_capacity && grow_held(source) < 0) {
-        log_error("listener %s: out of memory, a connection was refused", source->listener->config->name);
+        log_error("listening on %s: out of memory, a connection was refused", source->socket->where);
         close(fd);
         return;
     }
     source->held[source->held_end++] = fd;
 }
 
-/* Counts one more connection on the listener if its limit allows. */
-static bool count_connection(struct listener *listener)
+/* Counts one more connection on the socket if its limit allows. */
+static bool count_connection(struct listen_socket *socket)
 {
-    uint32_t max = listener->config->max_connections;
+    uint32_t max = atomic_load(&socket->max_connections);
 
-    if (atomic_fetch_add(&listener->open, 1) < max || max == 0)
+    if (atomic_fetch_add(&socket->open, 1) < max || max == 0)
         return true;
-    atomic_fetch_sub(&listener->open, 1);
+    atomic_fetch_sub(&socket->open, 1);
     return false;
 }
 
-static bool hand_over(struct accept_group *group, struct listener *listener, int fd)
+static bool hand_over(struct accept_group *group, struct listen_socket *socket, int fd)
 {
-    if (!count_connection(listener))
+    if (!count_connection(socket))
         return false;
-    if (group->take(group, listener, fd))
+    if (group->take(group, socket, fd))
         return true;
-    atomic_fetch_sub(&listener->open, 1);
+    atomic_fetch_sub(&socket->open, 1);
     return false;
 }
 
 /* True when the oldest held socket was handed over. */
 static bool hand_over_held(struct accept_group *group, struct accept_source *source)
 {
-    if (!hand_over(group, source->listener, source->held[source->held_first]))
+    if (!hand_over(group, source->socket, source->held[source->held_first]))
         return false;
     source->held_first++;
     if (source->held_first == source->held_end) {
@@ -143,7 +205,7 @@ static void on_accepted(struct accept_group *group, struct accept_source *source
         close(fd);
         return;
     }
-    if (held_count(source) == 0 && hand_over(group, source->listener, fd))
+    if (held_count(source) == 0 && hand_over(group, source->socket, fd))
         return;
     hold(source, fd);
     pump(group, source);
@@ -160,8 +222,8 @@ static void on_accept_error(struct accept_group *group, const struct accept_sour
     case -ENOMEM:
         /* The backlog stays readable: accepting at once again would spin. */
         if (group->timers->now_ms >= group->report_again_ms) {
-            log_warn("listener %s: cannot accept: %s; paused until a connection ends (raise RLIMIT_NOFILE)",
-                     source->listener->config->name, strerror(-error));
+            log_warn("listening on %s: cannot accept: %s; paused until a connection ends (raise RLIMIT_NOFILE)",
+                     source->socket->where, strerror(-error));
             group->report_again_ms = group->timers->now_ms + ACCEPT_REPORT_MS;
         }
         group->is_starved = true;
@@ -170,7 +232,7 @@ static void on_accept_error(struct accept_group *group, const struct accept_sour
         break;
     case -ECANCELED: break;
     default: /* of that one peer (ECONNABORTED, ...): the next accept is independent of it */
-        log_debug("listener %s: accept: %s", source->listener->config->name, strerror(-error));
+        log_debug("listening on %s: accept: %s", source->socket->where, strerror(-error));
     }
 }
 
@@ -181,6 +243,7 @@ void accept_on_completion(struct accept_group *group, const struct completion *c
     if (!(completion->flags & COMPLETION_MORE)) {
         source->is_armed = false;
         source->is_cancelled = false;
+        source->operations--;
         group->operations--;
     }
     if (completion->result >= 0)
@@ -191,43 +254,52 @@ void accept_on_completion(struct accept_group *group, const struct completion *c
 
 void accept_on_cancel(struct accept_group *group, const struct completion *completion)
 {
+    struct accept_source *source = &group->sources[op_slot(completion->user_data)];
+
+    source->operations--;
     group->operations--;
     if (completion->result < 0) /* not found, or just then at work: if it goes on it wants another cancel */
-        group->sources[op_slot(completion->user_data)].is_cancelled = false;
+        source->is_cancelled = false;
 }
 
 static void settle_source(struct accept_group *group, struct accept_source *source, uint32_t slot)
 {
-    uint32_t max = source->listener->config->max_connections;
-    bool is_full = max > 0 && atomic_load(&source->listener->open) >= max;
-    bool is_wanted = !group->is_stopping && !group->is_starved && !group->is_waiting && held_count(source) == 0;
+    uint32_t max = atomic_load(&source->socket->max_connections);
+    bool is_full = max > 0 && atomic_load(&source->socket->open) >= max;
+    bool is_wanted = !group->is_stopping && !group->is_starved && !group->is_waiting && !source->is_leaving &&
+                     held_count(source) == 0;
 
     if (is_wanted && is_full) {
         engine_await_room(group->engine);
-        is_full = atomic_load(&source->listener->open) >= max;
+        is_full = atomic_load(&source->socket->open) >= max;
     }
     is_wanted = is_wanted && !is_full;
     if (is_wanted && !source->is_armed) {
         ring_add_accept(group->ring, op_pack(OP_ACCEPT, slot, 0), source->fd);
         source->is_armed = true;
+        source->operations++;
         group->operations++;
     } else if (!is_wanted && source->is_armed && !source->is_cancelled) {
         ring_add_cancel(group->ring, op_pack(OP_CANCEL_ACCEPT, slot, 0), op_pack(OP_ACCEPT, slot, 0));
         source->is_cancelled = true;
+        source->operations++;
         group->operations++;
     }
+    leave_if_done(group, source);
 }
 
 void accept_settle(struct accept_group *group)
 {
-    for (uint32_t i = 0; i < group->source_count; i++)
-        settle_source(group, &group->sources[i], i);
+    for (uint32_t i = 0; i < group->source_count; i++) {
+        if (group->sources[i].socket)
+            settle_source(group, &group->sources[i], i);
+    }
 }
 
 void accept_stop(struct accept_group *group)
 {
     group->is_stopping = true;
-    if (group->source_count == 0) /* a reactor that does not accept by itself */
+    if (!group->ring) /* a reactor that does not accept by itself */
         return;
     timer_stop(group->timers, &group->retry);
     for (uint32_t i = 0; i < group->source_count; i++) {

@@ -14,15 +14,18 @@
 #include "uring/ring.h"
 
 struct engine;
-struct listener;
+struct listen_socket;
+struct version;
 
-/* Accepting on one listener. */
+/* Accepting on one listening socket. */
 struct accept_source {
-    struct listener *listener; /* borrowed */
-    int fd;                    /* borrowed */
+    struct listen_socket *socket; /* borrowed; NULL: this place is free */
+    int fd;                       /* borrowed */
     bool is_armed;
     bool is_cancelled; /* a cancel of the armed accept is on its way */
-    int *held;         /* owned: accepted, waiting for room, oldest first */
+    bool is_leaving; /* nobody listens there any more: the place is free when the kernel and `held` are done with it */
+    uint8_t operations;
+    int *held; /* owned: accepted, waiting for room, oldest first */
     uint32_t held_first;
     uint32_t held_end;
     uint32_t held_capacity;
@@ -33,9 +36,11 @@ struct accept_group {
     struct ring *ring;          /* borrowed */
     struct timer_wheel *timers; /* borrowed */
     /* Where accepted sockets go. Takes over fd and returns true, or returns false when there is no room now. */
-    bool (*take)(struct accept_group *group, struct listener *listener, int fd);
-    struct accept_source *sources; /* owned, one per listener */
-    uint32_t source_count;
+    bool (*take)(struct accept_group *group, struct listen_socket *socket, int fd);
+    struct accept_source *sources; /* owned */
+    uint32_t source_count;         /* places in use, free ones among them */
+    uint32_t source_capacity;
+    uint32_t index; /* which descriptor of each socket is this group's */
     uint32_t operations;
     struct timer retry;       /* after EMFILE */
     bool is_starved;          /* EMFILE: out of descriptors */
@@ -44,9 +49,13 @@ struct accept_group {
     bool is_stopping;
 };
 
-/* index: which descriptor of each listener is this group's. 0 or -ENOMEM. Fields engine, ring, timers and take are set by
- * the caller before. */
-MUST_CHECK int accept_init(struct accept_group *group, uint32_t index);
+/* index: which descriptor of each socket is this group's. Fields engine, ring, timers and take are set by the caller
+ * before; there are no sources yet. */
+void accept_init(struct accept_group *group, uint32_t index);
+/* Makes room for `more` sources, so that accept_follow() cannot fail. 0 or -ENOMEM. */
+MUST_CHECK int accept_reserve(struct accept_group *group, uint32_t more);
+/* Accepts where this version listens, and nowhere else, from the next accept_settle() on. Room was made for its listeners. */
+void accept_follow(struct accept_group *group, const struct version *version);
 /* Closes what is held. No operation may be in flight. */
 void accept_deinit(struct accept_group *group);
 /* A completion of OP_ACCEPT (slot: source). */

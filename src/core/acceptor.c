@@ -9,8 +9,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/engine.h"
-#include "core/listener.h"
 #include "core/reactor.h"
+#include "core/version.h"
 #include "uring/op.h"
 
 enum { ACCEPTOR_REAP_MAX = 256, ACCEPTOR_INBOX_ID = REACTORS_MAX };
@@ -71,7 +71,7 @@ static void send_batches(struct acceptor *acceptor)
         send_batch(acceptor, i);
 }
 
-static bool add_to_batch(struct acceptor *acceptor, uint32_t index, const struct listener *listener, int fd)
+static bool add_to_batch(struct acceptor *acceptor, uint32_t index, struct listen_socket *socket, int fd)
 {
     struct accept_batch *batch = acceptor->batches[index];
 
@@ -82,14 +82,14 @@ static bool add_to_batch(struct acceptor *acceptor, uint32_t index, const struct
     if (!batch)
         return false;
     batch->items[batch->count].fd = fd;
-    batch->items[batch->count].listener = listener->index;
+    batch->items[batch->count].socket = socket;
     if (++batch->count == ACCEPT_BATCH_MAX)
         send_batch(acceptor, index);
     return true;
 }
 
 /* The next reactor in turn that has room. */
-static bool take_accepted(struct accept_group *group, struct listener *listener, int fd)
+static bool take_accepted(struct accept_group *group, struct listen_socket *socket, int fd)
 {
     struct acceptor *acceptor = CONTAINER_OF(group, struct acceptor, accept);
     struct engine *engine = acceptor->engine;
@@ -101,7 +101,7 @@ static bool take_accepted(struct accept_group *group, struct listener *listener,
         acceptor->next_reactor = (index + 1) % engine->reactor_count;
         /* Counted first: the reactor takes slots too, for connections of its own making. */
         if (atomic_fetch_add(&reactor->open, 1) < engine->config->reactor.max_connections &&
-            add_to_batch(acceptor, index, listener, fd))
+            add_to_batch(acceptor, index, socket, fd))
             return true;
         atomic_fetch_sub(&reactor->open, 1);
     }
@@ -110,18 +110,33 @@ static bool take_accepted(struct accept_group *group, struct listener *listener,
 
 /* ---- the thread ---- */
 
+static void follow(struct acceptor *acceptor, const struct version *version)
+{
+    if (accept_reserve(&acceptor->accept, version->listener_count) < 0)
+        log_error("acceptor: no memory for the listeners of version %u: those of the one before stay", version->number);
+    else
+        accept_follow(&acceptor->accept, version);
+}
+
+static void on_message(struct acceptor *acceptor, struct inbox_message *message)
+{
+    switch ((enum acceptor_message)message->kind) {
+    case ACCEPTOR_RESUME:
+        atomic_store(&acceptor->resume_sent, false);
+        accept_resume(&acceptor->accept);
+        break;
+    case ACCEPTOR_STOP: accept_stop(&acceptor->accept); break;
+    case ACCEPTOR_FOLLOW: follow(acceptor, CONTAINER_OF(message, struct version, follow)); break;
+    }
+}
+
 static void drain_inbox(struct acceptor *acceptor)
 {
     struct inbox_message *next;
 
     for (struct inbox_message *message = inbox_take(&acceptor->inbox); message; message = next) {
         next = message->next;
-        if (message->kind == ACCEPTOR_STOP) {
-            accept_stop(&acceptor->accept);
-        } else {
-            atomic_store(&acceptor->resume_sent, false);
-            accept_resume(&acceptor->accept);
-        }
+        on_message(acceptor, message);
     }
 }
 
@@ -189,9 +204,11 @@ static int open_all(struct acceptor *acceptor)
     acceptor->accept.ring = acceptor->ring;
     acceptor->accept.timers = &acceptor->timers;
     acceptor->accept.take = take_accepted;
-    rc = accept_init(&acceptor->accept, 0);
+    accept_init(&acceptor->accept, 0);
+    rc = accept_reserve(&acceptor->accept, config->listener_count);
     if (rc < 0)
         return rc;
+    accept_follow(&acceptor->accept, acceptor->engine->version);
     if (acceptor->engine->probe.doorbell)
         inbox_set_doorbell(&acceptor->inbox, ring_fd(acceptor->ring));
     inbox_arm_eventfd(&acceptor->inbox, acceptor->ring);

@@ -16,7 +16,11 @@
 struct accept_batch;
 struct engine;
 
-enum acceptor_message { ACCEPTOR_RESUME, ACCEPTOR_STOP };
+enum acceptor_message {
+    ACCEPTOR_RESUME,
+    ACCEPTOR_STOP,
+    ACCEPTOR_FOLLOW, /* struct version: accept where it listens */
+};
 
 struct acceptor {
     struct engine *engine; /* borrowed */

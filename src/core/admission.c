@@ -11,24 +11,23 @@
 #include "base/log.h"
 #include "core/client_table.h"
 #include "core/conn.h"
+#include "core/listen_socket.h"
 #include "core/listener.h"
 #include "core/reactor.h"
 
 struct admission {
-    const struct listener_config *config;
     struct client_table *clients;     /* owned */
     _Atomic uint64_t refused;         /* connections that the log does not know of yet */
     _Atomic uint64_t report_again_ms; /* not before is it told */
 };
 
-int admission_new(struct admission **out, const struct listener_config *config)
+int admission_new(struct admission **out)
 {
     struct admission *admission = calloc(1, sizeof(*admission));
     int rc;
 
     if (!admission)
         return -ENOMEM;
-    admission->config = config;
     rc = client_table_new(&admission->clients);
     if (rc < 0) {
         free(admission);
@@ -38,7 +37,7 @@ int admission_new(struct admission **out, const struct listener_config *config)
     return 0;
 }
 
-void admission_free(struct admission *admission)
+void admission_free(struct admission *admission, const char *where)
 {
     uint64_t refused;
 
@@ -46,7 +45,7 @@ void admission_free(struct admission *admission)
         return;
     refused = atomic_load(&admission->refused);
     if (refused > 0)
-        log_warn("listener %s: refused %llu more connections by limits.connections_per_ip", admission->config->name,
+        log_warn("listener %s: refused %llu more connections by limits.connections_per_ip", where,
                  (unsigned long long)refused);
     client_table_free(admission->clients);
     free(admission);
@@ -62,7 +61,8 @@ static void client_of(const struct conn *conn, struct addr *out)
 }
 
 /* The first refusal is told at once; who refuses many is told how many. */
-static void report(struct admission *admission, const struct addr *client, uint64_t now_ms)
+static void report(struct admission *admission, const struct listener_config *config, const struct addr *client,
+                   uint64_t now_ms)
 {
     uint64_t again_ms = atomic_load(&admission->report_again_ms);
     char host[ADDR_TEXT_MAX];
@@ -73,29 +73,30 @@ static void report(struct admission *admission, const struct addr *client, uint6
         return;
     log_warn("listener %s: refused %llu connections of clients that have %u (limits.connections_per_ip), the last "
              "from %s",
-             admission->config->name, (unsigned long long)atomic_exchange(&admission->refused, 0),
-             admission->config->connections_per_ip, addr_format_host(client, host));
+             config->name, (unsigned long long)atomic_exchange(&admission->refused, 0), config->connections_per_ip,
+             addr_format_host(client, host));
 }
 
 bool admission_admit(struct conn *conn)
 {
-    struct admission *admission = conn->listener->admission;
+    const struct listener_config *config = conn->listener->config;
+    struct admission *admission = conn->listener->socket->admission;
     struct addr client;
     int rc;
 
     client_of(conn, &client);
-    rc = client_table_enter(admission->clients, &client, admission->config->connections_per_ip, &conn->client);
+    rc = client_table_enter(admission->clients, &client, config->connections_per_ip, &conn->client);
     if (rc == 0)
         return true;
     if (rc == -EBUSY)
-        report(admission, &client, conn->reactor->now_ms);
+        report(admission, config, &client, conn->reactor->now_ms);
     conn_kill(conn, rc == -EBUSY ? CLOSE_ABORTED : CLOSE_NO_MEMORY);
     return false;
 }
 
 void admission_leave(struct conn *conn)
 {
-    client_table_leave(conn->listener->admission->clients, conn->client);
+    client_table_leave(conn->listener->socket->admission->clients, conn->client);
     conn->client = NULL;
 }
 

@@ -13,12 +13,12 @@
 struct admission;
 struct conn;
 struct conn_handler;
-struct listener_config;
 
-/* What all reactors share of one listener; config is borrowed. 0 and *out, or a negative errno. Control thread. */
-MUST_CHECK int admission_new(struct admission **out, const struct listener_config *config);
-/* Says in the log what it has not said yet. Asserts that every connection has left. NULL is allowed. */
-void admission_free(struct admission *admission);
+/* What all reactors share of one listening socket. 0 and *out, or a negative errno. Control thread. */
+MUST_CHECK int admission_new(struct admission **out);
+/* Says in the log what it has not said yet, of the socket bound to `where`. Asserts that every connection has left. NULL is
+ * allowed. */
+void admission_free(struct admission *admission, const char *where);
 
 /* Stands above a connection whose client is known from the start, until it is admitted; then it goes on to
  * reactor_begin_serving(). Keeps nothing of its own. */

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "core/conn_internal.h"
 #include "core/listener.h"
+#include "core/part.h"
 #include "core/reactor.h"
 #include "core/starved.h"
 #include "core/write_wait.h"
@@ -39,6 +40,7 @@ void conn_open(struct conn *conn, int fd, struct listener *listener, const struc
 
     conn_init(conn, fd, handler, CONN_OPEN);
     conn->listener = listener;
+    part_add_conn(conn);
     conn->timeouts = listener->config->timeouts;
     conn->write_buffer_max = listener->config->write_buffer_max;
     /* Asked now, because a peer that resets takes its address with it. An unnamed unix peer has none. */

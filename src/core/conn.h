@@ -76,6 +76,9 @@ struct conn_handler {
     void (*on_output)(struct conn *conn);
     /* conn_await_input()'s time passed. */
     void (*on_read_timeout)(struct conn *conn);
+    /* Another version of the configuration is current now (part.h): an accepted connection that nothing of the old one stands
+     * above calls part_catch_up(). NULL: the handler belongs to the version that it began with. */
+    void (*on_newer_version)(struct conn *conn);
     /* The peer has gone or the connection was closed, or it could not be made: conn->reason is set. Once, before the slot is
      * freed, and the last call for this connection. May come from within a call of the handler (conn_close(), conn_kill()). */
     void (*on_end)(struct conn *conn);

@@ -9,7 +9,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "core/conn_internal.h"
-#include "core/listener.h"
+#include "core/part.h"
 #include "core/reactor.h"
 #include "core/write_wait.h"
 
@@ -197,6 +197,8 @@ void conn_settle_end(struct conn *conn)
         conn->proxied = NULL;
         free(conn->target);
         conn->target = NULL;
+        if (conn->listener)
+            part_remove_conn(conn);
         conn_set_state(conn, CONN_FREE);
         conn_table_return(&reactor->conns, conn);
         reactor_on_slot_free(reactor);

@@ -9,32 +9,25 @@
 
 #include "base/addr.h"
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "core/acceptor.h"
+#include "core/listen_socket.h"
 #include "core/listener.h"
 #include "core/reactor.h"
+#include "core/version.h"
 
 /* ---- opening ---- */
 
-static int open_listeners(struct engine *engine)
+/* The configuration that the server starts with. */
+static int open_first_version(struct engine *engine)
 {
-    const struct config *config = engine->config;
-    uint32_t fd_count = config->accept == ACCEPT_REUSEPORT ? config->reactors : 1;
-    char error[LISTENER_ERROR_MAX];
+    char error[LISTEN_ERROR_MAX];
+    int rc = version_new(&engine->version, engine, engine->config, error);
 
-    engine->listeners = calloc(config->listener_count, sizeof(*engine->listeners));
-    if (!engine->listeners)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < config->listener_count; i++) {
-        int rc = listener_open(&engine->listeners[i], &config->listeners[i], i, fd_count, error);
-
-        if (rc < 0) {
-            log_error("%s", error);
-            return rc;
-        }
-        engine->listener_count = i + 1;
-    }
-    return 0;
+    if (rc < 0)
+        log_error("%s", error);
+    return rc;
 }
 
 static int open_reactors(struct engine *engine)
@@ -79,20 +72,21 @@ static int probe_kernel(struct engine *engine)
     return 0;
 }
 
-int engine_open(struct engine *engine, const struct config *config, const struct reactor_app *app)
+int engine_open(struct engine *engine, struct config *config, const struct reactor_app *app)
 {
     int rc;
 
     *engine = (struct engine){.config = config, .app = app, .control_eventfd = -1};
     pthread_mutex_init(&engine->start_lock, NULL);
     pthread_cond_init(&engine->start_changed, NULL);
+    list_init(&engine->versions);
     rc = probe_kernel(engine);
-    if (rc == 0)
-        rc = open_listeners(engine);
     if (rc == 0)
         rc = open_reactors(engine);
     if (rc == 0 && app->open_shared)
         rc = app->open_shared(engine);
+    if (rc == 0)
+        rc = open_first_version(engine);
     if (rc < 0)
         return rc;
     engine->control_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -173,8 +167,8 @@ static void log_listening(const struct engine *engine)
 {
     char where[ADDR_TEXT_MAX];
 
-    for (uint32_t i = 0; i < engine->listener_count; i++) {
-        const struct listener_config *config = engine->listeners[i].config;
+    for (uint32_t i = 0; i < engine->version->listener_count; i++) {
+        const struct listener_config *config = engine->version->listeners[i].config;
 
         log_info("listening on %s: %s", addr_format(&config->addr, where), config->handler);
     }
@@ -200,6 +194,7 @@ int engine_start(struct engine *engine)
         join_reactors(engine);
         return rc;
     }
+    engine->version->since_ms = clock_now_ms();
     begin_accepting(engine);
     log_listening(engine);
     return 0;
@@ -211,8 +206,10 @@ static void stop_accepting(struct engine *engine)
 {
     if (engine->acceptor && engine->acceptor->is_started)
         acceptor_stop(engine->acceptor);
-    for (uint32_t i = 0; i < engine->listener_count; i++)
-        listener_stop(&engine->listeners[i]);
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        if (engine->sockets[i])
+            listen_socket_stop(engine->sockets[i]);
+    }
 }
 
 void engine_drain(struct engine *engine)
@@ -230,7 +227,7 @@ void engine_stop(struct engine *engine)
         inbox_send(&engine->reactors[i].inbox, &engine->reactors[i].stop_order, NULL);
 }
 
-static void wake_control(const struct engine *engine)
+void engine_wake_control(const struct engine *engine)
 {
     uint64_t one = 1;
 
@@ -241,13 +238,13 @@ static void wake_control(const struct engine *engine)
 void engine_report_end(struct engine *engine)
 {
     atomic_fetch_sub(&engine->running, 1);
-    wake_control(engine);
+    engine_wake_control(engine);
 }
 
 void engine_wake_watchdog(struct engine *engine)
 {
     if (atomic_exchange(&engine->watchdog_sleeps, false))
-        wake_control(engine);
+        engine_wake_control(engine);
 }
 
 bool engine_has_ended(const struct engine *engine)
@@ -272,6 +269,70 @@ static void close_inbox(struct inbox *inbox)
     inbox_close(inbox);
 }
 
+/* ---- versions ---- */
+
+void engine_close_sockets(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        struct listen_socket *socket = engine->sockets[i];
+
+        if (!socket || socket->versions > 0 || atomic_load(&socket->groups) > 0 || atomic_load(&socket->open) > 0)
+            continue;
+        engine->sockets[i] = NULL;
+        listen_socket_free(socket);
+    }
+}
+
+/* Whether the current version listens there, or one that is on its way. */
+static bool is_wanted(const struct engine *engine, const struct listen_socket *socket)
+{
+    for (const struct list *node = engine->versions.next; node != &engine->versions; node = node->next) {
+        const struct version *version = CONTAINER_OF(node, struct version, link);
+
+        if (version->number >= engine->version->number && version_listener(version, socket))
+            return true;
+    }
+    return false;
+}
+
+/* Where nobody wants to listen, and no accept is armed any more, no one is let in. */
+static void stop_unused_sockets(const struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        struct listen_socket *socket = engine->sockets[i];
+
+        if (socket && atomic_load(&socket->groups) == 0 && !is_wanted(engine, socket))
+            listen_socket_stop(socket);
+    }
+}
+
+void engine_collect(struct engine *engine)
+{
+    struct list *next;
+
+    for (struct list *node = engine->versions.next; node != &engine->versions; node = next) {
+        struct version *version = CONTAINER_OF(node, struct version, link);
+
+        next = node->next;
+        if (version != engine->version && version->is_begun && version_has_ended(version))
+            version_free(version);
+    }
+    if (engine->version)
+        stop_unused_sockets(engine);
+    engine_close_sockets(engine);
+}
+
+static void close_versions(struct engine *engine)
+{
+    struct list *next;
+
+    for (struct list *node = engine->versions.next; node != &engine->versions; node = next) {
+        next = node->next;
+        version_free(CONTAINER_OF(node, struct version, link));
+    }
+    engine_close_sockets(engine);
+}
+
 void engine_close(struct engine *engine)
 {
     join_reactors(engine);
@@ -281,12 +342,11 @@ void engine_close(struct engine *engine)
         close_inbox(&engine->acceptor->inbox);
         acceptor_free(engine->acceptor);
     }
-    for (uint32_t i = 0; i < engine->listener_count; i++)
-        listener_close(&engine->listeners[i]);
+    close_versions(engine);
     if (engine->shared)
         engine->app->close_shared(engine);
     free(engine->reactors);
-    free(engine->listeners);
+    free(engine->sockets);
     if (engine->control_eventfd >= 0)
         close(engine->control_eventfd);
     pthread_cond_destroy(&engine->start_changed);

@@ -6,22 +6,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/macros.h"
 #include "core/config.h"
 #include "uring/probe.h"
 
 struct acceptor;
-struct listener;
+struct listen_socket;
 struct reactor;
 struct reactor_app;
 struct ring;
+struct version;
 
 struct engine {
-    const struct config *config; /* borrowed, shared read-only */
+    struct config
+        *config; /* borrowed, shared read-only: of the first version; what only a restart changes is this one's */
     const struct reactor_app *app;
-    struct probe probe;         /* read-only after engine_open() */
-    struct listener *listeners; /* owned */
-    uint32_t listener_count;
+    struct probe probe; /* read-only after engine_open() */
+    /* The control thread's, once the reactors run: */
+    struct listen_socket **sockets; /* owned: by slot, NULL: free */
+    uint32_t socket_count;
+    struct list versions;     /* owned, the newest last */
+    struct version *version;  /* borrowed: the current one */
+    uint32_t version_number;  /* of the last one made */
     struct reactor *reactors; /* owned */
     uint32_t reactor_count;
     struct acceptor *acceptor;   /* owned, NULL with ACCEPT_REUSEPORT */
@@ -38,7 +45,7 @@ struct engine {
 };
 
 /* Probes the kernel and opens the listeners. 0 or a negative errno after logging what to do. */
-MUST_CHECK int engine_open(struct engine *engine, const struct config *config, const struct reactor_app *app);
+MUST_CHECK int engine_open(struct engine *engine, struct config *config, const struct reactor_app *app);
 /* Starts reactors, then the acceptor; returns when all are ready. 0 or a negative errno after logging why; nothing runs then. */
 MUST_CHECK int engine_start(struct engine *engine);
 /* Stops accepting and lets connections end by themselves; the control eventfd tells when a reactor has. Returns at once. */
@@ -58,6 +65,12 @@ void engine_report_start(struct engine *engine, int error);
 void engine_report_end(struct engine *engine);
 /* An accept group has no room: it wants accept_resume() when a connection ends. Any thread. */
 void engine_await_room(struct engine *engine);
+/* Frees versions whose parts have all ended, and closes sockets that nobody uses. Control thread, when it was woken. */
+void engine_collect(struct engine *engine);
+/* Closes the sockets that no version has and no thread uses. */
+void engine_close_sockets(struct engine *engine);
+/* Any thread: something has changed that the control thread waits for. */
+void engine_wake_control(const struct engine *engine);
 /* From a reactor thread, when watchdog_sleeps: wakes the control thread. */
 void engine_wake_watchdog(struct engine *engine);
 /* A connection has ended: wakes the accept groups that wait. Any thread; own_ring: of the calling thread. */

@@ -14,9 +14,12 @@
 #include "core/conn.h"
 #include "core/connect.h"
 #include "core/engine.h"
+#include "core/listen_socket.h"
 #include "core/listener.h"
+#include "core/part.h"
 #include "core/reactor_options.h"
 #include "core/starved.h"
+#include "core/version.h"
 #include "uring/bufring.h"
 #include "uring/op.h"
 
@@ -31,11 +34,11 @@ static void read_clock(struct reactor *reactor)
     reactor->now_ms = reactor->now_ns / NS_PER_MS;
 }
 
-static bool take_accepted(struct accept_group *group, struct listener *listener, int fd)
+static bool take_accepted(struct accept_group *group, struct listen_socket *socket, int fd)
 {
     struct reactor *reactor = CONTAINER_OF(group, struct reactor, accept);
 
-    if (!reactor_adopt(reactor, listener, fd))
+    if (!reactor_adopt(reactor, socket, fd))
         return false;
     atomic_fetch_add(&reactor->open, 1); /* the acceptor counts what it promises; here nobody else does */
     return true;
@@ -43,14 +46,17 @@ static bool take_accepted(struct accept_group *group, struct listener *listener,
 
 static int open_accept(struct reactor *reactor)
 {
-    if (reactor->engine->config->accept != ACCEPT_REUSEPORT)
+    const struct config *config = reactor->engine->config;
+
+    if (config->accept != ACCEPT_REUSEPORT)
         return 0;
     reactor->accept.engine = reactor->engine;
     reactor->accept.ring = reactor->ring;
     reactor->accept.timers = &reactor->timers;
     reactor->accept.take = take_accepted;
     reactor->accept.is_waiting = true; /* no client is served before every reactor could load its scripts */
-    return accept_init(&reactor->accept, reactor->index);
+    accept_init(&reactor->accept, reactor->index);
+    return accept_reserve(&reactor->accept, config->listener_count);
 }
 
 static int open_ring(struct reactor *reactor)
@@ -71,12 +77,25 @@ static int open_ring(struct reactor *reactor)
     return rc;
 }
 
+static struct version_part *first_part(const struct reactor *reactor)
+{
+    return &reactor->engine->version->parts[reactor->index];
+}
+
+static void log_problem(const struct reactor *reactor)
+{
+    const char *problem = first_part(reactor)->problem;
+
+    log_error("reactor %u: %s", reactor->index, problem ? problem : "no memory for its scripts");
+}
+
 int reactor_open(struct reactor *reactor)
 {
     const struct config *config = reactor->engine->config;
     int rc;
 
     read_clock(reactor);
+    list_init(&reactor->parts);
     list_init(&reactor->live);
     list_init(&reactor->dirty);
     list_init(&reactor->starved);
@@ -104,7 +123,13 @@ int reactor_open(struct reactor *reactor)
         inbox_set_doorbell(&reactor->inbox, ring_fd(reactor->ring));
     inbox_arm_eventfd(&reactor->inbox, reactor->ring);
     reactor->has_ready = true; /* opening the app may have made something ready: the first turn does not sleep */
-    return reactor->app->open(reactor);
+    rc = reactor->app->open(reactor);
+    if (rc < 0)
+        return rc;
+    rc = part_open_first(first_part(reactor));
+    if (rc < 0)
+        log_problem(reactor);
+    return rc;
 }
 
 /* Sockets that arrived after the last turn; there are none in an orderly end. */
@@ -140,8 +165,10 @@ static void log_balance(const struct reactor *reactor)
 
 void reactor_close(struct reactor *reactor)
 {
+    if (reactor->parts.next)
+        part_close_all(reactor); /* runs finalizers, which may give leases back */
     if (reactor->app_data)
-        reactor->app->close(reactor); /* runs finalizers, which may give leases back */
+        reactor->app->close(reactor);
     if (reactor->conns.blocks) {
         drop_undelivered(reactor);
         log_balance(reactor);
@@ -165,12 +192,14 @@ void reactor_close(struct reactor *reactor)
 static void on_accepted(struct reactor *reactor, struct accept_batch *batch)
 {
     for (uint32_t i = 0; i < batch->count; i++) {
-        struct listener *listener = &reactor->engine->listeners[batch->items[i].listener];
+        struct listen_socket *socket = batch->items[i].socket;
 
-        if (!reactor_adopt(reactor, listener, batch->items[i].fd)) {
-            log_warn("reactor %u: out of memory, a connection was refused", reactor->index);
+        if (!reactor_adopt(reactor, socket, batch->items[i].fd)) {
+            log_warn(
+                "reactor %u: a connection to %s was refused, for want of memory or as nobody listens there any more",
+                reactor->index, socket->where);
             close(batch->items[i].fd);
-            atomic_fetch_sub(&listener->open, 1);
+            atomic_fetch_sub(&socket->open, 1);
             reactor_on_slot_free(reactor);
         }
     }
@@ -182,6 +211,7 @@ static void begin_drain(struct reactor *reactor)
     if (reactor->state != REACTOR_RUNNING)
         return;
     reactor->state = REACTOR_DRAINING;
+    part_stop_starting(reactor);
     accept_stop(&reactor->accept);
     reactor->app->drain(reactor);
 }
@@ -189,6 +219,7 @@ static void begin_drain(struct reactor *reactor)
 static void begin_stop(struct reactor *reactor)
 {
     reactor->state = REACTOR_STOPPING;
+    part_stop_starting(reactor);
     accept_stop(&reactor->accept);
     reactor->app->abandon(reactor);
     for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next)
@@ -209,6 +240,9 @@ static void on_message(struct reactor *reactor, struct inbox_message *message)
         break;
     case REACTOR_DRAIN: begin_drain(reactor); break;
     case REACTOR_STOP: begin_stop(reactor); break;
+    case REACTOR_PART_BEGIN:
+    case REACTOR_PART_SWITCH:
+    case REACTOR_PART_DROP: part_on_message(message); break;
     case REACTOR_APP: break; /* not here */
     }
 }
@@ -320,7 +354,7 @@ static void settle(struct reactor *reactor)
     bufring_publish(reactor->bufs);
     starved_rearm(reactor);
     settle_dirty(reactor);
-    if (reactor->accept.source_count > 0)
+    if (reactor->accept.ring)
         accept_settle(&reactor->accept);
 }
 
@@ -380,6 +414,7 @@ int reactor_turn(struct reactor *reactor, uint64_t wait_ns)
     }
     timer_wheel_advance(&reactor->timers, reactor->now_ms);
     reactor->has_ready = reactor->app->turn(reactor);
+    part_turn(reactor);
     settle(reactor);
     return 0;
 }
@@ -388,7 +423,7 @@ static bool has_ended(const struct reactor *reactor)
 {
     if (reactor->state == REACTOR_RUNNING || reactor->conns.taken > 0)
         return false;
-    return reactor->accept.source_count == 0 || accept_is_stopped(&reactor->accept);
+    return !reactor->accept.ring || accept_is_stopped(&reactor->accept);
 }
 
 static void run(struct reactor *reactor)
@@ -405,21 +440,21 @@ static void run(struct reactor *reactor)
     }
 }
 
-/* Turns until the app has started, which may wait for its own timers and tasks; no connection comes before. */
+/* Turns until the first part has started, which may wait for its own timers and tasks; no connection comes before. */
 static int become_ready(struct reactor *reactor)
 {
-    uint64_t give_up_ms = reactor->now_ms + START_MS_MAX;
+    struct version_part *part = first_part(reactor);
     int rc;
 
-    while ((rc = reactor->app->starting(reactor)) > 0) {
-        if (reactor->now_ms >= give_up_ms) {
-            log_error("reactor %u: its scripts did not start within %d s", reactor->index, START_MS_MAX / 1000);
-            return -ETIMEDOUT;
-        }
+    while ((rc = part_starting(part)) > 0) {
         rc = reactor_turn(reactor, START_LOOK_MS * NS_PER_MS);
         if (rc < 0)
             return rc;
     }
+    if (rc == 0)
+        part_make_current(part);
+    else
+        log_problem(reactor);
     return rc;
 }
 
@@ -478,9 +513,10 @@ struct conn *reactor_take_slot(struct reactor *reactor)
     return conn;
 }
 
-bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd)
+bool reactor_adopt(struct reactor *reactor, struct listen_socket *socket, int fd)
 {
-    struct conn *conn = conn_table_take(&reactor->conns);
+    struct listener *listener = part_listener(reactor, socket);
+    struct conn *conn = listener ? conn_table_take(&reactor->conns) : NULL;
 
     if (!conn)
         return false;
@@ -492,7 +528,8 @@ bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd)
 
 void reactor_begin_serving(struct conn *conn)
 {
-    if (conn->listener->admission && !admission_admit(conn))
+    part_catch_up(conn);
+    if (conn->listener->config->connections_per_ip > 0 && !admission_admit(conn))
         return;
     conn->handler = listener_handler(conn->listener, conn->reactor->app);
     conn->owner = NULL;
@@ -544,7 +581,7 @@ void reactor_on_conn_closed(struct conn *conn)
     reactor->stats.closed++;
     if (UNLIKELY(conn->client))
         admission_leave(conn);
-    atomic_fetch_sub(&conn->listener->open, 1);
+    atomic_fetch_sub(&conn->listener->socket->open, 1);
     engine_on_room(reactor->engine, reactor->ring);
 }
 

@@ -25,11 +25,16 @@
 #include "core/write_wait.h"
 #include "uring/ring.h"
 
+struct config;
 struct conn;
 struct conn_handler;
 struct engine;
+struct listen_socket;
+struct listener;
 struct proxy;
 struct reactor;
+struct version;
+struct version_part;
 
 enum {
     REACTOR_BUFFER_GROUP = 0,
@@ -47,11 +52,30 @@ struct reactor_app {
      * thread. 0, or a negative errno after logging why. NULL when they share nothing. */
     int (*open_shared)(struct engine *engine);
     void (*close_shared)(struct engine *engine);
+    /* The same for the parts of one version (version->shared). It changes nothing that others use before apply_version(). NULL
+     * when they share nothing. */
+    int (*open_version)(struct version *version);
+    void (*apply_version)(struct version *version);
+    void (*close_version)(struct version *version);
+    /* Of versions but the first: nobody needs its configuration any more. Control thread. */
+    void (*free_config)(struct config *config);
     /* Before the first turn; reactor->app_data is the app's. 0, or a negative errno after logging why. */
     int (*open)(struct reactor *reactor);
-    /* After open() and between the turns that follow: 1 while it is not ready for connections yet, 0 when it is, a negative errno
-     * when it failed. */
-    int (*starting)(struct reactor *reactor);
+
+    /* Makes part->app_data of a new part: on any thread, while the reactor turns, so it touches nothing of the reactor's. 0, or a
+     * negative errno with part->problem. */
+    int (*load)(struct version_part *part);
+    /* The reactor's thread takes it over and begins to start it. 0, or a negative errno with part->problem. */
+    int (*begin)(struct version_part *part);
+    /* After begin() and between the turns that follow: 1 while it is not ready for connections yet, 0 when it is, a negative
+     * errno with part->problem when it failed. */
+    int (*starting)(struct version_part *part);
+    /* Another one is current now. */
+    void (*supersede)(struct version_part *part);
+    /* Ends what is left of it, scripts in the middle of something too, and frees part->app_data. Of a part that was never begun,
+     * also one whose load() failed: any thread. */
+    void (*unload)(struct version_part *part);
+
     /* Once a turn, after completions and timers: runs what is ready. True when more is ready, so that the reactor must not sleep. */
     bool (*turn)(struct reactor *reactor);
     /* A message of a kind from REACTOR_APP on; its memory is the sender's business. */
@@ -69,9 +93,12 @@ struct reactor_app {
 enum reactor_message {
     REACTOR_ACCEPTED, /* struct accept_batch */
     REACTOR_RESUME_ACCEPT,
-    REACTOR_DRAIN, /* stop accepting; end when the last connection has ended */
-    REACTOR_STOP,  /* end now */
-    REACTOR_APP,   /* this and above: the app's own */
+    REACTOR_DRAIN,      /* stop accepting; end when the last connection has ended */
+    REACTOR_STOP,       /* end now */
+    REACTOR_PART_BEGIN, /* struct version_part: see part.h */
+    REACTOR_PART_SWITCH,
+    REACTOR_PART_DROP,
+    REACTOR_APP, /* this and above: the app's own */
 };
 
 /* Sockets on their way from the acceptor; goes back to the acceptor's pool. */
@@ -81,7 +108,7 @@ struct accept_batch {
     uint32_t count;
     struct {
         int fd;
-        uint32_t listener;
+        struct listen_socket *socket;
     } items[ACCEPT_BATCH_MAX];
 };
 
@@ -130,6 +157,9 @@ struct reactor {
     uint64_t now_ms;
     uint64_t next_conn_id;
 
+    struct list parts;            /* struct version_part, the newest first */
+    struct version_part *current; /* borrowed: which new connections are served by; NULL until the first is ready */
+
     struct list live;          /* conns that are not free */
     struct list dirty;         /* conns to settle */
     struct list starved;       /* conns whose receive waits for buffers, first come first served, */
@@ -161,13 +191,13 @@ void reactor_join(struct reactor *reactor);
 /* One turn without its thread: what the loop and tests call. wait_ns bounds the sleep. 0 or a negative errno the ring
  * does not survive. */
 MUST_CHECK int reactor_turn(struct reactor *reactor, uint64_t wait_ns);
-/* The parts of start and end around the loop, for tests: on the thread that turns. */
+/* The parts of start and end around the loop, for tests: on the thread that turns. Open, its first part is still starting. */
 MUST_CHECK int reactor_open(struct reactor *reactor);
 void reactor_close(struct reactor *reactor);
 /* A slot for a connection of our own making; NULL when all are taken or promised. */
 MUST_CHECK struct conn *reactor_take_slot(struct reactor *reactor);
 /* Takes over an accepted socket. False when there is no slot. */
-MUST_CHECK bool reactor_adopt(struct reactor *reactor, struct listener *listener, int fd);
+MUST_CHECK bool reactor_adopt(struct reactor *reactor, struct listen_socket *socket, int fd);
 
 /* Gives an accepted connection whose client is known to the handler that its listener is for, with what it has unread: it
  * may have ended when this returns, also because its client has too many (admission.h). */

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "core/engine.h"
 #include "script/api_common.h"
+#include "script/host.h"
 
 /* ---- tasks ---- */
 
@@ -89,8 +90,9 @@ int zerg_scope_expired(void)
 
 double zerg_now(void)
 {
-    struct runtime *runtime = runtime_current();
-    uint64_t ns = runtime ? runtime->reactor->now_ns : clock_now_ns();
+    const struct runtime *runtime = runtime_current();
+    bool has_turns = runtime && runtime->has_begun; /* else another thread than the reactor's may be loading it */
+    uint64_t ns = has_turns ? runtime->reactor->now_ns : clock_now_ns();
 
     return (double)ns / (double)NS_PER_S;
 }
@@ -137,7 +139,7 @@ void zerg_trace_compiled(double address, uint32_t bytes, const char *place)
     if (!runtime)
         return;
     if (place)
-        stall_add_trace(&runtime->stall, (uintptr_t)address, bytes, place);
+        stall_add_trace(&runtime->host->stall, runtime, (uintptr_t)address, bytes, place);
     else
-        stall_forget_traces(&runtime->stall);
+        stall_forget_traces(&runtime->host->stall, runtime);
 }

@@ -2,8 +2,8 @@
 #include "script/hook.h"
 
 #include "script/heap.h"
+#include "script/host.h"
 #include "script/runtime.h"
-#include "script/stall.h"
 
 static void on_hook(lua_State *L, lua_Debug *record)
 {
@@ -13,7 +13,7 @@ static void on_hook(lua_State *L, lua_Debug *record)
     hook_disarm(L);
     if (!runtime)
         return;
-    stall_on_hook(&runtime->stall, L);
+    stall_on_hook(&runtime->host->stall, L);
     heap_on_hook(&runtime->heap, L); /* last, as it may raise */
 }
 

@@ -38,7 +38,7 @@ static struct script_conn *new_script_conn(struct runtime *runtime, struct http_
 static void run(struct http_exchange *exchange, enum http_start start)
 {
     struct conn *conn = exchange->conn;
-    struct runtime *runtime = conn->reactor->app_data;
+    struct runtime *runtime = runtime_of(conn);
     struct script_conn *sc = new_script_conn(runtime, exchange);
     struct task *task = sc ? task_new(runtime, runtime->L) : NULL;
     int arguments;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/conn.h"
+#include "script/host.h"
 #include "script/runtime.h"
 #include "script/script_conn.h"
 
@@ -54,9 +55,9 @@ int http_watch_begin(struct runtime *runtime, struct conn *conn)
     return 0;
 }
 
-void http_watch_on_news(struct conn *conn, bool is_over)
+/* That of one runtime. */
+static void note(struct runtime *runtime, struct conn *conn, bool is_over)
 {
-    struct runtime *runtime = conn->reactor->app_data;
     struct http_watch *watch = runtime->http_watches ? runtime->http_watches[conn->slot] : NULL;
 
     if (!watch)
@@ -66,6 +67,15 @@ void http_watch_on_news(struct conn *conn, bool is_over)
         return;
     conn_pin(conn);
     list_add_tail(&runtime->http_news, &watch->link);
+}
+
+void http_watch_on_news(struct conn *conn, bool is_over)
+{
+    struct host *host = host_of(conn->reactor);
+
+    /* Not only that of the present version: on_close callbacks belong to the one in which they were set. */
+    for (struct list *node = host->runtimes.next; node != &host->runtimes; node = node->next)
+        note(CONTAINER_OF(node, struct runtime, link), conn, is_over);
 }
 
 void http_watch_announce(struct runtime *runtime)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,19 +13,14 @@
 #include "base/log.h"
 #include "core/config.h"
 #include "core/conn.h"
-#include "core/engine.h"
-#include "http/http_conn.h"
-#include "proxy/http_forward.h"
-#include "proxy/proxy.h"
-#include "proxy/proxy_accept.h"
-#include "proxy/relay.h"
-#include "proxy/shared.h"
+#include "core/part.h"
+#include "core/version.h"
 #include "script/config.h"
 #include "script/connecting.h"
 #include "script/filtering.h"
 #include "script/forward.h"
+#include "script/host.h"
 #include "script/http_forwarding.h"
-#include "script/http_task.h"
 #include "script/http_watch.h"
 #include "script/lookup.h"
 #include "script/modules.h"
@@ -37,16 +33,11 @@ enum { TASKS_PER_BLOCK = 64, SCOPES_PER_BLOCK = 64, CONNS_PER_BLOCK = 64 };
 
 #define MEMORY_ADVICE "\n(scripts of a reactor may use script_memory_max; see docs/configuration.md)"
 
-static _Thread_local struct runtime *current;
+_Thread_local struct runtime *runtime_entered;
 
-struct runtime *runtime_current(void)
+struct runtime *runtime_of(const struct conn *conn)
 {
-    return current;
-}
-
-struct runtime *runtime_of(const struct reactor *reactor)
-{
-    return reactor->app_data;
+    return part_of(conn)->app_data;
 }
 
 /* ---- errors ---- */
@@ -83,11 +74,13 @@ void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
     lua_gc(L, LUA_GCRESTART, 0);
 }
 
-static int log_load_error(const struct runtime *runtime)
+/* The message on top of the stack is why. */
+static int fail_to_load(const struct runtime *runtime)
 {
     const char *text = lua_tostring(runtime->L, -1);
 
-    log_error("reactor %u: cannot load its scripts: %s", runtime->reactor->index, text ? text : "unknown error");
+    if (asprintf(&runtime->part->problem, "cannot load its scripts: %s", text ? text : "unknown error") < 0)
+        runtime->part->problem = NULL;
     return -EINVAL;
 }
 
@@ -122,12 +115,12 @@ static int load_modules(struct runtime *runtime)
     lua_State *L = runtime->L;
 
     if (require(L, "zerg.park") < 0)
-        return log_load_error(runtime);
+        return fail_to_load(runtime);
     runtime->park_value = field_identity(L, "PARK");
     runtime->canceled_value = field_identity(L, "CANCELED");
     lua_pop(L, 1);
     if (require(L, "zerg.runtime") < 0)
-        return log_load_error(runtime);
+        return fail_to_load(runtime);
     runtime->serve_ref = take_ref(L, "serve");
     runtime->closed_ref = take_ref(L, "closed");
     runtime->serve_http_ref = take_ref(L, "serve_http");
@@ -138,7 +131,7 @@ static int load_modules(struct runtime *runtime)
 /* zerg.runtime.load{ config = ..., directory = ..., lua_path = ... } → true, or nil and a message. */
 static int load_scripts(struct runtime *runtime)
 {
-    const struct config *config = runtime->reactor->engine->config;
+    const struct config *config = runtime->part->version->config;
     lua_State *L = runtime->L;
     int top = lua_gettop(L);
 
@@ -146,14 +139,14 @@ static int load_scripts(struct runtime *runtime)
     lua_getfield(L, -1, "load");
     lua_createtable(L, 0, 3);
     if (config_push(L, config) < 0)
-        return log_load_error(runtime);
+        return fail_to_load(runtime);
     lua_setfield(L, -2, "config");
     lua_pushstring(L, config->directory);
     lua_setfield(L, -2, "directory");
     lua_pushstring(L, config->lua_path);
     lua_setfield(L, -2, "lua_path");
     if (lua_pcall(L, 1, 2, 0) != 0 || !lua_toboolean(L, -2))
-        return log_load_error(runtime);
+        return fail_to_load(runtime);
     lua_settop(L, top);
     return 0;
 }
@@ -185,7 +178,7 @@ static int run_start_hooks(struct runtime *runtime)
         return -ENOMEM;
     runtime->hook_task = task;
     task_start(task, 0);
-    return runtime->start_failed ? -EINVAL : 0;
+    return 0;
 }
 
 /* No turn follows: a hook that parks is dropped, and that is said. */
@@ -213,6 +206,7 @@ static void init_lists(struct runtime *runtime)
     lookup_init_slab(&runtime->lookup_slab);
     http_forwarding_init_slab(&runtime->http_forwarding_slab);
     http_watch_init(runtime);
+    list_init(&runtime->link);
     list_init(&runtime->tasks);
     list_init(&runtime->ready);
     list_init(&runtime->ended);
@@ -221,13 +215,12 @@ static void init_lists(struct runtime *runtime)
 
 static int open_state(struct runtime *runtime)
 {
-    const struct config *config = runtime->reactor->engine->config;
+    const struct config *config = runtime->part->version->config;
     int rc;
 
     runtime->L = luaL_newstate();
     if (!runtime->L)
         return -ENOMEM;
-    stall_init(&runtime->stall, runtime->L);
     heap_install(&runtime->heap, runtime->L, config->script_memory_max);
     luaL_openlibs(runtime->L);
     modules_install(runtime->L);
@@ -241,92 +234,94 @@ static int open_state(struct runtime *runtime)
     return rc;
 }
 
-static int open_runtime(struct reactor *reactor)
+int runtime_load(struct version_part *part)
 {
     struct runtime *runtime = calloc(1, sizeof(*runtime));
+    struct runtime *before;
     int rc;
 
     if (!runtime)
         return -ENOMEM;
-    runtime->reactor = reactor;
+    part->app_data = runtime;
+    runtime->part = part;
+    runtime->reactor = part->reactor;
+    runtime->host = part->reactor->app_data;
     init_lists(runtime);
-    http_server_init(&runtime->http, reactor, &http_task_handler, &http_forward_handler);
-    runtime->http.on_news = http_watch_on_news;
-    reactor->app_data = runtime;
-    current = runtime;
     runtime->pool = calloc(COROUTINE_POOL_MAX, sizeof(*runtime->pool));
-    if (!runtime->pool || proxy_open(reactor) < 0)
+    if (!runtime->pool)
         return -ENOMEM;
-    /* Nothing that scripts set going while they load may be resumed before they are loaded. */
-    runtime->is_resuming = true;
+    before = runtime_enter(runtime);
     rc = open_state(runtime);
-    runtime->is_resuming = false;
-    return rc < 0 ? rc : run_start_hooks(runtime);
+    runtime_leave(before);
+    return rc;
+}
+
+int runtime_begin(struct version_part *part)
+{
+    struct runtime *runtime = part->app_data;
+
+    runtime->has_begun = true;
+    list_add_tail(&runtime->host->runtimes, &runtime->link);
+    return run_start_hooks(runtime);
+}
+
+int runtime_starting(struct version_part *part)
+{
+    const struct runtime *runtime = part->app_data;
+
+    if (!runtime->start_failed)
+        return runtime->hook_task != NULL;
+    if (!part->problem && asprintf(&part->problem, "a `start` hook failed; the log has its traceback") < 0)
+        part->problem = NULL;
+    return -EINVAL;
 }
 
 /* ---- turning and closing ---- */
 
-static void abandon(struct reactor *reactor)
+bool runtime_turn(struct runtime *runtime)
 {
-    struct runtime *runtime = reactor->app_data;
-
-    task_abandon_all(runtime);
-    script_conn_let_go_all(runtime);
-}
-
-/* Whether an accepted connection is there, or the handler or an on_close callback of one. */
-static bool serves_clients(const struct reactor *reactor)
-{
-    for (const struct list *node = reactor->live.next; node != &reactor->live; node = node->next) {
-        if (CONTAINER_OF(node, struct conn, link)->listener)
-            return true;
-    }
-    return false;
-}
-
-static bool turn(struct reactor *reactor)
-{
-    struct runtime *runtime = reactor->app_data;
     bool has_more = task_run_ready(runtime);
+    struct runtime *before;
 
-    /* What scripts still do for themselves does not hold the reactor up. */
-    if (UNLIKELY(reactor->state == REACTOR_DRAINING) && !runtime->hook_task && !serves_clients(reactor))
-        abandon(reactor);
     script_conn_announce_ends(runtime);
     http_watch_announce(runtime);
-    runtime->is_resuming = true; /* finalizers may close connections: what that wakes is resumed later */
+    before = runtime_enter(runtime); /* finalizers may close connections: what that wakes is resumed later */
     heap_after_turn(&runtime->heap, runtime->L);
-    runtime->is_resuming = false;
+    runtime_leave(before);
+    atomic_store_explicit(&runtime->part->memory, runtime->heap.used, memory_order_relaxed);
     return has_more || !list_is_empty(&runtime->ready) || !list_is_empty(&runtime->ended) ||
            http_watch_has_news(runtime);
 }
 
-static int starting(struct reactor *reactor)
+void runtime_abandon(struct runtime *runtime)
 {
-    const struct runtime *runtime = reactor->app_data;
-
-    if (runtime->start_failed)
-        return -EINVAL;
-    return runtime->hook_task != NULL;
+    task_abandon_all(runtime);
+    script_conn_let_go_all(runtime);
 }
 
-static void close_runtime(struct reactor *reactor)
+static void close_state(struct runtime *runtime)
 {
-    struct runtime *runtime = reactor->app_data;
+    struct runtime *before;
+
+    if (runtime->has_begun)
+        run_stop_hooks(runtime);
+    runtime_abandon(runtime);
+    task_free_pool(runtime);
+    before = runtime_enter(runtime);
+    heap_uninstall(&runtime->heap, runtime->L);
+    lua_close(runtime->L);
+    runtime_leave(before);
+    stall_forget_traces(&runtime->host->stall, runtime);
+}
+
+void runtime_unload(struct version_part *part)
+{
+    struct runtime *runtime = part->app_data;
 
     runtime->is_closing = true;
-    if (runtime->L) {
-        if (runtime->module_ref)
-            run_stop_hooks(runtime);
-        task_abandon_all(runtime);
-        task_free_pool(runtime);
-        runtime->is_resuming = true;
-        heap_uninstall(&runtime->heap, runtime->L);
-        lua_close(runtime->L);
-        stall_deinit(&runtime->stall);
-    }
-    proxy_close(reactor);
-    http_server_deinit(&runtime->http);
+    if (runtime->L)
+        close_state(runtime);
+    list_del(&runtime->link);
     http_watch_deinit(runtime);
     slab_deinit(&runtime->http_forwarding_slab);
     slab_deinit(&runtime->lookup_slab);
@@ -339,28 +334,6 @@ static void close_runtime(struct reactor *reactor)
     slab_deinit(&runtime->task_slab);
     free(runtime->pool);
     free(runtime);
-    current = NULL;
-    reactor->app_data = NULL;
+    part->app_data = NULL;
+    atomic_store_explicit(&part->memory, 0, memory_order_relaxed);
 }
-
-static void drain(struct reactor *reactor)
-{
-    proxy_drain(reactor);
-    http_server_drain(reactor);
-}
-
-const struct reactor_app runtime_app = {
-    .conn_handler = &script_conn_handler,
-    .forward_handler = &relay_handler,
-    .http_handler = &http_conn_handler,
-    .proxy_accept_handler = &proxy_accept_handler,
-    .open_shared = proxy_shared_open,
-    .close_shared = proxy_shared_close,
-    .open = open_runtime,
-    .starting = starting,
-    .turn = turn,
-    .on_message = proxy_on_message,
-    .drain = drain,
-    .abandon = abandon,
-    .close = close_runtime,
-};

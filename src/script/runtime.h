@@ -1,5 +1,5 @@
-/* The script side of one reactor: its lua_State with the handlers in it, and the tasks that run them. Implements
- * struct reactor_app. Reactor thread only, but for `stall`. */
+/* The scripts of one version of the configuration in one reactor: their lua_State, and the tasks that run them. Loaded by any
+ * thread, while the reactor serves others; the reactor's thread only from runtime_begin() on. */
 #pragma once
 
 #include <lua.h>
@@ -8,12 +8,13 @@
 #include "base/list.h"
 #include "base/slab.h"
 #include "core/reactor.h"
-#include "http/http_server.h"
 #include "script/heap.h"
-#include "script/stall.h"
 
+struct conn;
+struct host;
 struct http_watch;
 struct task;
+struct version_part;
 
 struct pooled_coroutine {
     lua_State *co;
@@ -21,10 +22,12 @@ struct pooled_coroutine {
 };
 
 struct runtime {
-    struct reactor *reactor; /* borrowed */
-    lua_State *L;            /* owned */
+    struct reactor *reactor;   /* borrowed */
+    struct host *host;         /* borrowed */
+    struct version_part *part; /* borrowed: whose app_data this is */
+    struct list link;          /* host->runtimes, from runtime_begin() on */
+    lua_State *L;              /* owned */
     struct heap heap;
-    struct http_server http;
     struct slab task_slab;
     struct slab scope_slab;
     struct slab conn_slab;
@@ -42,9 +45,10 @@ struct runtime {
     struct http_watch **http_watches; /* owned: by slot, NULL: none was ever needed */
     struct list http_news;            /* struct http_watch of which Lua is to be told */
     struct task *running;             /* what Lua runs for, NULL: Lua is not running, or not for a task */
-    bool is_resuming;                 /* from before a resume until its end was dealt with */
+    bool has_begun;                   /* the reactor's clock and timers may be used */
     struct task *hook_task;           /* runs the `start` or `stop` hooks, NULL once they have ended */
     bool start_failed;                /* one of them raised */
+    bool is_superseded;               /* a newer version is current */
     bool is_closing;                  /* no turn follows: nothing may be begun that needs one */
     struct pooled_coroutine *pool;    /* owned, COROUTINE_POOL_MAX places */
     uint32_t pool_count;
@@ -54,19 +58,47 @@ struct runtime {
     int serve_http_ref;
     const void *park_value;     /* what a parked coroutine yields */
     const void *canceled_value; /* what a cancelled one raises */
-    struct stall stall;
-    uint8_t scratch[8];       /* of zerg_conn_front() */
-    char pending_reason[160]; /* of zerg_pending_reason() */
-    char forward_server[128]; /* of zerg_http_forward_finish() */
+    uint8_t scratch[8];         /* of zerg_conn_front() */
+    char pending_reason[160];   /* of zerg_pending_reason() */
+    char forward_server[128];   /* of zerg_http_forward_finish() */
 };
 
-/* The reactor_app for engine_open(). */
-extern const struct reactor_app runtime_app;
+/* Whose Lua code this thread runs, or is about to or has just: from before a resume until its end was dealt with. NULL: none;
+ * then tasks may be resumed. */
+extern _Thread_local struct runtime *runtime_entered;
 
-/* The runtime of the calling reactor thread, NULL on any other. */
-struct runtime *runtime_current(void);
-/* The same for a reactor, from the control thread (watchdog) while it runs. */
-struct runtime *runtime_of(const struct reactor *reactor);
+static inline struct runtime *runtime_current(void)
+{
+    return runtime_entered;
+}
+
+/* Around everything that may run Lua code; gives what runtime_leave() wants. */
+static inline struct runtime *runtime_enter(struct runtime *runtime)
+{
+    struct runtime *before = runtime_entered;
+
+    runtime_entered = runtime;
+    return before;
+}
+
+static inline void runtime_leave(struct runtime *before)
+{
+    runtime_entered = before;
+}
+
+/* Of the version that a connection is served by. */
+struct runtime *runtime_of(const struct conn *conn);
+
+/* See struct reactor_app. */
+MUST_CHECK int runtime_load(struct version_part *part);
+MUST_CHECK int runtime_begin(struct version_part *part);
+int runtime_starting(struct version_part *part);
+void runtime_unload(struct version_part *part);
+/* Runs what is ready; once a turn. True when more is. */
+bool runtime_turn(struct runtime *runtime);
+/* Drops every task, and lets go of every connection. */
+void runtime_abandon(struct runtime *runtime);
+
 /* hook_task has ended. */
 void runtime_on_hooks_done(struct runtime *runtime, bool is_success);
 /* Makes one log entry of the error on top of co's stack, with a traceback of co. what: whose error it is. */

@@ -38,7 +38,7 @@ static int push_serve(struct runtime *runtime, lua_State *co, struct conn *conn)
 
 static void on_open(struct conn *conn)
 {
-    struct runtime *runtime = conn->reactor->app_data;
+    struct runtime *runtime = runtime_of(conn);
     struct script_conn *sc = slab_new(&runtime->conn_slab);
     struct task *task = sc ? task_new(runtime, runtime->L) : NULL;
 

@@ -9,9 +9,11 @@
 #include <ucontext.h>
 
 #include "script/hook.h"
+#include "script/host.h"
 #include "script/runtime.h"
 
 struct stall_trace {
+    const struct runtime *runtime; /* compared, never followed; NULL: it is gone */
     uintptr_t begin;
     uintptr_t end;
     char place[STALL_PLACE_MAX];
@@ -100,10 +102,10 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 
     (void)signal;
     (void)info;
-    if (!runtime || !runtime->running || atomic_load(&runtime->stall.word_count) > 0)
+    if (!runtime || !runtime->running || atomic_load(&runtime->host->stall.word_count) > 0)
         return;
-    take_words(&runtime->stall, context);
-    hook_arm(runtime->stall.L);
+    take_words(&runtime->host->stall, context);
+    hook_arm(runtime->L);
 }
 
 int stall_install_signal(void)
@@ -116,7 +118,7 @@ int stall_install_signal(void)
 
 /* ---- traces ---- */
 
-void stall_init(struct stall *stall, lua_State *L)
+void stall_init(struct stall *stall)
 {
     pthread_attr_t attributes;
     void *stack;
@@ -124,7 +126,6 @@ void stall_init(struct stall *stall, lua_State *L)
 
     memset(stall, 0, sizeof(*stall));
     pthread_mutex_init(&stall->lock, NULL);
-    stall->L = L;
     if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
         if (pthread_attr_getstack(&attributes, &stack, &stack_bytes) == 0)
             stall->stack_end = (uintptr_t)stack + stack_bytes;
@@ -154,12 +155,14 @@ static int grow_traces(struct stall *stall)
     return 0;
 }
 
-void stall_add_trace(struct stall *stall, uintptr_t address, uint32_t bytes, const char *place)
+void stall_add_trace(struct stall *stall, const struct runtime *runtime, uintptr_t address, uint32_t bytes,
+                     const char *place)
 {
     pthread_mutex_lock(&stall->lock);
     if (grow_traces(stall) == 0) { /* else only the watchdog's knowledge suffers */
         struct stall_trace *trace = &stall->traces[stall->trace_count++ % stall->trace_capacity];
 
+        trace->runtime = runtime;
         trace->begin = address;
         trace->end = address + bytes;
         snprintf(trace->place, sizeof(trace->place), "%s", place);
@@ -167,10 +170,25 @@ void stall_add_trace(struct stall *stall, uintptr_t address, uint32_t bytes, con
     pthread_mutex_unlock(&stall->lock);
 }
 
-void stall_forget_traces(struct stall *stall)
+static uint32_t kept_traces(const struct stall *stall)
 {
+    return stall->trace_count < stall->trace_capacity ? stall->trace_count : stall->trace_capacity;
+}
+
+void stall_forget_traces(struct stall *stall, const struct runtime *runtime)
+{
+    bool is_any_left = false;
+
     pthread_mutex_lock(&stall->lock);
-    stall->trace_count = 0;
+    for (uint32_t i = 0; i < kept_traces(stall); i++) {
+        struct stall_trace *trace = &stall->traces[i];
+
+        if (trace->runtime == runtime)
+            *trace = (struct stall_trace){0};
+        is_any_left |= trace->runtime != NULL;
+    }
+    if (!is_any_left)
+        stall->trace_count = 0;
     pthread_mutex_unlock(&stall->lock);
 }
 
@@ -188,7 +206,7 @@ void stall_ask(struct stall *stall, pthread_t thread)
 
 static const struct stall_trace *trace_at(const struct stall *stall, uintptr_t address)
 {
-    uint32_t kept = stall->trace_count < stall->trace_capacity ? stall->trace_count : stall->trace_capacity;
+    uint32_t kept = kept_traces(stall);
 
     for (uint32_t i = 1; i <= kept; i++) { /* the newest first: code space is reused */
         const struct stall_trace *trace = &stall->traces[(stall->trace_count - i) % stall->trace_capacity];

@@ -14,14 +14,15 @@
 
 enum { STALL_PLACE_MAX = 256, STALL_WORDS_MAX = 512, STALL_TRACES_MAX = 8192 };
 
+struct runtime;
 struct stall_trace;
 
+/* Of one reactor, with the traces of all its runtimes. */
 struct stall {
-    pthread_mutex_t lock;       /* traces and place: written by the reactor thread, read by the control thread */
+    pthread_mutex_t lock;       /* traces and place: written by threads that run scripts, read by the control thread */
     struct stall_trace *traces; /* owned */
     uint32_t trace_count;       /* reported since the last flush; the last STALL_TRACES_MAX are kept */
     uint32_t trace_capacity;
-    lua_State *L;                     /* borrowed: the main state */
     char place[STALL_PLACE_MAX];      /* what the hook found, "" when nothing yet */
     uintptr_t stack_end;              /* of the reactor thread: nothing is read past it */
     uintptr_t words[STALL_WORDS_MAX]; /* what the signal found: the program counter, then the top of the stack */
@@ -31,14 +32,15 @@ struct stall {
 
 /* Installs the signal handler; once, before any reactor starts. 0 or a negative errno. */
 MUST_CHECK int stall_install_signal(void);
-/* On the reactor thread: which runtime's code it runs. */
-void stall_init(struct stall *stall, lua_State *L);
-/* After lua_close(). */
+/* On the reactor thread. */
+void stall_init(struct stall *stall);
 void stall_deinit(struct stall *stall);
 
-/* Reactor thread: machine code of a compiled trace, and "file:line" where it starts. */
-void stall_add_trace(struct stall *stall, uintptr_t address, uint32_t bytes, const char *place);
-void stall_forget_traces(struct stall *stall);
+/* The thread that runs the scripts of a runtime: machine code of a compiled trace of theirs, and "file:line" where it starts. */
+void stall_add_trace(struct stall *stall, const struct runtime *runtime, uintptr_t address, uint32_t bytes,
+                     const char *place);
+/* All traces of a runtime are gone. */
+void stall_forget_traces(struct stall *stall, const struct runtime *runtime);
 
 /* Reactor thread, from the hook: notes where the script L is, if that was asked. */
 void stall_on_hook(struct stall *stall, lua_State *L);

@@ -209,10 +209,10 @@ static void resume(struct task *task, int arguments)
     struct runtime *runtime = task->runtime;
     struct reactor_pulse *pulse = &runtime->reactor->pulse;
     uint64_t resumes = atomic_load_explicit(&pulse->resumes, memory_order_relaxed);
+    struct runtime *before = runtime_enter(runtime);
     int status;
 
-    assert(!runtime->is_resuming);
-    runtime->is_resuming = true;
+    assert(!before);
     runtime->running = task;
     task->wait = TASK_RUNNING;
     atomic_store_explicit(&pulse->resumes, resumes + 1, memory_order_relaxed);
@@ -228,7 +228,7 @@ static void resume(struct task *task, int arguments)
             log_failure(task);
         end_task(task, status == 0);
     }
-    runtime->is_resuming = false;
+    runtime_leave(before);
 }
 
 void task_start(struct task *task, int arguments)
@@ -271,7 +271,7 @@ void task_wake_later(struct task *task, int code)
 
 void task_wake(struct task *task, int code)
 {
-    if (task->runtime->is_resuming) {
+    if (runtime_current()) {
         task_wake_later(task, code);
     } else if (task->wait >= TASK_READING) {
         leave_wait(task);

@@ -16,13 +16,15 @@
 #include "base/log.h"
 #include "core/conn_table.h"
 #include "core/connect.h"
+#include "core/part.h"
 #include "proxy/proxy.h"
 #include "proxy/proxy_accept.h"
 #include "proxy/relay.h"
 #include "proxy/shared.h"
-#include "script/runtime.h"
+#include "script/host.h"
 #include "uring/bufring.h"
 #include "uring/op.h"
+#include "versions.h"
 
 enum { ENDLESS = 10000 };
 
@@ -96,10 +98,15 @@ static bool turn_app(struct reactor *reactor)
     return f->has_more;
 }
 
-static int starting_app(struct reactor *reactor)
+static int succeed(struct version_part *part)
 {
-    (void)reactor;
+    (void)part;
     return 0;
+}
+
+static void ignore_part(struct version_part *part)
+{
+    (void)part;
 }
 
 static void abandon_app(struct reactor *reactor)
@@ -118,7 +125,11 @@ static const struct reactor_app recorder = {
     .forward_handler = &relay_handler,
     .proxy_accept_handler = &proxy_accept_handler,
     .open = open_app,
-    .starting = starting_app,
+    .load = succeed,
+    .begin = succeed,
+    .starting = succeed,
+    .supersede = ignore_part,
+    .unload = ignore_part,
     .turn = turn_app,
     .abandon = abandon_app,
     .close = close_app,
@@ -170,8 +181,6 @@ static void configure(struct fixture *f, const struct fixture_options *options)
         f->listener_config.route_count = 1;
         f->listener_config.forward = NULL;
     }
-    f->listener_fd = 900;
-    f->listener = (struct listener){.config = &f->listener_config, .fds = &f->listener_fd, .fd_count = 1};
     f->config = (struct config){
         .directory = f->directory,
         .script = f->script_path,
@@ -215,9 +224,7 @@ int fixture_try_new(struct fixture **out, const struct fixture_options *options)
     configure(f, options);
     f->engine = (struct engine){
         .config = &f->config,
-        .app = options->script ? &runtime_app : &recorder,
-        .listeners = &f->listener,
-        .listener_count = 1,
+        .app = options->script ? &host_app : &recorder,
         .reactors = &f->reactor,
         .reactor_count = 1,
         .control_eventfd = -1,
@@ -229,9 +236,15 @@ int fixture_try_new(struct fixture **out, const struct fixture_options *options)
     f->reactor.stop_order.kind = REACTOR_STOP;
     assert_int_equal(inbox_open(&f->reactor.inbox, 0), 0);
     assert_int_equal(f->engine.app->open_shared(&f->engine), 0);
+    f->version = version_by_hand(&f->engine, &f->config, &f->socket);
+    f->engine.version = f->version;
     rc = reactor_open(&f->reactor);
     f->ring = f->reactor.ring;
-    return rc;
+    if (rc == 0)
+        rc = part_starting(&f->version->parts[0]);
+    if (rc >= 0) /* a `start` hook may wait still */
+        part_make_current(&f->version->parts[0]);
+    return rc < 0 ? rc : 0;
 }
 
 struct fixture *fixture_new(const struct fixture_options *options)
@@ -272,6 +285,7 @@ void fixture_free(struct fixture *f)
         end_connections(f);
     reactor_close(&f->reactor);
     f->engine.app->close_shared(&f->engine);
+    version_by_hand_free(f->version);
     assert_int_equal(fake_ring_open_count(), 0);
     while (inbox_take(&f->reactor.inbox))
         continue;
@@ -295,6 +309,11 @@ int fixture_teardown(void **state)
     return 0;
 }
 
+struct runtime *fixture_runtime(const struct fixture *f)
+{
+    return f->version->parts[0].app_data;
+}
+
 /* ---- connections ---- */
 
 struct conn *fixture_open(struct fixture *f)
@@ -305,8 +324,8 @@ struct conn *fixture_open(struct fixture *f)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     f->peers[f->peer_count++] = pair[1];
     atomic_fetch_add(&f->reactor.open, 1);
-    atomic_fetch_add(&f->listener.open, 1);
-    assert_true(reactor_adopt(&f->reactor, &f->listener, pair[0]));
+    atomic_fetch_add(&f->socket.open, 1);
+    assert_true(reactor_adopt(&f->reactor, &f->socket, pair[0]));
     struct conn *conn = CONTAINER_OF(f->reactor.live.prev, struct conn, link);
     if (!conn->listener) /* the relay of that one */
         conn = CONTAINER_OF(conn->link.prev, struct conn, link);

@@ -10,12 +10,16 @@
 #include "core/config.h"
 #include "core/conn.h"
 #include "core/engine.h"
+#include "core/listen_socket.h"
 #include "core/listener.h"
 #include "core/reactor.h"
 #include "fake_ring.h"
 
 enum { FIXTURE_CONNS_MAX = 128 };
 enum { HTTP_BODY_BYTES = 1000 }; /* limits.body_bytes of a fixture that speaks HTTP */
+
+struct runtime;
+struct version;
 
 /* What the recorder was told, all connections. */
 struct record {
@@ -33,8 +37,8 @@ struct fixture {
     struct config config;
     struct listener_config listener_config;
     struct http_route route; /* of a listener that speaks HTTP */
-    struct listener listener;
-    int listener_fd; /* of no use but to name it */
+    struct listen_socket socket;
+    struct version *version; /* the one there is */
     struct engine engine;
     struct reactor reactor;
     struct ring *ring; /* the reactor's */
@@ -73,6 +77,9 @@ struct fixture *fixture_new(const struct fixture_options *options);
 int fixture_try_new(struct fixture **out, const struct fixture_options *options);
 /* Ends every connection as a stopping server does, and checks that everything came back. */
 void fixture_free(struct fixture *f);
+
+/* The scripts, of a fixture that has some. */
+struct runtime *fixture_runtime(const struct fixture *f);
 
 /* A new connection, receiving. */
 struct conn *fixture_open(struct fixture *f);

@@ -16,16 +16,17 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "core/engine.h"
-#include "core/listener.h"
 #include "fake_ring.h"
 #include "uring/op.h"
+#include "versions.h"
 
-enum { LISTEN_FD = 700, TAKEN_MAX = 256 };
+enum { TAKEN_MAX = 256 };
 
 struct accept_fixture {
     struct listener_config configs[2];
-    struct listener listeners[2];
-    int fds[2];
+    struct config config;
+    struct listen_socket sockets[2];
+    struct version *version;
     struct engine engine;
     struct timer_wheel timers;
     struct ring *ring;
@@ -35,11 +36,11 @@ struct accept_fixture {
     uint32_t taken_count;
 };
 
-static bool take(struct accept_group *group, struct listener *listener, int fd)
+static bool take(struct accept_group *group, struct listen_socket *socket, int fd)
 {
     struct accept_fixture *f = CONTAINER_OF(group, struct accept_fixture, group);
 
-    (void)listener;
+    (void)socket;
     if (f->taken_count >= f->room)
         return false;
     f->taken[f->taken_count++] = fd;
@@ -55,11 +56,10 @@ static int setup(void **state)
     assert_int_equal(log_open("/dev/null", LOG_DEBUG, LOG_TEXT), 0);
     for (int i = 0; i < 2; i++) {
         f->configs[i].name = (char *)(i == 0 ? "first" : "second");
-        f->fds[i] = LISTEN_FD + i;
-        f->listeners[i] =
-            (struct listener){.config = &f->configs[i], .index = (uint32_t)i, .fd_count = 1, .fds = &f->fds[i]};
     }
-    f->engine = (struct engine){.listeners = f->listeners, .listener_count = 2, .control_eventfd = -1};
+    f->config = (struct config){.listeners = f->configs, .listener_count = 2};
+    f->engine = (struct engine){.control_eventfd = -1};
+    f->version = version_by_hand(&f->engine, &f->config, f->sockets);
     assert_int_equal(ring_open(&f->ring, &options), 0);
     timer_wheel_init(&f->timers, 1000);
     f->room = TAKEN_MAX;
@@ -67,7 +67,9 @@ static int setup(void **state)
     f->group.ring = f->ring;
     f->group.timers = &f->timers;
     f->group.take = take;
-    assert_int_equal(accept_init(&f->group, 0), 0);
+    accept_init(&f->group, 0);
+    assert_int_equal(accept_reserve(&f->group, 2), 0);
+    accept_follow(&f->group, f->version);
     *state = f;
     return 0;
 }
@@ -97,6 +99,7 @@ static int teardown(void **state)
     answer_cancels(f);
     assert_true(accept_is_stopped(&f->group));
     accept_deinit(&f->group);
+    version_by_hand_free(f->version);
     timer_wheel_deinit(&f->timers);
     ring_close(f->ring);
     for (uint32_t i = 0; i < f->taken_count; i++)
@@ -142,7 +145,7 @@ static bool is_open(int fd)
 /* A connection on the listener has ended; whoever awaited room is told, as engine_on_room() does. */
 static void end_connection(struct accept_fixture *f, uint32_t source)
 {
-    atomic_fetch_sub(&f->listeners[source].open, 1);
+    atomic_fetch_sub(&f->sockets[source].open, 1);
     if (atomic_exchange(&f->engine.room_awaited, false))
         accept_resume(&f->group);
     accept_settle(&f->group);
@@ -155,7 +158,7 @@ static void every_listener_is_armed_once(void **state)
     accept_settle(&f->group);
     accept_settle(&f->group);
     assert_int_equal(accepts(f), 2);
-    assert_int_equal(fake_ring_find(f->ring, FAKE_ACCEPT, LISTEN_FD + 1)->user_data, op_pack(OP_ACCEPT, 1, 0));
+    assert_int_equal(fake_ring_find(f->ring, FAKE_ACCEPT, VERSION_SOCKET_FD + 1)->user_data, op_pack(OP_ACCEPT, 1, 0));
     assert_int_equal(f->group.operations, 2);
 }
 
@@ -169,8 +172,8 @@ static void sockets_are_handed_over_and_counted(void **state)
     assert_int_equal(f->taken_count, 2);
     assert_int_equal(f->taken[0], one);
     assert_int_equal(f->taken[1], two);
-    assert_int_equal(atomic_load(&f->listeners[0].open), 1);
-    assert_int_equal(atomic_load(&f->listeners[1].open), 1);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 1);
+    assert_int_equal(atomic_load(&f->sockets[1].open), 1);
     accept_settle(&f->group);
     assert_int_equal(accepts(f), 2); /* the multishots go on */
 }
@@ -222,12 +225,12 @@ static void max_connections_holds_and_hands_over_in_order(void **state)
     struct accept_fixture *f = *state;
     int fds[5];
 
-    f->configs[0].max_connections = 2;
+    f->sockets[0].max_connections = 2;
     accept_settle(&f->group);
     for (int i = 0; i < 5; i++)
         fds[i] = arrive(f, 0);
     assert_int_equal(f->taken_count, 2);
-    assert_int_equal(atomic_load(&f->listeners[0].open), 2);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 2);
     accept_settle(&f->group);
     assert_int_equal(cancels(f), 1); /* the backlog keeps the others */
     answer_cancels(f);
@@ -245,7 +248,7 @@ static void a_full_listener_stops_accepting_before_it_must_hold(void **state)
 {
     struct accept_fixture *f = *state;
 
-    f->configs[1].max_connections = 1;
+    f->sockets[1].max_connections = 1;
     accept_settle(&f->group);
     (void)arrive(f, 1);
     accept_settle(&f->group);
@@ -256,7 +259,7 @@ static void a_full_listener_stops_accepting_before_it_must_hold(void **state)
     (void)arrive(f, 0); /* the other one is not concerned */
     assert_int_equal(f->taken_count, 2);
     end_connection(f, 1);
-    assert_int_equal(fake_ring_find(f->ring, FAKE_ACCEPT, LISTEN_FD + 1)->user_data, op_pack(OP_ACCEPT, 1, 0));
+    assert_int_equal(fake_ring_find(f->ring, FAKE_ACCEPT, VERSION_SOCKET_FD + 1)->user_data, op_pack(OP_ACCEPT, 1, 0));
 }
 
 static void a_cancel_that_missed_the_accept_is_sent_again(void **state)
@@ -264,7 +267,7 @@ static void a_cancel_that_missed_the_accept_is_sent_again(void **state)
     struct accept_fixture *f = *state;
     struct completion missed = {.user_data = op_pack(OP_CANCEL_ACCEPT, 0, 0), .result = -ENOENT};
 
-    f->configs[0].max_connections = 1;
+    f->sockets[0].max_connections = 1;
     accept_settle(&f->group);
     (void)arrive(f, 0);
     accept_settle(&f->group);
@@ -283,7 +286,7 @@ static void without_room_in_any_reactor_sockets_are_held(void **state)
     f->room = 0;
     accept_settle(&f->group);
     int fd = arrive(f, 0);
-    assert_int_equal(atomic_load(&f->listeners[0].open), 0);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 0);
     assert_true(is_open(fd));
     accept_settle(&f->group);
     assert_int_equal(cancels(f), 1);
@@ -292,7 +295,7 @@ static void without_room_in_any_reactor_sockets_are_held(void **state)
     atomic_store(&f->engine.room_awaited, false);
     accept_resume(&f->group);
     assert_int_equal(f->taken[0], fd);
-    assert_int_equal(atomic_load(&f->listeners[0].open), 1);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 1);
 }
 
 static void many_held_sockets_keep_their_order(void **state)

@@ -19,14 +19,13 @@
 
 enum { LIMIT = 2, IDLE_MS = 60000 };
 
-static const struct listener_config limited = {.name = (char *)"test", .connections_per_ip = LIMIT};
-
 static struct fixture *new_fixture(const struct fixture_options *options)
 {
     struct fixture *f = fixture_new(options);
 
     f->listener_config.timeouts.idle_ms = IDLE_MS;
-    assert_int_equal(admission_new(&f->listener.admission, &limited), 0);
+    f->listener_config.connections_per_ip = LIMIT;
+    assert_int_equal(listen_socket_limit_clients(&f->socket, &f->listener_config), 0);
     return f;
 }
 
@@ -60,10 +59,10 @@ static int setup_proxied(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    struct admission *admission = f->listener.admission;
+    struct admission *admission = f->socket.admission;
 
     fixture_free(f);
-    admission_free(admission);
+    admission_free(admission, "test");
     return 0;
 }
 
@@ -93,8 +92,8 @@ static struct conn *come_from(struct fixture *f, const char *host)
     assert_int_equal(connect(peer, &server.sa, server.len), 0);
     f->peers[f->peer_count++] = peer;
     atomic_fetch_add(&f->reactor.open, 1);
-    atomic_fetch_add(&f->listener.open, 1);
-    assert_true(reactor_adopt(&f->reactor, &f->listener, accept(listening, NULL, NULL)));
+    atomic_fetch_add(&f->socket.open, 1);
+    assert_true(reactor_adopt(&f->reactor, &f->socket, accept(listening, NULL, NULL)));
     close(listening);
     struct conn *conn = CONTAINER_OF(f->reactor.live.prev, struct conn, link);
     fixture_pump(f);
@@ -143,19 +142,17 @@ static void one_too_many_is_reset_and_the_others_are_served(void **state)
     assert_served(second);
     assert_int_equal(f->record.opened, 3);
     assert_int_equal(f->record.ends, 0); /* nobody was told of it */
-    assert_int_equal(atomic_load(&f->listener.open), 3);
+    assert_int_equal(atomic_load(&f->socket.open), 3);
 }
 
 static void a_listener_without_the_limit_counts_nobody(void **state)
 {
     struct fixture *f = *state;
-    struct admission *admission = f->listener.admission;
 
-    f->listener.admission = NULL;
+    f->listener_config.connections_per_ip = 0;
     for (uint32_t i = 0; i < LIMIT + 3; i++)
         assert_null(come_from(f, "127.0.0.1")->client);
     assert_int_equal(f->record.opened, LIMIT + 3);
-    f->listener.admission = admission;
 }
 
 static void peers_on_a_unix_socket_are_not_counted(void **state)
@@ -340,15 +337,15 @@ static void refusals_are_told_now_and_again(void **state)
 static void what_was_not_told_is_told_at_the_end(void **state)
 {
     struct fixture *f = *state;
-    struct admission *admission = f->listener.admission;
+    struct admission *admission = f->socket.admission;
 
     for (uint32_t i = 0; i < LIMIT + 4; i++)
         (void)come_with(f, FROM("192.0.2.7"));
     fixture_advance(f, IDLE_MS);
     fixture_advance(f, LINGER_MS);
     fixture_answer(f);
-    f->listener.admission = NULL;
-    admission_free(admission);
+    f->socket.admission = NULL;
+    admission_free(admission, "test");
     assert_true(fixture_log_has(f, "listener test: refused 3 more connections by limits.connections_per_ip"));
 }
 

@@ -44,7 +44,7 @@ static struct conn *connected(void **state, const char *script)
 
 static uint32_t under_way(const struct fixture *f)
 {
-    return runtime_of(&f->reactor)->connecting_slab.taken;
+    return fixture_runtime(f)->connecting_slab.taken;
 }
 
 /* Slots on servers and dials that are in use. */
@@ -209,7 +209,7 @@ static void draining_waits_for_clients_only(void **state)
     fixture_answer(f);
     fixture_pump(f);
     assert_int_not_equal(made->state, CONN_OPEN);
-    assert_true(list_is_empty(&runtime_of(&f->reactor)->tasks));
+    assert_true(list_is_empty(&fixture_runtime(f)->tasks));
 }
 
 int main(void)

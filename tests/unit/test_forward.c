@@ -59,7 +59,7 @@ static struct pair relaying(void **state, const char *script)
 
 static void assert_nothing_is_left(const struct fixture *f)
 {
-    assert_int_equal(runtime_of(&f->reactor)->forward_slab.taken, 0);
+    assert_int_equal(fixture_runtime(f)->forward_slab.taken, 0);
     assert_int_equal(f->reactor.proxy->relays.taken, 0);
     assert_true(list_is_linked(&f->reactor.proxy->plain_groups)); /* those that nobody uses */
 }
@@ -223,7 +223,7 @@ static void a_connection_of_the_scripts_goes_with_the_relay(void **state)
     fixture_pump(f);
     assert_true(fixture_log_has(f, "result: reset"));
     assert_true(fixture_log_has(f, "later: reset"));
-    assert_true(list_is_empty(&runtime_of(&f->reactor)->outgoing));
+    assert_true(list_is_empty(&fixture_runtime(f)->outgoing));
     assert_nothing_is_left(f);
 }
 

@@ -12,7 +12,7 @@
 
 #include "fake_ring.h"
 #include "fixture.h"
-#include "script/runtime.h"
+#include "http/http_server.h"
 
 #define HANDLER(body) \
     "local zerg = require('zerg')\nlocal say = zerg.log.info\nreturn function(req, res)\n" body "\nend"
@@ -54,7 +54,7 @@ static uint32_t count(const char *text, const char *word)
 
 static uint32_t exchanges(struct fixture *f)
 {
-    return runtime_of(&f->reactor)->http.exchanges.taken;
+    return f->reactor.http->exchanges.taken;
 }
 
 static void an_idle_connection_holds_nothing(void **state)

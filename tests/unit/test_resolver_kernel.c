@@ -19,8 +19,10 @@
 #include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
+#include "core/part.h"
 #include "core/reactor.h"
 #include "proxy/proxy.h"
+#include "versions.h"
 
 enum { TIMEOUT_MS = 50, TURNS_MAX = 1000, MESSAGE_MAX = 1500 };
 #define PATIENCE_NS (5 * NS_PER_S)
@@ -29,6 +31,7 @@ struct fixture {
     struct config config;
     struct engine engine;
     struct reactor reactor;
+    struct version *version;
     int server; /* a name server's UDP socket */
     char servers[64];
     struct resolve resolve;
@@ -54,7 +57,20 @@ static void close_app(struct reactor *reactor)
     reactor->app_data = NULL;
 }
 
-static const struct reactor_app app = {.open = open_app, .turn = turn_app, .close = close_app};
+static int succeed(struct version_part *part)
+{
+    (void)part;
+    return 0;
+}
+
+static const struct reactor_app app = {
+    .open = open_app,
+    .load = succeed,
+    .begin = succeed,
+    .starting = succeed,
+    .turn = turn_app,
+    .close = close_app,
+};
 
 static void on_done(struct resolve *resolve, const struct resolution *resolution)
 {
@@ -101,7 +117,10 @@ static int setup(void **state)
     f->reactor.app = &app;
     f->resolve.on_done = on_done;
     assert_int_equal(inbox_open(&f->reactor.inbox, 0), 0);
+    f->version = version_by_hand(&f->engine, &f->config, NULL);
+    f->engine.version = f->version;
     assert_int_equal(reactor_open(&f->reactor), 0);
+    part_make_current(&f->version->parts[0]);
     *state = f;
     return 0;
 }
@@ -111,6 +130,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     reactor_close(&f->reactor);
+    version_by_hand_free(f->version);
     inbox_close(&f->reactor.inbox);
     log_close();
     close(f->server);

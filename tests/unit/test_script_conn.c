@@ -67,7 +67,7 @@ static void a_handler_that_returns_closes_after_a_flush(void **state)
     assert_int_equal(conn->state, CONN_FLUSHING);
     assert_string_equal(answer(f, conn), "bye");
     assert_int_equal(conn->state, CONN_LINGERING);
-    assert_int_equal(runtime_of(&f->reactor)->conn_slab.taken, 0);
+    assert_int_equal(fixture_runtime(f)->conn_slab.taken, 0);
 }
 
 static void the_peers_end_ends_the_loop_and_the_reason_is_there(void **state)
@@ -263,7 +263,7 @@ static void views_kept_past_the_connection_raise_and_give_their_buffer_back(void
 static void a_connection_without_memory_for_its_script_is_refused(void **state)
 {
     struct fixture *f = serving(state, HANDLER("conn:read()"));
-    struct runtime *runtime = runtime_of(&f->reactor);
+    struct runtime *runtime = fixture_runtime(f);
 
     (void)fixture_open(f);
     runtime->conn_slab.taken_max = 1;

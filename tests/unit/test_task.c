@@ -30,7 +30,7 @@ static struct fixture *started(void **state, const char *script)
 
 static struct runtime *runtime_in(const struct fixture *f)
 {
-    return runtime_of(&f->reactor);
+    return fixture_runtime(f);
 }
 
 static void what_a_start_hook_spawns_runs_in_the_first_turn(void **state)

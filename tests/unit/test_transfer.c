@@ -200,9 +200,9 @@ static void a_stopping_reactor_drops_it(void **state)
     struct fixture *f = *state;
 
     feed(f, pair.source, 4);
-    assert_int_equal(runtime_of(&f->reactor)->transfer_slab.taken, 1);
+    assert_int_equal(fixture_runtime(f)->transfer_slab.taken, 1);
     f->reactor.app->abandon(&f->reactor);
-    assert_int_equal(runtime_of(&f->reactor)->transfer_slab.taken, 0);
+    assert_int_equal(fixture_runtime(f)->transfer_slab.taken, 0);
 }
 
 int main(void)

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "core/engine.h"
 #include "core/reactor.h"
-#include "script/runtime.h"
+#include "script/host.h"
 #include "script/stall.h"
 
 enum { REACTORS = 2, STALL_MS = 1000, LOOK_MS = STALL_MS / 4, CODE = 0x5000 };
@@ -24,7 +24,7 @@ static char log_path[] = "/tmp/zerg-watchdog-XXXXXX";
 struct dog_fixture {
     struct engine engine;
     struct reactor reactors[REACTORS];
-    struct runtime runtimes[REACTORS];
+    struct host hosts[REACTORS];
     struct watchdog watchdog;
     uint64_t now_ms;
 };
@@ -45,8 +45,8 @@ static int setup(void **state)
     for (uint32_t i = 0; i < REACTORS; i++) {
         f->reactors[i].index = i;
         f->reactors[i].thread = pthread_self(); /* signals do nothing here: no runtime is current */
-        f->reactors[i].app_data = &f->runtimes[i];
-        stall_init(&f->runtimes[i].stall, NULL);
+        f->reactors[i].app_data = &f->hosts[i];
+        stall_init(&f->hosts[i].stall);
     }
     assert_int_equal(watchdog_init(&f->watchdog, &f->engine, STALL_MS), 0);
     f->now_ms = 5000;
@@ -60,7 +60,7 @@ static int teardown(void **state)
 
     watchdog_deinit(&f->watchdog);
     for (uint32_t i = 0; i < REACTORS; i++)
-        stall_deinit(&f->runtimes[i].stall);
+        stall_deinit(&f->hosts[i].stall);
     log_close();
     unlink(log_path);
     free(f);
@@ -100,8 +100,8 @@ static void resume(struct dog_fixture *f, uint32_t index)
 /* As the signal does. */
 static void signal_finds(struct dog_fixture *f, uint32_t index, uintptr_t pc)
 {
-    f->runtimes[index].stall.words[0] = pc;
-    atomic_store(&f->runtimes[index].stall.word_count, 1);
+    f->hosts[index].stall.words[0] = pc;
+    atomic_store(&f->hosts[index].stall.word_count, 1);
 }
 
 static void it_sleeps_while_no_reactor_turns(void **state)
@@ -145,7 +145,7 @@ static void a_long_resume_is_reported_once_with_its_place(void **state)
     resume(f, 1);
     assert_int_equal(look_after(f, 0), LOOK_MS);
     assert_int_equal(look_after(f, STALL_MS - 1), LOOK_MS);
-    stall_add_trace(&f->runtimes[1].stall, CODE, 16, "handlers/slow.lua:7");
+    stall_add_trace(&f->hosts[1].stall, NULL, CODE, 16, "handlers/slow.lua:7");
     int soon = look_after(f, 1); /* asks */
     assert_true(soon > 0 && soon < LOOK_MS);
     assert_int_equal(reports(""), 0);
@@ -162,7 +162,7 @@ static void the_next_long_resume_is_reported_again(void **state)
 {
     struct dog_fixture *f = *state;
 
-    stall_add_trace(&f->runtimes[0].stall, CODE, 16, "a.lua:1");
+    stall_add_trace(&f->hosts[0].stall, NULL, CODE, 16, "a.lua:1");
     for (int i = 0; i < 2; i++) {
         resume(f, 0);
         for (int looks = 0; looks < 10; looks++) {

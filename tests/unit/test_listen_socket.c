@@ -1,5 +1,5 @@
 /* Listening sockets on loopback: options, shared ports, unix sockets, and what their errors advise. */
-#include "core/listener.h"
+#include "core/listen_socket.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -18,7 +18,7 @@
 #include "base/assert.h"
 
 static char directory[] = "/tmp/zerg-listener-XXXXXX";
-static char error[LISTENER_ERROR_MAX];
+static char error[LISTEN_ERROR_MAX];
 
 static int make_directory(void **state)
 {
@@ -50,9 +50,9 @@ static struct listener_config unix_config(const char *name)
     return config;
 }
 
-static void open_ok(struct listener *listener, const struct listener_config *config, uint32_t fd_count)
+static void open_ok(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count)
 {
-    int rc = listener_open(listener, config, 0, fd_count, error);
+    int rc = listen_socket_open(out, config, fd_count, error);
 
     if (rc < 0)
         print_error("%s\n", error);
@@ -89,119 +89,152 @@ static int connect_to(const struct addr *addr)
 static void accepted_sockets_inherit_the_tcp_options(void **state)
 {
     struct listener_config config = tcp_config("127.0.0.1", 0);
-    struct listener listener;
+    struct listen_socket *listener;
     struct addr addr;
 
     (void)state;
     config.tcp.keepalive = true;
     config.tcp.user_timeout_ms = 7000;
     open_ok(&listener, &config, 1);
-    assert_int_equal(addr_parse_ip(&addr, "127.0.0.1", bound_port(listener.fds[0])), 0);
+    assert_int_equal(addr_parse_ip(&addr, "127.0.0.1", bound_port(listener->fds[0])), 0);
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(client, &addr.sa, addr.len), 0);
-    int fd = accept(listener.fds[0], NULL, NULL);
+    int fd = accept(listener->fds[0], NULL, NULL);
     assert_true(fd >= 0);
     assert_int_equal(option(fd, IPPROTO_TCP, TCP_NODELAY), 1);
     assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
     assert_int_equal(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 7000);
     close(fd);
     close(client);
-    listener_close(&listener);
+    listen_socket_free(listener);
 }
 
 static void options_that_are_off_stay_off(void **state)
 {
     struct listener_config config = tcp_config("127.0.0.1", 0);
-    struct listener listener;
+    struct listen_socket *listener;
 
     (void)state;
     config.tcp.nodelay = false;
     open_ok(&listener, &config, 1);
-    assert_int_equal(option(listener.fds[0], IPPROTO_TCP, TCP_NODELAY), 0);
-    assert_int_equal(option(listener.fds[0], SOL_SOCKET, SO_KEEPALIVE), 0);
-    assert_int_equal(option(listener.fds[0], SOL_SOCKET, SO_REUSEPORT), 0);
-    listener_close(&listener);
-    listener_close(&listener); /* idempotent */
+    assert_int_equal(option(listener->fds[0], IPPROTO_TCP, TCP_NODELAY), 0);
+    assert_int_equal(option(listener->fds[0], SOL_SOCKET, SO_KEEPALIVE), 0);
+    assert_int_equal(option(listener->fds[0], SOL_SOCKET, SO_REUSEPORT), 0);
+    listen_socket_free(listener);
 }
 
 static void groups_have_descriptors_of_their_own_on_a_shared_port(void **state)
 {
     struct listener_config config = tcp_config("127.0.0.1", 0);
-    struct listener first;
-    struct listener shared;
+    struct listen_socket *first;
+    struct listen_socket *shared;
 
     (void)state;
     open_ok(&first, &config, 1);
-    config.addr.in4.sin_port = htons(bound_port(first.fds[0]));
-    listener_close(&first);
+    config.addr.in4.sin_port = htons(bound_port(first->fds[0]));
+    listen_socket_free(first);
     open_ok(&shared, &config, 3);
-    assert_int_equal(shared.fd_count, 3);
-    assert_int_not_equal(listener_fd(&shared, 0), listener_fd(&shared, 2));
-    assert_int_equal(bound_port(listener_fd(&shared, 0)), bound_port(listener_fd(&shared, 2)));
-    listener_close(&shared);
+    assert_int_equal(shared->fd_count, 3);
+    assert_int_not_equal(listen_socket_fd(shared, 0), listen_socket_fd(shared, 2));
+    assert_int_equal(bound_port(listen_socket_fd(shared, 0)), bound_port(listen_socket_fd(shared, 2)));
+    listen_socket_free(shared);
 }
 
 static void dual_stack_takes_both_families_and_v6_only_one(void **state)
 {
     struct listener_config config = tcp_config("::", 0);
-    struct listener listener;
+    struct listen_socket *listener;
 
     (void)state;
     open_ok(&listener, &config, 1);
-    if (listener.fds[0] >= 0 && config.addr.sa.sa_family == AF_INET6) {
-        int domain = option(listener.fds[0], SOL_SOCKET, SO_DOMAIN);
+    if (listener->fds[0] >= 0 && config.addr.sa.sa_family == AF_INET6) {
+        int domain = option(listener->fds[0], SOL_SOCKET, SO_DOMAIN);
 
-        assert_true(domain == AF_INET || option(listener.fds[0], IPPROTO_IPV6, IPV6_V6ONLY) == 0);
+        assert_true(domain == AF_INET || option(listener->fds[0], IPPROTO_IPV6, IPV6_V6ONLY) == 0);
     }
-    listener_close(&listener);
+    listen_socket_free(listener);
     config.ip_version = IP_V6;
-    if (listener_open(&listener, &config, 0, 1, error) == 0) { /* a machine may have no IPv6 */
-        assert_int_equal(option(listener.fds[0], IPPROTO_IPV6, IPV6_V6ONLY), 1);
-        listener_close(&listener);
+    if (listen_socket_open(&listener, &config, 1, error) == 0) { /* a machine may have no IPv6 */
+        assert_int_equal(option(listener->fds[0], IPPROTO_IPV6, IPV6_V6ONLY), 1);
+        listen_socket_free(listener);
     }
 }
 
 static void a_port_in_use_says_what_to_do(void **state)
 {
     struct listener_config config = tcp_config("127.0.0.1", 0);
-    struct listener first;
-    struct listener second;
+    struct listen_socket *first;
+    struct listen_socket *second;
 
     (void)state;
     open_ok(&first, &config, 1);
-    config.addr.in4.sin_port = htons(bound_port(first.fds[0]));
-    assert_int_equal(listener_open(&second, &config, 0, 1, error), -EADDRINUSE);
+    config.addr.in4.sin_port = htons(bound_port(first->fds[0]));
+    assert_int_equal(listen_socket_open(&second, &config, 1, error), -EADDRINUSE);
     assert_non_null(strstr(error, "cannot listen on 127.0.0.1:"));
     assert_non_null(strstr(error, "another port"));
-    assert_int_equal(second.fd_count, 0);
-    assert_null(second.fds);
-    listener_close(&first);
+    listen_socket_free(first);
 }
 
 static void an_address_of_another_machine_says_what_to_do(void **state)
 {
     struct listener_config config = tcp_config("192.0.2.1", 0);
-    struct listener listener;
+    struct listen_socket *listener;
 
     (void)state;
-    assert_int_equal(listener_open(&listener, &config, 0, 1, error), -EADDRNOTAVAIL);
+    assert_int_equal(listen_socket_open(&listener, &config, 1, error), -EADDRNOTAVAIL);
     assert_non_null(strstr(error, "ip address"));
 }
 
 static void a_stopped_listener_refuses(void **state)
 {
     struct listener_config config = tcp_config("127.0.0.1", 0);
-    struct listener listener;
+    struct listen_socket *listener;
     struct addr addr;
 
     (void)state;
     open_ok(&listener, &config, 1);
-    assert_int_equal(addr_parse_ip(&addr, "127.0.0.1", bound_port(listener.fds[0])), 0);
+    assert_int_equal(addr_parse_ip(&addr, "127.0.0.1", bound_port(listener->fds[0])), 0);
     assert_int_equal(connect_to(&addr), 0);
-    listener_stop(&listener);
-    listener_stop(&listener);
+    listen_socket_stop(listener);
+    listen_socket_stop(listener);
     assert_int_equal(connect_to(&addr), -ECONNREFUSED);
-    listener_close(&listener);
+    listen_socket_free(listener);
+}
+
+static void another_versions_options_take_the_place_of_the_old_ones(void **state)
+{
+    struct listener_config config = tcp_config("127.0.0.1", 0);
+    struct listen_socket *listener;
+
+    (void)state;
+    config.tcp.keepalive = true;
+    config.tcp.user_timeout_ms = 7000;
+    config.max_connections = 5;
+    open_ok(&listener, &config, 1);
+    config.tcp = (struct tcp_options){.nodelay = false};
+    config.max_connections = 9;
+    listen_socket_configure(listener, &config);
+    assert_int_equal(option(listener->fds[0], IPPROTO_TCP, TCP_NODELAY), 0);
+    assert_int_equal(option(listener->fds[0], SOL_SOCKET, SO_KEEPALIVE), 0);
+    assert_int_equal(option(listener->fds[0], IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
+    assert_int_equal(atomic_load(&listener->max_connections), 9);
+    listen_socket_free(listener);
+}
+
+static void a_socket_is_for_listeners_of_its_address_and_families(void **state)
+{
+    struct listener_config config = tcp_config("127.0.0.1", 0);
+    struct listener_config other = config;
+    struct listen_socket *listener;
+
+    (void)state;
+    open_ok(&listener, &config, 1);
+    assert_true(listen_socket_is_for(listener, &other));
+    other.ip_version = IP_V6;
+    assert_false(listen_socket_is_for(listener, &other));
+    other = tcp_config("127.0.0.2", 0);
+    assert_false(listen_socket_is_for(listener, &other));
+    listen_socket_free(listener);
 }
 
 /* ---- unix sockets ---- */
@@ -209,58 +242,58 @@ static void a_stopped_listener_refuses(void **state)
 static void a_unix_socket_has_its_mode_and_goes_with_its_listener(void **state)
 {
     struct listener_config config = unix_config("mode.sock");
-    struct listener listener;
+    struct listen_socket *listener;
     struct stat status;
 
     (void)state;
     config.mode = 0660;
     open_ok(&listener, &config, 4);
-    assert_int_equal(listener.fd_count, 1); /* one that all share */
-    assert_int_equal(listener_fd(&listener, 0), listener_fd(&listener, 3));
+    assert_int_equal(listener->fd_count, 1); /* one that all share */
+    assert_int_equal(listen_socket_fd(listener, 0), listen_socket_fd(listener, 3));
     assert_int_equal(stat(config.addr.un.sun_path, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0660);
     assert_int_equal(connect_to(&config.addr), 0);
-    listener_close(&listener);
+    listen_socket_free(listener);
     assert_int_equal(access(config.addr.un.sun_path, F_OK), -1);
 }
 
 static void a_stale_socket_file_is_replaced(void **state)
 {
     struct listener_config config = unix_config("stale.sock");
-    struct listener listener;
+    struct listen_socket *listener;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     (void)state;
     assert_int_equal(bind(fd, &config.addr.sa, config.addr.len), 0);
     close(fd); /* as a killed server leaves it */
     open_ok(&listener, &config, 1);
-    listener_close(&listener);
+    listen_socket_free(listener);
 }
 
 static void a_socket_in_use_is_left_alone(void **state)
 {
     struct listener_config config = unix_config("used.sock");
-    struct listener first;
-    struct listener second;
+    struct listen_socket *first;
+    struct listen_socket *second;
 
     (void)state;
     open_ok(&first, &config, 1);
-    assert_int_equal(listener_open(&second, &config, 0, 1, error), -EADDRINUSE);
+    assert_int_equal(listen_socket_open(&second, &config, 1, error), -EADDRINUSE);
     assert_non_null(strstr(error, "another server"));
     assert_int_equal(connect_to(&config.addr), 0);
-    listener_close(&first);
+    listen_socket_free(first);
 }
 
 static void a_file_that_is_no_socket_is_left_alone(void **state)
 {
     struct listener_config config = unix_config("file");
-    struct listener listener;
+    struct listen_socket *listener;
     FILE *file = fopen(config.addr.un.sun_path, "w");
 
     (void)state;
     assert_non_null(file);
     fclose(file);
-    assert_int_equal(listener_open(&listener, &config, 0, 1, error), -EADDRINUSE);
+    assert_int_equal(listen_socket_open(&listener, &config, 1, error), -EADDRINUSE);
     assert_int_equal(access(config.addr.un.sun_path, F_OK), 0);
     unlink(config.addr.un.sun_path);
 }
@@ -268,17 +301,17 @@ static void a_file_that_is_no_socket_is_left_alone(void **state)
 static void a_missing_directory_says_so(void **state)
 {
     struct listener_config config = unix_config("no/such/place.sock");
-    struct listener listener;
+    struct listen_socket *listener;
 
     (void)state;
-    assert_int_equal(listener_open(&listener, &config, 0, 1, error), -ENOENT);
+    assert_int_equal(listen_socket_open(&listener, &config, 1, error), -ENOENT);
     assert_non_null(strstr(error, "directory does not exist"));
 }
 
 static void abstract_names_leave_no_file(void **state)
 {
     struct listener_config config = {.name = (char *)"test", .backlog = 8, .mode = 0600};
-    struct listener listener;
+    struct listen_socket *listener;
     char name[64];
 
     (void)state;
@@ -286,7 +319,7 @@ static void abstract_names_leave_no_file(void **state)
     assert_int_equal(addr_parse_unix(&config.addr, name), 0);
     open_ok(&listener, &config, 1);
     assert_int_equal(connect_to(&config.addr), 0);
-    listener_close(&listener);
+    listen_socket_free(listener);
     assert_int_equal(connect_to(&config.addr), -ECONNREFUSED);
 }
 
@@ -300,6 +333,8 @@ int main(void)
         cmocka_unit_test(a_port_in_use_says_what_to_do),
         cmocka_unit_test(an_address_of_another_machine_says_what_to_do),
         cmocka_unit_test(a_stopped_listener_refuses),
+        cmocka_unit_test(another_versions_options_take_the_place_of_the_old_ones),
+        cmocka_unit_test(a_socket_is_for_listeners_of_its_address_and_families),
         cmocka_unit_test(a_unix_socket_has_its_mode_and_goes_with_its_listener),
         cmocka_unit_test(a_stale_socket_file_is_replaced),
         cmocka_unit_test(a_socket_in_use_is_left_alone),
@@ -308,5 +343,5 @@ int main(void)
         cmocka_unit_test(abstract_names_leave_no_file),
     };
 
-    return cmocka_run_group_tests_name("listener", tests, make_directory, remove_directory);
+    return cmocka_run_group_tests_name("listen_socket", tests, make_directory, remove_directory);
 }

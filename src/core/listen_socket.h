@@ -1,0 +1,52 @@
+/* A listening socket: what is bound to one address, with every option set that accepted sockets inherit (TCP_NODELAY,
+ * keep-alive, user time-out), so that accepting costs no further call. It outlives the version of the configuration that
+ * opened it while a newer one listens there too: who waits in its backlog never notices. Opened and closed by the control
+ * thread. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/macros.h"
+#include "core/config.h"
+
+enum { LISTEN_ERROR_MAX = 256 };
+
+struct admission;
+
+/* Shared by all threads; read-only but for what says otherwise. */
+struct listen_socket {
+    uint32_t slot; /* in engine->sockets */
+    struct addr addr;
+    enum ip_version ip_version;
+    char where[ADDR_TEXT_MAX];   /* addr as text */
+    uint32_t fd_count;           /* 1, or one per reactor with SO_REUSEPORT */
+    int *fds;                    /* owned; borrowed by the accept groups until they have left */
+    bool is_stopped;             /* by listen_socket_stop(): the control thread's */
+    uint32_t versions;           /* that have a listener here: the control thread's */
+    atomic_uint groups;          /* accept groups that have it as a source */
+    atomic_uint open;            /* connections that were accepted and not closed yet */
+    atomic_uint max_connections; /* as the present version says, 0: no limit */
+    struct admission
+        *admission; /* owned; made before the first version that limits clients is served; NULL: none has */
+};
+
+/* Opens, binds and listens. fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all
+ * share). 0, or a negative errno with a sentence in error (LISTEN_ERROR_MAX bytes) that says what to do. */
+MUST_CHECK int listen_socket_open(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count,
+                                  char *error);
+/* Whether it is bound as this listener is to be. */
+bool listen_socket_is_for(const struct listen_socket *self, const struct listener_config *config);
+/* Makes what limits.connections_per_ip needs, if the listener has it. 0 or -ENOMEM. */
+MUST_CHECK int listen_socket_limit_clients(struct listen_socket *self, const struct listener_config *config);
+/* The options of another version for the same address: a failure is logged, and the old ones stay. */
+void listen_socket_configure(struct listen_socket *self, const struct listener_config *config);
+/* Refuses new connections from now on; the descriptors stay until listen_socket_free(), as accepts may be armed on them.
+ * Idempotent. */
+void listen_socket_stop(struct listen_socket *self);
+/* Closes the sockets and removes a unix socket's file; no connection is left, and no accept group has it. */
+void listen_socket_free(struct listen_socket *self);
+/* The descriptor that accept group `group` uses. */
+int listen_socket_fd(const struct listen_socket *self, uint32_t group);

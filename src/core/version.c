@@ -1,0 +1,254 @@
+/* See version.h. */
+#include "core/version.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "core/acceptor.h"
+#include "core/config.h"
+#include "core/engine.h"
+#include "core/listen_socket.h"
+#include "core/listener.h"
+#include "core/part.h"
+#include "core/reactor.h"
+
+/* ---- sockets ---- */
+
+static struct listen_socket *find_socket(const struct engine *engine, const struct listener_config *config)
+{
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        struct listen_socket *socket = engine->sockets[i];
+
+        if (socket && socket->versions > 0 && !socket->is_stopped && listen_socket_is_for(socket, config))
+            return socket;
+    }
+    return NULL;
+}
+
+static int add_socket(struct engine *engine, struct listen_socket *socket)
+{
+    struct listen_socket **sockets;
+
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        if (!engine->sockets[i]) {
+            socket->slot = i;
+            engine->sockets[i] = socket;
+            return 0;
+        }
+    }
+    sockets = realloc(engine->sockets, (engine->socket_count + 1) * sizeof(struct listen_socket *));
+    if (!sockets)
+        return -ENOMEM;
+    socket->slot = engine->socket_count;
+    engine->sockets = sockets;
+    engine->sockets[engine->socket_count++] = socket;
+    return 0;
+}
+
+/* The socket for a listener, held for its version. */
+static int take_socket(struct engine *engine, const struct listener_config *config, struct listen_socket **out,
+                       char *error)
+{
+    uint32_t fd_count = engine->config->accept == ACCEPT_REUSEPORT ? engine->config->reactors : 1;
+    struct listen_socket *socket = find_socket(engine, config);
+    int rc = 0;
+
+    if (!socket) {
+        rc = listen_socket_open(&socket, config, fd_count, error);
+        if (rc < 0)
+            return rc;
+        rc = add_socket(engine, socket);
+        if (rc < 0) {
+            listen_socket_free(socket);
+            return rc;
+        }
+    }
+    socket->versions++;
+    *out = socket;
+    return listen_socket_limit_clients(socket, config);
+}
+
+static int open_listeners(struct version *version, char *error)
+{
+    const struct config *config = version->config;
+
+    version->listeners = calloc(config->listener_count, sizeof(*version->listeners));
+    if (!version->listeners)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        struct listener *listener = &version->listeners[i];
+        int rc;
+
+        *listener = (struct listener){.config = &config->listeners[i], .index = i, .version = version};
+        rc = take_socket(version->engine, listener->config, &listener->socket, error);
+        version->listener_count += listener->socket != NULL;
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int index_listeners(struct version *version)
+{
+    version->socket_slots = version->engine->socket_count;
+    version->listener_at = calloc(version->socket_slots, sizeof(*version->listener_at));
+    if (!version->listener_at)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < version->listener_count; i++)
+        version->listener_at[version->listeners[i].socket->slot] = i + 1;
+    return 0;
+}
+
+struct listener *version_listener(const struct version *version, const struct listen_socket *socket)
+{
+    uint32_t at = socket->slot < version->socket_slots ? version->listener_at[socket->slot] : 0;
+
+    return at > 0 ? &version->listeners[at - 1] : NULL;
+}
+
+/* ---- beginning and end ---- */
+
+static int make_parts(struct version *version)
+{
+    uint32_t count = version->engine->reactor_count;
+
+    version->parts = aligned_alloc(CACHE_LINE_BYTES, count * sizeof(*version->parts));
+    if (!version->parts)
+        return -ENOMEM;
+    memset(version->parts, 0, count * sizeof(*version->parts));
+    version->part_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct version_part *part = &version->parts[i];
+
+        part->version = version;
+        part->reactor = &version->engine->reactors[i];
+        part->begin.kind = REACTOR_PART_BEGIN;
+        part->switch_to.kind = REACTOR_PART_SWITCH;
+        part->drop.kind = REACTOR_PART_DROP;
+        list_init(&part->link);
+        part_init_timer(part);
+    }
+    return 0;
+}
+
+int version_new(struct version **out, struct engine *engine, struct config *config, char *error)
+{
+    struct version *version = calloc(1, sizeof(*version));
+    int rc = -ENOMEM;
+
+    snprintf(error, LISTEN_ERROR_MAX, "no memory for another version");
+    if (!version)
+        return -ENOMEM;
+    *version = (struct version){.engine = engine, .number = ++engine->version_number, .config = config};
+    version->follow.kind = ACCEPTOR_FOLLOW;
+    list_init(&version->link);
+    rc = open_listeners(version, error);
+    if (rc == 0)
+        rc = index_listeners(version);
+    if (rc == 0)
+        rc = make_parts(version);
+    if (rc == 0 && engine->app->open_version)
+        rc = engine->app->open_version(version);
+    if (rc < 0) {
+        version_free(version);
+        return rc;
+    }
+    list_add_tail(&engine->versions, &version->link);
+    *out = version;
+    return 0;
+}
+
+void version_free(struct version *version)
+{
+    struct engine *engine = version->engine;
+
+    if (version->shared)
+        engine->app->close_version(version);
+    for (uint32_t i = 0; i < version->listener_count; i++)
+        version->listeners[i].socket->versions--;
+    for (uint32_t i = 0; i < version->part_count; i++) {
+        assert(!version->parts[i].app_data);
+        free(version->parts[i].problem);
+    }
+    engine_close_sockets(engine);
+    list_del(&version->link);
+    free(version->parts);
+    free(version->listener_at);
+    free(version->listeners);
+    if (version->config != engine->config)
+        engine->app->free_config(version->config);
+    free(version);
+}
+
+/* ---- the control thread's orders ---- */
+
+static enum part_state state_of(const struct version_part *part)
+{
+    return (enum part_state)atomic_load_explicit(&part->state, memory_order_acquire);
+}
+
+void version_begin(struct version *version)
+{
+    version->is_begun = true;
+    for (uint32_t i = 0; i < version->part_count; i++)
+        inbox_send(&version->parts[i].reactor->inbox, &version->parts[i].begin, NULL);
+}
+
+enum part_state version_state(const struct version *version)
+{
+    uint32_t ready = 0;
+
+    for (uint32_t i = 0; i < version->part_count; i++) {
+        enum part_state state = state_of(&version->parts[i]);
+
+        if (state == PART_ENDED)
+            return PART_ENDED;
+        ready += state == PART_READY;
+    }
+    return ready == version->part_count ? PART_READY : PART_STARTING;
+}
+
+const char *version_problem(const struct version *version)
+{
+    for (uint32_t i = 0; i < version->part_count; i++) {
+        if (state_of(&version->parts[i]) == PART_ENDED && version->parts[i].problem)
+            return version->parts[i].problem;
+    }
+    return "no memory";
+}
+
+void version_switch(struct version *version)
+{
+    struct engine *engine = version->engine;
+
+    for (uint32_t i = 0; i < version->listener_count; i++)
+        listen_socket_configure(version->listeners[i].socket, version->listeners[i].config);
+    if (engine->app->apply_version)
+        engine->app->apply_version(version);
+    version->since_ms = clock_now_ms();
+    engine->version = version;
+    for (uint32_t i = 0; i < version->part_count; i++)
+        inbox_send(&version->parts[i].reactor->inbox, &version->parts[i].switch_to, NULL);
+    /* Behind the reactors, so that they know of a new listener before they get its connections. */
+    if (engine->acceptor)
+        inbox_send(&engine->acceptor->inbox, &version->follow, NULL);
+}
+
+void version_drop(struct version *version)
+{
+    for (uint32_t i = 0; version->is_begun && i < version->part_count; i++)
+        inbox_send(&version->parts[i].reactor->inbox, &version->parts[i].drop, NULL);
+}
+
+bool version_has_ended(const struct version *version)
+{
+    for (uint32_t i = 0; version->is_begun && i < version->part_count; i++) {
+        if (state_of(&version->parts[i]) != PART_ENDED)
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,21 @@
+/* What runs on a reactor: the runtimes of its versions, HTTP, forwarding, and what the watchdog asks. Implements struct reactor_app.
+ * Reactor thread only, but for `stall`. */
+#pragma once
+
+#include "base/list.h"
+#include "core/reactor.h"
+#include "http/http_server.h"
+#include "script/stall.h"
+
+struct host {
+    struct reactor *reactor; /* borrowed */
+    struct http_server http;
+    struct list runtimes; /* that have begun */
+    struct stall stall;
+};
+
+/* The reactor_app for engine_open(). */
+extern const struct reactor_app host_app;
+
+/* That of a reactor that runs; for the control thread (watchdog) too. */
+struct host *host_of(const struct reactor *reactor);
