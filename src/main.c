@@ -1,6 +1,7 @@
 /* The commands of the program: load what the command line names, then hand over to admin/server.c. Exit status 0: done,
  * 1: it could not be done, 2: the command line is wrong. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +42,10 @@ static void print_problem(void *context, const struct config_problem *problem)
     fprintf(stderr, "%s\n", config_problem_format(problem, line, sizeof(line)));
 }
 
-/* The configuration of the command line; NULL after messages. */
-static struct config *load(const struct cli *cli)
+/* Where the configuration is, as the command line says. False, after a message, when there is none. */
+static bool make_request(const struct cli *cli, struct config_request *request)
 {
-    struct config_request request = {
+    *request = (struct config_request){
         .script = cli->script,
         .port = cli->port,
         .protocol = cli->speaks_http ? PROTOCOL_HTTP : PROTOCOL_TCP,
@@ -56,26 +57,31 @@ static struct config *load(const struct cli *cli)
         .run_scripts = cli->command == CLI_CHECK,
         .on_problem = print_problem,
     };
+
+    if (!cli->script && !cli->listen)
+        request->path = find_config(cli);
+    return cli->script || cli->listen || request->path;
+}
+
+/* The configuration; NULL after messages. */
+static struct config *load(const struct config_request *request)
+{
     struct config *config;
 
-    if (!cli->script && !cli->listen) {
-        request.path = find_config(cli);
-        if (!request.path)
-            return NULL;
-    }
-    if (config_load(&request, &config) == -ENOMEM)
+    if (config_load(request, &config) == -ENOMEM)
         fputs("zerg: not enough memory to load the configuration\n", stderr);
     return config;
 }
 
 static int serve(const struct cli *cli)
 {
-    struct config *config = load(cli);
+    struct config_request request;
+    struct config *config = make_request(cli, &request) ? load(&request) : NULL;
     int status;
 
     if (!config) /* of `zerg proxy` the command line is the configuration */
         return cli->command == CLI_PROXY ? STATUS_USAGE : STATUS_FAILED;
-    status = server_run(config);
+    status = server_run(config, &request);
     config_free(config);
     return status;
 }
@@ -87,7 +93,8 @@ static void print_count(uint32_t count, const char *what, const char *end)
 
 static int check(const struct cli *cli)
 {
-    struct config *config = load(cli);
+    struct config_request request;
+    struct config *config = make_request(cli, &request) ? load(&request) : NULL;
 
     if (!config)
         return STATUS_FAILED;

@@ -258,17 +258,35 @@ function M.begin(pointer, generation, slot, id)
   return conn_t(pointer, generation, slot, id)
 end
 
+---The same for one that comes from the version before, with its ctx. For zerg.runtime.
+---@param pointer lightuserdata
+---@param generation integer
+---@param slot integer
+---@param id integer
+---@param ctx table|nil
+---@return zerg.conn
+function M.begin_carried(pointer, generation, slot, id, ctx)
+  local conn = M.begin(pointer, generation, slot, id)
+  if ctx then
+    record_of(conn).ctx = ctx
+  end
+  return conn
+end
+
+---What ctx a connection has, nil: none yet. For zerg.runtime.
+---@param id integer
+---@return table|nil
+function M.peek_ctx(id)
+  local record = records[id]
+  return record and record.ctx
+end
+
 function connect.own(conn)
   take_slot(conn._slot, conn._id)
 end
 
 function connect.disown(conn)
-  local slot, record = conn._slot, records[conn._id]
-  if record and watching[slot] == record then
-    watching[slot] = nil
-    record.callbacks, record.conn = nil, nil
-  end
-  M.finish(slot, conn._id)
+  M.leave(conn._slot, conn._id)
 end
 
 ---The handler of the connection has ended: ctx goes, unless close callbacks are still to see it.
@@ -282,6 +300,19 @@ function M.finish(slot, id)
     record.serving = false
     drop_if_done(record)
   end
+end
+
+---The next version has the connection: nothing of it is kept here, and its close callbacks are not
+---called. For zerg.runtime.
+---@param slot integer
+---@param id integer
+function M.leave(slot, id)
+  local record = records[id]
+  if record and watching[slot] == record then
+    watching[slot] = nil
+    record.callbacks, record.conn = nil, nil
+  end
+  M.finish(slot, id)
 end
 
 local function run_callbacks(record, callbacks, reason)

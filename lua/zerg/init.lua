@@ -33,6 +33,19 @@ M.resolve = connect.resolve
 M.sleep = task.sleep
 M.spawn = task.spawn
 
+---Whether a newer version of the scripts serves new connections, so that this one goes on only for
+---those it has.
+---@return boolean
+function M.reloading()
+  return C.zerg_reloading() ~= 0
+end
+
+---Whether the server is shutting down, and waits for what is under way.
+---@return boolean
+function M.draining()
+  return C.zerg_draining() ~= 0
+end
+
 ---Monotonic seconds, the same during one turn of the reactor.
 ---@return number
 function M.now()

@@ -225,7 +225,10 @@ function methods.skip(self, n)
     return misuse("reader:skip", "a count of bytes", n)
   end
   forget_examined(self)
-  return skip(self, n)
+  C.zerg_conn_set_partial(self._conn, 1)
+  local ok, reason = skip(self, n)
+  C.zerg_conn_set_partial(self._conn, 0)
+  return ok, reason
 end
 
 -- The first `len` unread bytes, which are there, as a string; they and `more` after them are

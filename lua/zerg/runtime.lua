@@ -1,6 +1,7 @@
 -- What C calls: sets up a fresh Lua state, loads the handlers, runs their hooks, and serves
 -- connections. One state per reactor and script version.
 
+local carry = require("zerg.carry")
 local config_files = require("zerg.config")
 local handler_files = require("zerg.config.handler")
 
@@ -21,6 +22,7 @@ local M = {}
 
 local C = zffi.C
 local begin, finish = conn_module.begin, conn_module.finish
+local begin_carried = conn_module.begin_carried
 
 -- LuaJIT's own limits are for small programs: a full trace table or code area throws away all
 -- traces at once.
@@ -33,6 +35,7 @@ local JIT_OPTIONS = {
 }
 
 local serve_by_listener = {}
+local migrate_by_listener = {}
 -- Of the listeners that speak HTTP, one after the other:
 local serve_by_route = {}
 local connect_by_route = {}
@@ -97,6 +100,7 @@ local function load_handlers(config)
       local module
       module, message = load_handler(listener, key)
       serve_by_listener[index] = module and module.serve
+      migrate_by_listener[index] = module and module.migrate
     end
     if message then
       return nil, message
@@ -141,6 +145,55 @@ end
 ---@param id integer
 function M.serve(listener_index, pointer, generation, slot, id)
   serve_by_listener[listener_index](begin(pointer, generation, slot, id), nil)
+  finish(slot, id)
+end
+
+---Whether the handler of a listener lets its connections go to the next version. For C.
+---@param listener_index integer
+---@return boolean
+function M.migrates(listener_index)
+  return migrate_by_listener[listener_index] ~= nil
+end
+
+---Asks the handler of a connection what the next version is to have. For C, outside of any task;
+---raises when `migrate` does, or gives what cannot be carried.
+---@param listener_index integer
+---@param pointer lightuserdata
+---@param generation integer
+---@param slot integer
+---@param id integer
+---@return string|nil carried for resume() of the next version; nil: not now
+function M.migrate(listener_index, pointer, generation, slot, id)
+  local conn = zffi.conn_t(pointer, generation, slot, id)
+  local state, refusal = migrate_by_listener[listener_index](conn)
+  if state == nil and refusal ~= nil then
+    return nil
+  end
+  local problem = carry.problem(state, "state")
+  if problem then
+    error(("migrate: cannot carry what it returned: %s"):format(problem), 0)
+  end
+  local ctx = conn_module.peek_ctx(id)
+  if carry.problem(ctx, "ctx") then
+    ctx = nil
+  end
+  return carry.pack(state, ctx)
+end
+
+---The next version has the connection. For C.
+---@type fun(slot: integer, id: integer)
+M.leave = conn_module.leave
+
+---Runs the handler of a connection that comes from the version before. For C, as serve().
+---@param listener_index integer
+---@param pointer lightuserdata
+---@param generation integer
+---@param slot integer
+---@param id integer
+---@param carried string what migrate() of that version gave
+function M.resume(listener_index, pointer, generation, slot, id, carried)
+  local state, ctx = carry.unpack(carried)
+  serve_by_listener[listener_index](begin_carried(pointer, generation, slot, id, ctx), state)
   finish(slot, id)
 end
 

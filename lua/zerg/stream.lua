@@ -66,9 +66,16 @@ local function partial_len(self)
   return self._partial and #self._partial or 0
 end
 
--- All of the partial answer, which is then empty.
-local function take_partial(self)
-  return self._partial and self._partial:get() or ""
+-- The first bytes of the partial answer, all of them by default. What is left of it belongs to this
+-- version of the scripts, and so does the connection until then.
+local function take_partial(self, count)
+  local partial = self._partial
+  if not partial then
+    return ""
+  end
+  local text = partial:get(count)
+  C.zerg_conn_set_partial(self._conn, #partial > 0 and 1 or 0)
+  return text
 end
 
 local function await_parked(self)
@@ -142,6 +149,7 @@ local function keep(self)
     partial:putcdata(view._data, view._len)
   end
   C.zerg_seq_release(seq)
+  C.zerg_conn_set_partial(self._conn, 1)
   return true
 end
 
@@ -169,7 +177,7 @@ local function line_in_partial(self)
     return nil
   end
   local at = partial:tostring():find("\n", 1, true)
-  return at and partial:get(at)
+  return at and take_partial(self, at)
 end
 
 -- The line whose end is not in the partial answer.
@@ -222,7 +230,7 @@ local function read_count(self, count)
   local unread = C.zerg_conn_unread(self._conn)
   local missing = count - partial_len(self)
   if missing <= 0 and partial_len(self) > 0 then
-    return self._partial:get(count)
+    return take_partial(self, count)
   elseif unread >= missing and unread > 0 then
     return take_string(self, missing)
   end

@@ -11,20 +11,23 @@
 #include <unistd.h>
 
 #include "admin/privileges.h"
+#include "admin/reload.h"
 #include "admin/watchdog.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
+#include "core/version.h"
 #include "script/host.h"
 #include "script/stall.h"
 
 enum { STOP_MS_MAX = 3000 }; /* for reactors to end once they were told to */
 
 struct server {
-    struct config *config;
+    struct config *config; /* that it started with */
     struct engine engine;
     struct watchdog watchdog;
+    struct reload reload;
     int signal_fd;
     bool is_draining;
     bool is_stopping;
@@ -54,17 +57,19 @@ static int open_signals(struct server *server)
 
 static void begin_drain(struct server *server, const char *signal_name)
 {
+    uint32_t timeout_ms = server->engine.version->config->drain_timeout_ms;
     uint32_t open;
 
     if (server->is_draining || server->is_stopping)
         return;
     server->is_draining = true;
-    server->drain_until_ms = clock_now_ms() + server->config->drain_timeout_ms;
+    server->drain_until_ms = clock_now_ms() + timeout_ms;
+    reload_forbid(&server->reload);
     open = engine_open_connections(&server->engine);
     engine_drain(&server->engine);
     /* Afterwards: whoever has read this finds every reactor draining. */
     log_info("%s: no more connections are accepted, %u may finish within %.1f s", signal_name, open,
-             (double)server->config->drain_timeout_ms / 1000);
+             (double)timeout_ms / 1000);
 }
 
 static void begin_stop(struct server *server, const char *why)
@@ -72,6 +77,7 @@ static void begin_stop(struct server *server, const char *why)
     if (server->is_stopping)
         return;
     server->is_stopping = true;
+    reload_forbid(&server->reload);
     server->stop_until_ms = clock_now_ms() + STOP_MS_MAX;
     log_info("%s: %u connections are cut", why, engine_open_connections(&server->engine));
     engine_stop(&server->engine);
@@ -94,7 +100,7 @@ static void on_signal(struct server *server, int number)
     case SIGQUIT: begin_drain(server, "QUIT"); break;
     case SIGINT: begin_stop(server, "INT"); break;
     case SIGUSR1: reopen_log(); break;
-    default: log_warn("HUP: reloading is not available in this version");
+    default: log_info("HUP: reloading"); reload_begin(&server->reload, NULL);
     }
 }
 
@@ -117,10 +123,9 @@ static void clear_eventfd(int fd)
 }
 
 /* A reactor that a script holds for ever never reads the order to stop. Nothing short of the process's end ends that. */
-static NORETURN void give_up(void)
+static NORETURN void give_up(const char *what)
 {
-    log_error("a reactor did not stop within %.1f s, as a handler holds it: the process ends without it",
-              (double)STOP_MS_MAX / 1000);
+    log_error("%s did not stop within %.1f s: the process ends without it", what, (double)STOP_MS_MAX / 1000);
     _exit(1);
 }
 
@@ -130,7 +135,7 @@ static uint64_t check_deadlines(struct server *server, uint64_t now_ms)
     if (server->is_draining && !server->is_stopping && now_ms >= server->drain_until_ms)
         begin_stop(server, "drain_timeout has passed");
     if (server->is_stopping && now_ms >= server->stop_until_ms)
-        give_up();
+        give_up("a reactor that a handler holds");
     if (server->is_stopping)
         return server->stop_until_ms;
     return server->is_draining ? server->drain_until_ms : UINT64_MAX;
@@ -150,6 +155,14 @@ static int next_timeout(struct server *server)
     return timeout < left ? timeout : left;
 }
 
+/* The reload first: it may wait for a version that has ended. */
+static void look_at_versions(struct server *server)
+{
+    reload_look(&server->reload);
+    engine_collect(&server->engine);
+    server->watchdog.stall_ms = server->engine.version->config->script_stall_ms;
+}
+
 static int serve(struct server *server)
 {
     struct pollfd fds[] = {
@@ -165,6 +178,7 @@ static int serve(struct server *server)
         }
         clear_eventfd(server->engine.control_eventfd);
         read_signals(server);
+        look_at_versions(server);
     }
     return server->is_draining || server->is_stopping ? 0 : 1;
 }
@@ -182,7 +196,7 @@ static int start(struct server *server)
     return rc;
 }
 
-int server_run(struct config *config)
+int server_run(struct config *config, const struct config_request *request)
 {
     struct server server = {.config = config, .engine.control_eventfd = -1, .signal_fd = -1};
     int status = 1;
@@ -192,6 +206,7 @@ int server_run(struct config *config)
         log_error("log.file: cannot open %s: %s", config->log.file, strerror(-rc));
         return 1;
     }
+    reload_init(&server.reload, &server.engine, request);
     privileges_raise_file_limit();
     rc = open_signals(&server);
     if (rc < 0)
@@ -200,7 +215,10 @@ int server_run(struct config *config)
         log_info("zerg %s is ready, %u reactor%s", ZERG_VERSION, config->reactors, config->reactors == 1 ? "" : "s");
         status = serve(&server);
     }
+    if (!reload_join(&server.reload, STOP_MS_MAX))
+        give_up("a script that is being loaded");
     engine_close(&server.engine);
+    reload_deinit(&server.reload);
     watchdog_deinit(&server.watchdog);
     if (server.signal_fd >= 0)
         close(server.signal_fd);

@@ -55,6 +55,7 @@ enum {
     HTTP_CHUNK_EXTENSION_BYTES = 4096,    /* of one message: senders could hide work in them */
     HTTP_DRAIN_BYTES = 256 * 1024,        /* of a body that no handler wanted, read for the sake of the next request */
     HTTP_DRAIN_MS = 5000,                 /* and the longest wait for more of it */
+    HTTP_LAST_REQUEST_MS = 1000,          /* for one more request on a connection that is to end as the server drains */
     HTTP_RESPONSE_HEAD_BYTES = 32 * 1024, /* of a server's answer */
     HTTP_BURST = 64,                      /* pipelined requests of one connection that are handled in one go */
     HTTP_ANSWER_FIELDS_BYTES = 60 * 1024, /* header lines of one answer that a script sets */

@@ -71,15 +71,20 @@ struct listener *part_newer_listener(const struct conn *conn)
     return listener && is_for_the_same(listener, conn->listener) ? listener : NULL;
 }
 
+void part_move(struct conn *conn, struct listener *listener)
+{
+    part_remove_conn(conn);
+    conn->listener = listener;
+    part_add_conn(conn);
+}
+
 void part_catch_up(struct conn *conn)
 {
     struct listener *listener = part_newer_listener(conn);
 
     if (!listener)
         return;
-    part_remove_conn(conn);
-    conn->listener = listener;
-    part_add_conn(conn);
+    part_move(conn, listener);
     conn->write_buffer_max = listener->config->write_buffer_max;
     conn->timeouts.write_ms = listener->config->timeouts.write_ms;
     conn->timeouts.idle_ms = listener->config->timeouts.idle_ms;

@@ -39,6 +39,8 @@ void part_remove_conn(const struct conn *conn);
 /* The listener of the current version that takes the place of the connection's; NULL: it is the same, or there is none, or
  * that one is for something else. */
 struct listener *part_newer_listener(const struct conn *conn);
+/* Moves the connection to a listener of another version. */
+void part_move(struct conn *conn, struct listener *listener);
 /* Moves the connection, which nothing that belongs to its version stands above just now, to that listener, with its time-outs; no
  * effect when there is none. */
 void part_catch_up(struct conn *conn);

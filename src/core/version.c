@@ -141,9 +141,13 @@ int version_new(struct version **out, struct engine *engine, struct config *conf
     int rc = -ENOMEM;
 
     snprintf(error, LISTEN_ERROR_MAX, "no memory for another version");
-    if (!version)
+    if (!version) {
+        if (config != engine->config)
+            engine->app->free_config(config);
         return -ENOMEM;
-    *version = (struct version){.engine = engine, .number = ++engine->version_number, .config = config};
+    }
+    *version = (struct version){.engine = engine, .config = config};
+    version->number = engine->version ? engine->version->number + 1 : 1;
     version->follow.kind = ACCEPTOR_FOLLOW;
     list_init(&version->link);
     rc = open_listeners(version, error);

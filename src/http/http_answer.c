@@ -10,6 +10,7 @@
 #include "core/chunk.h"
 #include "core/conn.h"
 #include "core/listener.h"
+#include "core/part.h"
 #include "core/reactor.h"
 #include "http/http_exchange.h"
 #include "http/http_intake.h"
@@ -256,7 +257,7 @@ void http_answer_decide_end(struct http_exchange *exchange)
 
     /* Behind a CONNECT that was refused, what the client meant for the tunnel may have come already. */
     answer->closes = answer->closes || !exchange->head.keeps_alive || exchange->head.method == HTTP_CONNECT ||
-                     conn->reactor->state != REACTOR_RUNNING || answer->framing == HTTP_FRAMING_CLOSE ||
+                     part_is_draining(conn) || answer->framing == HTTP_FRAMING_CLOSE ||
                      !http_intake_may_end(exchange);
 }
 

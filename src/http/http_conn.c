@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "core/conn.h"
 #include "core/listener.h"
+#include "core/part.h"
 #include "core/reactor.h"
 #include "http/http_exchange.h"
 #include "http/http_intake.h"
@@ -34,15 +35,18 @@ static void await(struct conn *conn, uint32_t ms)
 
 /* ---- exchanges ---- */
 
+/* Each request is the current version's. */
 static struct http_exchange *new_exchange(struct conn *conn)
 {
     struct http_server *server = conn->reactor->http;
     struct http_exchange *exchange = slab_new(&server->exchanges);
-    struct http_limits limits = {.head_bytes = config_of(conn)->header_bytes, .fields = config_of(conn)->headers};
+    struct http_limits limits;
     uint32_t generation;
 
     if (!exchange)
         return NULL;
+    part_catch_up(conn);
+    limits = (struct http_limits){.head_bytes = config_of(conn)->header_bytes, .fields = config_of(conn)->headers};
     generation = exchange->generation;
     memset(exchange, 0, offsetof(struct http_exchange, head));
     exchange->generation = generation;
@@ -220,6 +224,15 @@ static bool may_take_next(const struct conn *conn)
            !conn_is_full(conn);
 }
 
+/* Between two requests. Closing at once when the server drains would cut off a request that is on its way: there is some time
+ * for a last one, whose answer says that the connection ends. */
+static void await_next(struct conn *conn)
+{
+    uint32_t ms = config_of(conn)->keepalive_ms;
+
+    await(conn, part_is_draining(conn) && (ms == 0 || ms > HTTP_LAST_REQUEST_MS) ? HTTP_LAST_REQUEST_MS : ms);
+}
+
 /* Takes what requests are there, as far as they can be answered at once. */
 static void advance(struct conn *conn, enum http_start start)
 {
@@ -234,12 +247,11 @@ static void advance(struct conn *conn, enum http_start start)
         return;
     if (conn->in.bytes > 0)
         return;
+    part_catch_up(conn);
     if (conn->input_ended)
         conn_close(conn, CLOSE_PEER);
-    else if (conn->reactor->state != REACTOR_RUNNING)
-        conn_close(conn, CLOSE_SHUTDOWN);
     else if (conn->read_deadline_ms == 0)
-        await(conn, config_of(conn)->keepalive_ms);
+        await_next(conn);
 }
 
 /* ---- ending ---- */
@@ -320,10 +332,8 @@ void http_exchange_leave(struct http_exchange *exchange)
 
 static void on_open(struct conn *conn)
 {
-    bool is_draining = conn->reactor->state != REACTOR_RUNNING;
-
     conn->owner = NULL;
-    await(conn, is_draining ? config_of(conn)->header_ms : config_of(conn)->keepalive_ms);
+    await(conn, part_is_draining(conn) ? config_of(conn)->header_ms : config_of(conn)->keepalive_ms);
 }
 
 void http_conn_drain(struct conn *conn)
@@ -333,9 +343,18 @@ void http_conn_drain(struct conn *conn)
     if (conn->state != CONN_OPEN || conn->owner || conn->in.bytes > 0)
         return;
     if (was_answered)
-        conn_close(conn, CLOSE_SHUTDOWN);
+        await_next(conn);
     else
         await(conn, config_of(conn)->header_ms);
+}
+
+static void on_newer_version(struct conn *conn)
+{
+    if (conn->owner) /* after the request */
+        return;
+    part_catch_up(conn);
+    if (part_is_draining(conn))
+        http_conn_drain(conn);
 }
 
 static void on_input(struct conn *conn)
@@ -372,7 +391,7 @@ static void on_read_timeout(struct conn *conn)
     else if (exchange && exchange->stage == HTTP_READS_HEAD && conn->in.bytes > EMPTY_LINE_BYTES)
         refuse(exchange, STATUS_TIMED_OUT);
     else
-        conn_close(conn, CLOSE_TIMEOUT);
+        conn_close(conn, part_is_draining(conn) ? CLOSE_SHUTDOWN : CLOSE_TIMEOUT);
 }
 
 static void on_end(struct conn *conn)
@@ -393,5 +412,6 @@ const struct conn_handler http_conn_handler = {
     .on_input = on_input,
     .on_output = on_output,
     .on_read_timeout = on_read_timeout,
+    .on_newer_version = on_newer_version,
     .on_end = on_end,
 };

@@ -13,6 +13,6 @@ struct conn_handler;
 
 extern const struct conn_handler http_conn_handler;
 
-/* The reactor drains: closes the connection if it only waits for a further request. The first one may be on its way: it gets the
- * time of a head. */
+/* The connection is to end, and may wait for a request: the first one has the time of a head to come, a further one
+ * HTTP_LAST_REQUEST_MS. */
 void http_conn_drain(struct conn *conn);

@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "core/listener.h"
+#include "core/part.h"
 #include "core/reactor.h"
 #include "proxy/balance.h"
 #include "proxy/dial.h"
@@ -179,6 +180,13 @@ static void free_relay(struct relay *relay)
     slab_free(&reactor->proxy->relays, relay);
 }
 
+/* Nothing of it is its version's, unless a script waits for it, or the options of dialling are still needed. */
+static void catch_up(const struct relay *relay)
+{
+    if (relay->server && !relay->options.on_end && relay->client->listener)
+        part_catch_up(relay->client);
+}
+
 /* There are two connections. */
 static void take_over(struct relay *relay, struct conn *server)
 {
@@ -190,6 +198,7 @@ static void take_over(struct relay *relay, struct conn *server)
     server->owner = relay;
     client->handler = &relay_handler;
     server->handler = &relay_handler;
+    catch_up(relay);
 }
 
 /* Bytes may move. May end the relay. */
@@ -336,6 +345,12 @@ static void on_output(struct conn *conn)
         move(relay, from, conn);
 }
 
+static void on_newer_version(struct conn *client)
+{
+    if (client->owner)
+        catch_up(client->owner);
+}
+
 /* Its servers are connected already, and nobody reads: conn_await_input() is not called. */
 static void ignore(struct conn *conn)
 {
@@ -394,5 +409,6 @@ const struct conn_handler relay_handler = {
     .on_input = on_input,
     .on_output = on_output,
     .on_read_timeout = ignore,
+    .on_newer_version = on_newer_version,
     .on_end = on_end,
 };

@@ -165,6 +165,9 @@ int zerg_seq_slice(const struct zerg_seq *seq, uint32_t from, uint32_t len, stru
 
 /* OK when at least `bytes` unread bytes are there, PARK, END, CLOSED, BUSY, CANCELED, NO_TASK. bytes >= 1. */
 int zerg_conn_want(const struct zerg_conn *conn, uint32_t bytes);
+/* Whether the script holds the front of something that it is still reading (1 or 0): the connection does not go to another version of
+ * the scripts then. */
+void zerg_conn_set_partial(const struct zerg_conn *conn, int is_partial);
 /* The next unread piece, borrowed (earlier borrows stay). OK, or END when nothing is unread (does not park), CLOSED. */
 int zerg_conn_next_view(const struct zerg_conn *conn, struct zerg_view *out);
 /* All unread bytes, borrowed and consumed. As want(1). */
@@ -522,6 +525,8 @@ double zerg_time(void); /* wall clock, seconds since the epoch */
 uint32_t zerg_reactor_index(void);
 uint32_t zerg_reactor_count(void);
 const char *zerg_version_text(void);
+int zerg_reloading(void); /* 1: a newer version of the scripts is current */
+int zerg_draining(void);  /* 1: the server is shutting down */
 /* level: 0 debug, 1 info, 2 warn, 3 error. */
 void zerg_log(int level, const char *message, uint32_t len);
 int zerg_log_is_on(int level);

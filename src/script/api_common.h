@@ -20,12 +20,23 @@ static inline struct conn *api_conn(const struct zerg_conn *handle)
     return conn && LIKELY(conn->generation == handle->_generation) ? conn : NULL;
 }
 
-/* Its script side, NULL when it is gone, its handler has ended, or C relays it: api_gone() says which. */
+/* Its script side, NULL when it is gone, its handler has ended, C relays it, or it went to another version of the scripts: api_gone()
+ * says which. */
 static inline struct script_conn *api_script_conn(const struct zerg_conn *handle)
 {
     struct conn *conn = api_conn(handle);
+    struct script_conn *sc = conn && conn->handler == &script_conn_handler ? conn->owner : NULL;
 
-    return conn && conn->handler == &script_conn_handler ? conn->owner : NULL;
+    return sc && LIKELY(sc->runtime == runtime_current()) ? sc : NULL;
+}
+
+/* Whether the connection of a handle went to another version of the scripts. */
+static inline bool api_has_moved(const struct zerg_conn *handle)
+{
+    const struct conn *conn = api_conn(handle);
+    const struct script_conn *sc = conn && conn->handler == &script_conn_handler ? conn->owner : NULL;
+
+    return sc && sc->runtime != runtime_current();
 }
 
 /* The running task, NULL where nothing can park. */

@@ -11,6 +11,8 @@ const char *zerg_conn_reason(const struct zerg_conn *handle)
 {
     const struct conn *conn = api_conn(handle);
 
+    if (api_has_moved(handle))
+        return "migrated";
     return conn ? close_reason_text(conn->reason) : close_reason_text(CLOSE_LOCAL);
 }
 

@@ -60,6 +60,14 @@ int zerg_conn_want(const struct zerg_conn *handle, uint32_t bytes)
     return begin_read(handle, bytes, &conn);
 }
 
+void zerg_conn_set_partial(const struct zerg_conn *handle, int is_partial)
+{
+    struct script_conn *sc = api_script_conn(handle);
+
+    if (sc)
+        sc->is_partial = is_partial != 0;
+}
+
 int zerg_conn_next_view(const struct zerg_conn *handle, struct zerg_view *out)
 {
     struct script_conn *sc = api_script_conn(handle);

@@ -116,6 +116,20 @@ uint32_t zerg_reactor_count(void)
     return runtime ? runtime->reactor->engine->reactor_count : 1;
 }
 
+int zerg_reloading(void)
+{
+    const struct runtime *runtime = runtime_current();
+
+    return runtime && runtime->is_superseded;
+}
+
+int zerg_draining(void)
+{
+    const struct runtime *runtime = runtime_current();
+
+    return runtime && runtime->has_begun && runtime->reactor->state != REACTOR_RUNNING;
+}
+
 const char *zerg_version_text(void)
 {
     return ZERG_VERSION;

@@ -38,7 +38,7 @@ struct config_request {
 };
 
 /* Loads and checks. 0 and *out, which config_free() ends; -EINVAL after on_problem() was called for every problem,
- * -ENOMEM. Control thread only (it asks the user database). */
+ * -ENOMEM. One thread at a time (it asks the user database). */
 MUST_CHECK int config_load(const struct config_request *request, struct config **out);
 /* NULL is allowed. */
 void config_free(struct config *config);

@@ -15,6 +15,7 @@
 #include "script/config.h"
 #include "script/http_task.h"
 #include "script/http_watch.h"
+#include "script/migrate.h"
 #include "script/runtime.h"
 #include "script/script_conn.h"
 
@@ -84,6 +85,8 @@ static bool turn(struct reactor *reactor)
 
     for (struct list *node = host->runtimes.next; node != &host->runtimes; node = node->next)
         has_more |= runtime_turn(CONTAINER_OF(node, struct runtime, link));
+    for (struct list *node = host->runtimes.next; node != &host->runtimes; node = node->next)
+        migrate_offered(CONTAINER_OF(node, struct runtime, link));
     if (UNLIKELY(is_drained(reactor)))
         abandon(reactor);
     return has_more;
@@ -97,9 +100,7 @@ static void drain(struct reactor *reactor)
 
 static void supersede(struct version_part *part)
 {
-    struct runtime *runtime = part->app_data;
-
-    runtime->is_superseded = true;
+    migrate_supersede(part->app_data);
 }
 
 const struct reactor_app host_app = {

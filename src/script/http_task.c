@@ -32,6 +32,7 @@ static struct script_conn *new_script_conn(struct runtime *runtime, struct http_
     *sc = (struct script_conn){.conn = exchange->conn, .runtime = runtime, .is_http = true, .exchange = exchange};
     list_init(&sc->writers);
     list_init(&sc->ended_link);
+    list_init(&sc->migrant_link);
     return sc;
 }
 

@@ -84,6 +84,47 @@ static int fail_to_load(const struct runtime *runtime)
     return -EINVAL;
 }
 
+/* ---- calls outside of tasks ---- */
+
+static int add_traceback(lua_State *L)
+{
+    if (lua_type(L, 1) == LUA_TSTRING)
+        luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    else
+        lua_pushfstring(L, "(an error that is a %s)", luaL_typename(L, 1));
+    return 1;
+}
+
+void runtime_push(struct runtime *runtime, lua_State *co, const char *name)
+{
+    lua_rawgeti(co, LUA_REGISTRYINDEX, runtime->module_ref);
+    lua_getfield(co, -1, name);
+    lua_remove(co, -2);
+}
+
+int runtime_call(struct runtime *runtime, const char *name, int arguments)
+{
+    struct reactor_pulse *pulse = &runtime->reactor->pulse;
+    uint64_t resumes = atomic_load_explicit(&pulse->resumes, memory_order_relaxed);
+    struct runtime *before = runtime_enter(runtime);
+    lua_State *L = runtime->L;
+    int base = lua_gettop(L) - arguments + 1;
+    int status;
+
+    lua_pushcfunction(L, add_traceback);
+    lua_insert(L, base);
+    runtime_push(runtime, L, name);
+    lua_insert(L, base + 1);
+    atomic_store_explicit(&pulse->resumes, resumes + 1, memory_order_relaxed);
+    heap_limit(&runtime->heap);
+    status = lua_pcall(L, arguments, 1, base);
+    heap_unlimit(&runtime->heap);
+    atomic_store_explicit(&pulse->resumes, resumes + 2, memory_order_relaxed);
+    lua_remove(L, base);
+    runtime_leave(before);
+    return status == 0 ? 0 : -EINVAL;
+}
+
 /* ---- opening ---- */
 
 static int take_ref(lua_State *L, const char *field)
@@ -151,6 +192,23 @@ static int load_scripts(struct runtime *runtime)
     return 0;
 }
 
+static int note_migrating_listeners(struct runtime *runtime)
+{
+    uint32_t count = runtime->part->version->listener_count;
+
+    runtime->migrates = calloc(count + 1, sizeof(*runtime->migrates));
+    if (!runtime->migrates)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        lua_pushinteger(runtime->L, (lua_Integer)i + 1);
+        if (runtime_call(runtime, "migrates", 1) < 0)
+            return fail_to_load(runtime);
+        runtime->migrates[i] = lua_toboolean(runtime->L, -1);
+        lua_pop(runtime->L, 1);
+    }
+    return 0;
+}
+
 /* A task that runs zerg.runtime[hook]; the caller starts it. */
 static struct task *new_hook_task(struct runtime *runtime, const char *hook)
 {
@@ -158,9 +216,7 @@ static struct task *new_hook_task(struct runtime *runtime, const char *hook)
 
     if (!task)
         return NULL;
-    lua_rawgeti(task->co, LUA_REGISTRYINDEX, runtime->module_ref);
-    lua_getfield(task->co, -1, hook);
-    lua_remove(task->co, -2);
+    runtime_push(runtime, task->co, hook);
     return task;
 }
 
@@ -209,6 +265,7 @@ static void init_lists(struct runtime *runtime)
     list_init(&runtime->link);
     list_init(&runtime->tasks);
     list_init(&runtime->ready);
+    list_init(&runtime->migrants);
     list_init(&runtime->ended);
     list_init(&runtime->outgoing);
 }
@@ -231,7 +288,7 @@ static int open_state(struct runtime *runtime)
     heap_limit(&runtime->heap);
     rc = load_scripts(runtime);
     heap_unlimit(&runtime->heap);
-    return rc;
+    return rc < 0 ? rc : note_migrating_listeners(runtime);
 }
 
 int runtime_load(struct version_part *part)
@@ -332,6 +389,7 @@ void runtime_unload(struct version_part *part)
     slab_deinit(&runtime->conn_slab);
     slab_deinit(&runtime->scope_slab);
     slab_deinit(&runtime->task_slab);
+    free(runtime->migrates);
     free(runtime->pool);
     free(runtime);
     part->app_data = NULL;

@@ -49,8 +49,10 @@ struct runtime {
     struct task *hook_task;           /* runs the `start` or `stop` hooks, NULL once they have ended */
     bool start_failed;                /* one of them raised */
     bool is_superseded;               /* a newer version is current */
-    bool is_closing;                  /* no turn follows: nothing may be begun that needs one */
-    struct pooled_coroutine *pool;    /* owned, COROUTINE_POOL_MAX places */
+    bool *migrates;                   /* owned: by listener, whether its module has `migrate` */
+    struct list migrants;          /* struct script_conn: of a superseded one, those that may go to the next version */
+    bool is_closing;               /* no turn follows: nothing may be begun that needs one */
+    struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */
     uint32_t pool_count;
     int module_ref; /* registry: the module zerg.runtime, and its functions serve, closed and serve_http */
     int serve_ref;
@@ -98,6 +100,12 @@ void runtime_unload(struct version_part *part);
 bool runtime_turn(struct runtime *runtime);
 /* Drops every task, and lets go of every connection. */
 void runtime_abandon(struct runtime *runtime);
+
+/* Pushes zerg.runtime[name] on a coroutine of it. */
+void runtime_push(struct runtime *runtime, lua_State *co, const char *name);
+/* Calls zerg.runtime[name] outside of any task, with the arguments that are on top of the stack; at most one result, which is on
+ * top of it then. 0, or -EINVAL with the error and its traceback as text there. */
+MUST_CHECK int runtime_call(struct runtime *runtime, const char *name, int arguments);
 
 /* hook_task has ended. */
 void runtime_on_hooks_done(struct runtime *runtime, bool is_success);

@@ -17,6 +17,7 @@
 #include "script/filtering.h"
 #include "script/forward.h"
 #include "script/http_task.h"
+#include "script/migrate.h"
 #include "script/pending.h"
 #include "script/runtime.h"
 #include "script/task.h"
@@ -36,10 +37,23 @@ static int push_serve(struct runtime *runtime, lua_State *co, struct conn *conn)
     return 5;
 }
 
+struct script_conn *script_conn_new(struct runtime *runtime, struct conn *conn)
+{
+    struct script_conn *sc = slab_new(&runtime->conn_slab);
+
+    if (!sc)
+        return NULL;
+    *sc = (struct script_conn){.conn = conn, .runtime = runtime};
+    list_init(&sc->writers);
+    list_init(&sc->ended_link);
+    list_init(&sc->migrant_link);
+    return sc;
+}
+
 static void on_open(struct conn *conn)
 {
     struct runtime *runtime = runtime_of(conn);
-    struct script_conn *sc = slab_new(&runtime->conn_slab);
+    struct script_conn *sc = script_conn_new(runtime, conn);
     struct task *task = sc ? task_new(runtime, runtime->L) : NULL;
 
     if (!task) {
@@ -48,10 +62,8 @@ static void on_open(struct conn *conn)
         conn_kill(conn, CLOSE_NO_MEMORY);
         return;
     }
-    *sc = (struct script_conn){.conn = conn, .runtime = runtime};
-    list_init(&sc->writers);
-    list_init(&sc->ended_link);
     conn->owner = sc;
+    sc->handler_task = task;
     task->serves = sc;
     task_pin(task, conn);
     task_start(task, push_serve(runtime, task->co, conn));
@@ -77,6 +89,8 @@ void script_conn_wake_writers(struct script_conn *sc)
     list_splice_tail(&woken, &sc->writers);
     while ((node = list_pop(&woken)))
         task_wake_later(CONTAINER_OF(node, struct task, link), ZERG_WAKE);
+    if (UNLIKELY(sc->runtime->is_superseded))
+        migrate_offer(sc);
 }
 
 static void prefetch(const struct conn *conn, enum prefetch_step step)
@@ -164,6 +178,8 @@ void script_conn_set_reader(struct script_conn *sc, struct task *task, uint32_t 
     sc->reader = task;
     sc->wanted = wanted;
     conn_await_input(sc->conn, wanted);
+    if (UNLIKELY(sc->runtime->is_superseded))
+        migrate_offer(sc);
 }
 
 void script_conn_reader_left(struct script_conn *sc)
@@ -218,12 +234,25 @@ void script_conn_handler_ended(struct script_conn *sc)
         return;
     }
     sc->handler_ended = true;
+    sc->handler_task = NULL;
+    list_del(&sc->migrant_link);
     conn_close(sc->conn, CLOSE_LOCAL);
     script_conn_dismiss_users(sc);
     if (sc->filtering)
         filtering_lose(sc);
     input_end_borrow(&sc->conn->in);
     free_when_unused(sc);
+}
+
+void script_conn_leave(struct script_conn *sc)
+{
+    struct task *task = sc->handler_task;
+
+    list_del(&sc->migrant_link);
+    task->serves = NULL;
+    task_drop(task);
+    assert(!sc->reader && list_is_empty(&sc->writers) && !list_is_linked(&sc->ended_link) && !sc->transfer);
+    slab_free(&sc->runtime->conn_slab, sc);
 }
 
 void script_conn_close(struct script_conn *sc, bool is_abort)
@@ -332,6 +361,7 @@ struct script_conn *script_conn_adopt(struct runtime *runtime, struct conn *conn
     *slot = (struct slot){0};
     list_init(&sc->writers);
     list_init(&sc->ended_link);
+    list_init(&sc->migrant_link);
     list_init(&sc->outgoing_link);
     list_add_tail(&runtime->outgoing, &sc->outgoing_link);
     conn->handler = &script_conn_handler;

@@ -28,6 +28,8 @@ struct script_conn {
     uint32_t wanted;     /* unread bytes it waits for */
     bool handler_ended;
     bool closed_by_script;
+    bool is_partial;                         /* the script holds the front of something that it still reads */
+    bool stays;                              /* it could not go to the next version: it is not asked again */
     bool is_watched;                         /* on_close callbacks are registered */
     bool close_announced;                    /* they were called, or are about to be */
     bool is_http;                            /* it serves a request: */
@@ -39,6 +41,8 @@ struct script_conn {
     struct filtering *filtering; /* borrowed: filters of conn:forward() carry what comes and goes, NULL: none do */
     struct transfer *inflow;     /* borrowed: conn:relay() moves bytes to here */
     struct list writers;         /* tasks parked for room or a flush */
+    struct task *handler_task;   /* borrowed: that of an accepted connection, NULL: of others */
+    struct list migrant_link;    /* runtime->migrants: it may go to the next version */
     struct task *closer;         /* who closed it: later use by that task is misuse; compared, never followed */
     uint32_t closer_generation;
     struct list ended_link; /* runtime->ended: on_close callbacks are due */
@@ -69,6 +73,10 @@ void script_conn_wake_writers(struct script_conn *sc);
 void script_conn_dismiss_users(struct script_conn *sc);
 /* The handler's task has ended: closes the connection after what is staged. */
 void script_conn_handler_ended(struct script_conn *sc);
+/* The script side of an accepted connection, nothing of which is begun. NULL without memory. */
+MUST_CHECK struct script_conn *script_conn_new(struct runtime *runtime, struct conn *conn);
+/* The next version has the connection: its handler is dropped where it is parked, and this is freed. */
+void script_conn_leave(struct script_conn *sc);
 /* The script closes the connection, in order or by a reset. */
 void script_conn_close(struct script_conn *sc, bool is_abort);
 /* What a call on a connection that the script closed gives: CLOSED to the task that did, END to others, who could not know. */

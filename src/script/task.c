@@ -157,6 +157,11 @@ void task_pin(struct task *task, struct conn *conn)
     conn_pin(conn);
 }
 
+void task_drop(struct task *task)
+{
+    end_task(task, false);
+}
+
 void task_abandon_all(struct runtime *runtime)
 {
     struct list *node;

@@ -91,6 +91,8 @@ void task_wake_later(struct task *task, int code);
 void task_cancel(struct task *task);
 /* Resumes what is ready, at most a bounded number. True when more is left. */
 bool task_run_ready(struct runtime *runtime);
+/* Drops a task where it is parked, without running it. */
+void task_drop(struct task *task);
 /* Drops every task without running it: they let go of their connections. */
 void task_abandon_all(struct runtime *runtime);
 /* Frees the coroutine pool. */

@@ -1,6 +1,7 @@
 /* The reading calls of api.h, made from C as Lua makes them: what they give, and that they refuse misuse. Parking is in
  * test_script_conn.c. */
 #include "script/api.h"
+#include "script/runtime.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -31,8 +32,15 @@ static int setup(void **state)
                                 ._generation = conn->generation,
                                 ._slot = conn->slot,
                                 ._id = (double)conn->id};
+    (void)runtime_enter(fixture_runtime(f)); /* as if its scripts called */
     *state = f;
     return 0;
+}
+
+static int teardown(void **state)
+{
+    runtime_leave(NULL);
+    return fixture_teardown(state);
 }
 
 static const char *text_of(const struct zerg_seq *seq)
@@ -232,7 +240,7 @@ static void without_memory_nothing_is_consumed(void **state)
     assert_int_equal(zerg_conn_unread(&handle), 3);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

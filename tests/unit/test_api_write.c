@@ -1,5 +1,6 @@
 /* The writing calls of api.h, made from C as Lua makes them. Parking is in test_script_conn.c. */
 #include "script/api.h"
+#include "script/runtime.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -29,8 +30,15 @@ static int setup(void **state)
                                 ._generation = conn->generation,
                                 ._slot = conn->slot,
                                 ._id = (double)conn->id};
+    (void)runtime_enter(fixture_runtime(f)); /* as if its scripts called */
     *state = f;
     return 0;
+}
+
+static int teardown(void **state)
+{
+    runtime_leave(NULL);
+    return fixture_teardown(state);
 }
 
 /* What was staged, sent now. */
@@ -180,7 +188,7 @@ static void time_outs_are_seconds_and_what_is_negative_stays(void **state)
     assert_int_equal(conn->timeouts.idle_ms, UINT32_MAX);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

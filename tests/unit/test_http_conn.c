@@ -307,7 +307,7 @@ static void what_is_kept_of_a_request_counts_as_held(void **state)
     assert_int_equal(conn->in.count.held, 2);
 }
 
-static void draining_lets_a_first_request_come_and_no_further_one(void **state)
+static void draining_lets_a_first_request_come_and_a_last_one(void **state)
 {
     struct fixture *f = serving(state, HANDLER("return 'x'"));
     struct conn *answered = fixture_open(f);
@@ -317,11 +317,27 @@ static void draining_lets_a_first_request_come_and_no_further_one(void **state)
     answer(f, answered);
     f->reactor.state = REACTOR_DRAINING;
     http_server_drain(&f->reactor);
-    assert_int_not_equal(answered->state, CONN_OPEN);
-    assert_int_equal(fresh->state, CONN_OPEN);
+    fixture_advance(f, HTTP_LAST_REQUEST_MS - 1);
     fixture_feed_text(f, fresh, GET);
     assert_int_equal(count(answer(f, fresh), "Connection: close\r\n"), 1);
     assert_int_not_equal(fresh->state, CONN_OPEN);
+    fixture_feed_text(f, answered, GET);
+    assert_int_equal(count(answer(f, answered), "Connection: close\r\n"), 1);
+    assert_int_not_equal(answered->state, CONN_OPEN);
+}
+
+static void draining_ends_a_connection_that_asks_no_more(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("return 'x'"));
+    struct conn *conn = fixture_open(f);
+
+    fixture_feed_text(f, conn, GET);
+    answer(f, conn);
+    f->reactor.state = REACTOR_DRAINING;
+    http_server_drain(&f->reactor);
+    fixture_advance(f, HTTP_LAST_REQUEST_MS);
+    assert_int_not_equal(conn->state, CONN_OPEN);
+    assert_int_equal(conn->reason, CLOSE_SHUTDOWN);
 }
 
 static void a_request_that_ends_while_draining_ends_its_connection(void **state)
@@ -334,6 +350,7 @@ static void a_request_that_ends_while_draining_ends_its_connection(void **state)
     f->reactor.state = REACTOR_DRAINING;
     fixture_advance(f, 1000);
     assert_int_equal(count(answer(f, conn), "0\r\n\r\n"), 1);
+    fixture_advance(f, HTTP_LAST_REQUEST_MS);
     assert_int_not_equal(conn->state, CONN_OPEN);
     assert_int_equal(conn->reason, CLOSE_SHUTDOWN);
 }
@@ -382,7 +399,8 @@ int main(void)
         cmocka_unit_test_teardown(without_memory_for_announced_content_the_connection_ends, fixture_teardown),
         cmocka_unit_test_teardown(without_memory_for_the_body_nothing_behind_it_is_read, fixture_teardown),
         cmocka_unit_test_teardown(what_is_kept_of_a_request_counts_as_held, fixture_teardown),
-        cmocka_unit_test_teardown(draining_lets_a_first_request_come_and_no_further_one, fixture_teardown),
+        cmocka_unit_test_teardown(draining_lets_a_first_request_come_and_a_last_one, fixture_teardown),
+        cmocka_unit_test_teardown(draining_ends_a_connection_that_asks_no_more, fixture_teardown),
         cmocka_unit_test_teardown(a_request_that_ends_while_draining_ends_its_connection, fixture_teardown),
         cmocka_unit_test_teardown(a_redirect_may_fill_the_output, fixture_teardown),
         cmocka_unit_test_teardown(a_refused_field_changes_nothing, fixture_teardown),

@@ -55,7 +55,7 @@ struct version *version_by_hand(struct engine *engine, struct config *config, st
     assert_non_null(version);
     version->engine = engine;
     version->config = config;
-    version->number = ++engine->version_number;
+    version->number = engine->version ? engine->version->number + 1 : 1;
     version->listener_count = config->listener_count;
     version->socket_slots = config->listener_count;
     version->listeners = calloc(config->listener_count, sizeof(*version->listeners));

@@ -8,7 +8,7 @@ local values = require "zerg.config.values"
 
 local M = {}
 
-local HOOKS = { "serve", "connect", "start", "migrate", "stop" }
+local HOOKS = { "serve", "connect", "test", "start", "migrate", "stop" }
 local is_hook = {}
 for _, hook in ipairs(HOOKS) do
   is_hook[hook] = true
@@ -20,6 +20,7 @@ local loaded = {} -- by path: what the file returned, as a zerg.handler
 ---@class zerg.handler
 ---@field serve fun(conn: zerg.conn, state: any)
 ---@field connect? fun(req: zerg.req, res: zerg.res) of HTTP: handles CONNECT
+---@field test? fun() raises when something is wrong with the script: it is not served then
 ---@field start? fun() once per reactor, before the first connection
 ---@field migrate? fun(conn: zerg.conn): any
 ---@field stop? fun() once per reactor, when it is dropped
@@ -70,7 +71,19 @@ local function wrong_with(value)
   return nil
 end
 
----Reads, compiles and runs a handler file.
+---What the self-test of a handler finds wrong, nil: nothing.
+---@param test function
+---@param path string
+---@return zerg.config.file_problem|nil
+local function test_problem(test, path)
+  local _, raised = files.run(test, path)
+  if raised then
+    raised.message = "self-test failed: " .. raised.message
+  end
+  return raised
+end
+
+---Reads, compiles and runs a handler file, and its self-test.
 ---@param path string
 ---@return zerg.handler|nil
 ---@return zerg.config.file_problem|nil
@@ -83,6 +96,10 @@ function M.run(path)
   local wrong = not raised and wrong_with(value)
   if raised or wrong then
     return nil, raised or { file = path, message = wrong }
+  end
+  local failed = type(value) == "table" and value.test and test_problem(value.test, path)
+  if failed then
+    return nil, failed
   end
   return type(value) == "function" and { serve = value } or value
 end

@@ -50,6 +50,15 @@ function model.zerg_time()
   return 1e9 + tasks.now
 end
 
+M.is_reloading, M.is_draining = false, false
+function model.zerg_reloading()
+  return M.is_reloading and 1 or 0
+end
+
+function model.zerg_draining()
+  return M.is_draining and 1 or 0
+end
+
 function model.zerg_reactor_index()
   return 2
 end

@@ -205,6 +205,13 @@ function api.zerg_conn_find(handle, needle, needle_len, from)
   return (unread_text(conn):find(ffi.string(needle, needle_len), from + 1, true) or 0) - 1
 end
 
+function api.zerg_conn_set_partial(handle, is_partial)
+  local conn = conn_of(handle)
+  if conn then
+    conn.is_partial = is_partial ~= 0
+  end
+end
+
 function api.zerg_conn_wake_reader(handle)
   local conn = conn_of(handle)
   if conn and conn.reader then

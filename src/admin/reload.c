@@ -1,0 +1,328 @@
+/* See reload.h. */
+#include "admin/reload.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "admin/settings.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/config.h"
+#include "core/engine.h"
+#include "core/listen_socket.h"
+#include "core/reactor.h"
+#include "core/version.h"
+#include "script/config.h"
+
+enum { LINE_BYTES = 2048, KEYS_BYTES = 512 };
+
+void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request)
+{
+    *reload = (struct reload){.engine = engine, .request = request};
+    list_init(&reload->asked);
+    list_init(&reload->asking);
+}
+
+/* ---- what is wrong ---- */
+
+static void PRINTF_LIKE(2, 3) add_problem(struct reload *reload, const char *format, ...)
+{
+    char *before = reload->problem;
+    char *line;
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(&line, format, args) < 0)
+        line = NULL;
+    va_end(args);
+    if (!line || asprintf(&reload->problem, "%s%s%s", before ? before : "", before ? "\n" : "", line) < 0)
+        reload->problem = before;
+    else
+        free(before);
+    free(line);
+}
+
+static void on_config_problem(void *context, const struct config_problem *problem)
+{
+    char line[LINE_BYTES];
+
+    add_problem(context, "%s", config_problem_format(problem, line, sizeof(line)));
+}
+
+/* ---- the thread ---- */
+
+static void finish_work(struct reload *reload, int result)
+{
+    reload->result = result;
+    atomic_store(&reload->is_done, true);
+    engine_wake_control(reload->engine);
+}
+
+static void *read_config(void *context)
+{
+    struct reload *reload = context;
+    struct config_request request = *reload->request;
+    char keys[KEYS_BYTES];
+    int rc;
+
+    log_thread_name("reload");
+    request.on_problem = on_config_problem;
+    request.context = reload;
+    rc = config_load(&request, &reload->config);
+    if (rc == 0 && settings_need_restart(reload->engine->config, reload->config, keys, sizeof(keys))) {
+        add_problem(reload, "%s: only a restart can change %s", reload->config->path ? reload->config->path : "zerg",
+                    keys);
+        rc = -EINVAL;
+    }
+    finish_work(reload, rc);
+    return NULL;
+}
+
+static void *load_scripts(void *context)
+{
+    struct reload *reload = context;
+    const struct reactor_app *app = reload->engine->app;
+    int rc = 0;
+
+    log_thread_name("reload");
+    for (uint32_t i = 0; i < reload->version->part_count && rc == 0; i++) {
+        struct version_part *part = &reload->version->parts[i];
+
+        rc = app->load(part);
+        if (rc < 0)
+            add_problem(reload, "%s", part->problem ? part->problem : "no memory for its scripts");
+    }
+    finish_work(reload, rc);
+    return NULL;
+}
+
+static int start_work(struct reload *reload, enum reload_stage stage)
+{
+    int rc;
+
+    atomic_store(&reload->is_done, false);
+    rc = -pthread_create(&reload->thread, NULL, stage == RELOAD_READ ? read_config : load_scripts, reload);
+    if (rc == 0)
+        reload->stage = stage;
+    return rc;
+}
+
+/* ---- ending ---- */
+
+static void tell_all(struct list *waiters, uint32_t version, const char *problem)
+{
+    struct list *node;
+
+    while ((node = list_pop(waiters))) {
+        struct reload_waiter *waiter = CONTAINER_OF(node, struct reload_waiter, link);
+
+        waiter->on_done(waiter, version, problem);
+    }
+}
+
+void reload_forget(struct reload_waiter *waiter)
+{
+    list_del(&waiter->link);
+}
+
+static void start(struct reload *reload);
+
+static void end(struct reload *reload)
+{
+    config_free(reload->config);
+    reload->config = NULL;
+    reload->version = NULL;
+    free(reload->problem);
+    reload->problem = NULL;
+    reload->stage = RELOAD_IDLE;
+    if (reload->is_wanted && !reload->is_forbidden)
+        start(reload);
+}
+
+/* A version whose parts no reactor has is the control thread's to free. */
+static void drop_version(struct reload *reload)
+{
+    struct version *version = reload->version;
+
+    if (!version)
+        return;
+    if (version->is_begun) {
+        version_drop(version); /* engine_collect() frees it */
+        return;
+    }
+    for (uint32_t i = 0; i < version->part_count; i++) {
+        if (version->parts[i].app_data)
+            reload->engine->app->unload(&version->parts[i]);
+    }
+    version_free(version);
+}
+
+static void fail(struct reload *reload)
+{
+    const char *problem = reload->problem ? reload->problem : "not enough memory";
+
+    log_error("reload: version %u goes on: %s", reload->engine->version->number, problem);
+    tell_all(&reload->asked, 0, problem);
+    drop_version(reload);
+    end(reload);
+}
+
+/* ---- the stages ---- */
+
+static void start(struct reload *reload)
+{
+    int rc;
+
+    reload->is_wanted = false;
+    list_splice_tail(&reload->asked, &reload->asking);
+    rc = start_work(reload, RELOAD_READ);
+    if (rc == 0)
+        return;
+    add_problem(reload, "cannot start a thread: %s", strerror(-rc));
+    fail(reload);
+}
+
+void reload_begin(struct reload *reload, struct reload_waiter *waiter)
+{
+    if (reload->is_forbidden) {
+        if (waiter)
+            waiter->on_done(waiter, 0, "the server is shutting down");
+        return;
+    }
+    if (waiter) {
+        list_init(&waiter->link);
+        list_add_tail(&reload->asking, &waiter->link);
+    }
+    reload->is_wanted = true;
+    if (reload->stage == RELOAD_IDLE)
+        start(reload);
+}
+
+/* The configuration is there: sockets are opened, and the scripts loaded. */
+static void after_read(struct reload *reload)
+{
+    char error[LISTEN_ERROR_MAX];
+    struct config *config = reload->config;
+    int rc;
+
+    reload->config = NULL;
+    rc = version_new(&reload->version, reload->engine, config, error);
+    if (rc < 0) {
+        add_problem(reload, "%s", error);
+        fail(reload);
+        return;
+    }
+    rc = start_work(reload, RELOAD_LOAD);
+    if (rc < 0) {
+        add_problem(reload, "cannot start a thread: %s", strerror(-rc));
+        fail(reload);
+    }
+}
+
+static void after_load(struct reload *reload)
+{
+    reload->stage = RELOAD_START;
+    version_begin(reload->version);
+}
+
+static void look_at_thread(struct reload *reload)
+{
+    if (!atomic_load(&reload->is_done))
+        return;
+    pthread_join(reload->thread, NULL);
+    if (reload->is_forbidden && reload->result == 0) {
+        add_problem(reload, "the server is shutting down");
+        reload->result = -ECANCELED;
+    }
+    if (reload->result < 0)
+        fail(reload);
+    else if (reload->stage == RELOAD_READ)
+        after_read(reload);
+    else
+        after_load(reload);
+}
+
+/* What is the process's, not a reactor's. 0 or a negative errno after add_problem(). */
+static int apply_settings(struct reload *reload)
+{
+    const struct log_config *log = &reload->version->config->log;
+    int rc = log_open(log->file, log->level, log->format);
+
+    if (rc < 0)
+        add_problem(reload, "log.file: cannot open %s: %s", log->file, strerror(-rc));
+    return rc;
+}
+
+static void make_switch(struct reload *reload)
+{
+    struct version *version = reload->version;
+
+    if (apply_settings(reload) < 0) {
+        fail(reload);
+        return;
+    }
+    version_switch(version);
+    log_info("reload: version %u is current", version->number);
+    tell_all(&reload->asked, version->number, NULL);
+    end(reload);
+}
+
+static void look_at_reactors(struct reload *reload)
+{
+    switch (version_state(reload->version)) {
+    case PART_READY: make_switch(reload); break;
+    case PART_ENDED:
+        add_problem(reload, "%s", version_problem(reload->version));
+        fail(reload);
+        break;
+    default: break;
+    }
+}
+
+void reload_look(struct reload *reload)
+{
+    switch (reload->stage) {
+    case RELOAD_IDLE: break;
+    case RELOAD_READ:
+    case RELOAD_LOAD: look_at_thread(reload); break;
+    case RELOAD_START: look_at_reactors(reload); break;
+    }
+}
+
+/* ---- the end of the server ---- */
+
+void reload_forbid(struct reload *reload)
+{
+    reload->is_forbidden = true;
+    tell_all(&reload->asking, 0, "the server is shutting down");
+    /* Its reactors end what they have begun; what a thread is at is dropped when that has come back. */
+    if (reload->stage == RELOAD_START) {
+        add_problem(reload, "the server is shutting down");
+        fail(reload);
+    }
+}
+
+bool reload_join(struct reload *reload, uint32_t wait_ms)
+{
+    struct timespec until;
+
+    if (reload->stage != RELOAD_READ && reload->stage != RELOAD_LOAD)
+        return true;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)(wait_ms / (uint32_t)MS_PER_S);
+    if (pthread_timedjoin_np(reload->thread, NULL, &until) != 0)
+        return false;
+    fail(reload);
+    return true;
+}
+
+void reload_deinit(struct reload *reload)
+{
+    assert(reload->stage == RELOAD_IDLE);
+    tell_all(&reload->asking, 0, "the server is shutting down");
+}

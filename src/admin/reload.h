@@ -1,0 +1,62 @@
+/* Reloading: another version of the configuration and its scripts takes the place of the current one, or nothing changes.
+ *
+ *     IDLE ──▶ READ: zerg.lua ──▶ LOAD: the scripts of every reactor ──▶ START: `start` hooks ──▶ the switch ──▶ IDLE
+ *                   (a thread)                (a thread)                    (the reactors)
+ *
+ * What is wrong anywhere ends it: what was made is dropped, and the message goes to who asked for it and to the log. A thread of
+ * its own reads and loads, so that neither the reactors nor the control thread wait for that. Control thread only, but for
+ * that one. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/macros.h"
+
+struct config;
+struct config_request;
+struct engine;
+struct version;
+
+/* Who wants to know how a reload went. Embedded in its owner. */
+struct reload_waiter {
+    struct list link;
+    /* Once. version: the number of the one that is current now; or problem: why nothing has changed, in one or several lines,
+     * borrowed for the call. */
+    void (*on_done)(struct reload_waiter *waiter, uint32_t version, const char *problem);
+};
+
+enum reload_stage { RELOAD_IDLE, RELOAD_READ, RELOAD_LOAD, RELOAD_START };
+
+struct reload {
+    struct engine *engine;                /* borrowed */
+    const struct config_request *request; /* borrowed: where the configuration comes from */
+    enum reload_stage stage;
+    bool is_wanted;          /* once more, when the one under way has ended */
+    bool is_forbidden;       /* the server is shutting down */
+    struct list asked;       /* struct reload_waiter: for the one under way, */
+    struct list asking;      /* and for the next */
+    pthread_t thread;        /* of READ and LOAD */
+    atomic_bool is_done;     /* the thread has done its part */
+    int result;              /* the thread's, when is_done: 0 or a negative errno */
+    char *problem;           /* owned: the thread's, until is_done; NULL: none */
+    struct config *config;   /* owned: what was read, until a version has it */
+    struct version *version; /* borrowed from the engine: what is being made; NULL: nothing */
+};
+
+void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request);
+/* Begins one, or another one once that under way has ended; waiter may be NULL. */
+void reload_begin(struct reload *reload, struct reload_waiter *waiter);
+/* Nobody wants to know any more. */
+void reload_forget(struct reload_waiter *waiter);
+/* Goes on, if there is something to go on with: whenever the control thread was woken. */
+void reload_look(struct reload *reload);
+/* No reload is begun any more, and the one under way comes to nothing. */
+void reload_forbid(struct reload *reload);
+/* Waits for the thread, at most that long; false: it is still at work. */
+MUST_CHECK bool reload_join(struct reload *reload, uint32_t wait_ms);
+/* After the engine has ended and the thread was joined: frees what was not used. */
+void reload_deinit(struct reload *reload);
