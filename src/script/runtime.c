@@ -360,8 +360,12 @@ static void close_state(struct runtime *runtime)
 {
     struct runtime *before;
 
-    if (runtime->has_begun)
+    if (runtime->has_begun) {
+        runtime_abandon(runtime);
+        script_conn_announce_ends(runtime); /* of the connections that were cut by that */
+        http_watch_announce(runtime);
         run_stop_hooks(runtime);
+    }
     runtime_abandon(runtime);
     task_free_pool(runtime);
     before = runtime_enter(runtime);
