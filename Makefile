@@ -3,6 +3,7 @@
 # make CC=clang          another compiler (everything is built anew when a flag changes)
 # make CFLAGS=-O3        instead of "-O2 -g"
 # make CJSON_LIBS=...    where lua-cjson's luaopen_cjson is, if not in Debian's lua-cjson-dev
+# make LIBSYSTEMD=...    another library with sd_notify(3), as pkg-config calls it: libelogind
 # make V=1               shows the commands
 
 VERSION := 0.1.0
@@ -19,13 +20,15 @@ PKG_CONFIG ?= pkg-config
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
 CJSON_LIBS ?= -l:liblua5.1-cjson.a
+LIBSYSTEMD ?= libsystemd
 FUZZ_SECONDS ?= 20
 SANITIZE ?=
 
+LIBRARIES := luajit liburing libcares $(LIBSYSTEMD)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 \
 	-Wwrite-strings -fno-common
 # LuaJIT raises errors through C frames, so every frame needs an unwind table; frame pointers keep profiles readable.
-ZERG_CPPFLAGS := -D_GNU_SOURCE -DZERG_VERSION='"$(VERSION)"' -I src $(shell $(PKG_CONFIG) --cflags luajit liburing libcares) \
+ZERG_CPPFLAGS := -D_GNU_SOURCE -DZERG_VERSION='"$(VERSION)"' -I src $(shell $(PKG_CONFIG) --cflags $(LIBRARIES)) \
 	-DZERG_LIBURING_VERSION='"$(shell $(PKG_CONFIG) --modversion liburing)"' $(if $(SANITIZE),-DZERG_DEBUG)
 # Left alone, gcc clears a struct of more than some 32 bytes by `rep stos`, which takes longer to begin than all of memset();
 # other compilers, and it on other processors, do not know the option.
@@ -34,7 +37,7 @@ ZERG_CFLAGS := -std=gnu11 $(WARNINGS) -fPIE -fvisibility=hidden -funwind-tables 
 	$(shell $(CC) $(CALL_MEMSET) -E -x c /dev/null > /dev/null 2>&1 && echo $(CALL_MEMSET)) $(SANITIZE)
 # What Lua calls through FFI (zerg_*, the only visible functions) is found in the program's dynamic symbol table.
 ZERG_LDFLAGS := -Wl,--export-dynamic -pie -pthread $(SANITIZE)
-ZERG_LIBS := $(shell $(PKG_CONFIG) --libs luajit liburing libcares) $(CJSON_LIBS) -lm -ldl
+ZERG_LIBS := $(shell $(PKG_CONFIG) --libs $(LIBRARIES)) $(CJSON_LIBS) -lm -ldl
 
 # Commands are shown as one word and a file name, unless V is given.
 SHOW = $(if $(V),,@printf '  %-8s %s\n' $(1) $@;)
