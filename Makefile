@@ -82,7 +82,7 @@ C_FILES := $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help run test unit spec integration check asan tsan fuzz bench format install clean FORCE
+.PHONY: all help run test unit spec integration check asan tsan fuzz bench format install install-systemd clean FORCE
 
 all: $(BUILD)/zerg ## the program, build/zerg (default)
 
@@ -229,11 +229,19 @@ format: ## rewrite the C files in the project's style
 
 # ---- the rest ----
 
-install: all ## into PREFIX (/usr/local), below DESTDIR if given
+install: all install-systemd ## into PREFIX (/usr/local), below DESTDIR if given
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/zerg $(DESTDIR)$(PREFIX)/share/doc/zerg
 	install -m 755 $(BUILD)/zerg $(DESTDIR)$(PREFIX)/bin/zerg
 	cp -R lua $(DESTDIR)$(PREFIX)/share/zerg/
 	cp -R README.md LICENSE ARCHITECTURE.md CONTRIBUTING.md zerg.lua.example docs examples $(DESTDIR)$(PREFIX)/share/doc/zerg/
+
+UNITS := zerg.service zerg.socket
+
+install-systemd: ## the units of systemd alone, as `make install` does
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in $(UNITS); do \
+		sed 's|@PREFIX@|$(PREFIX)|g' dist/systemd/$$unit.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
+	done
 
 clean: ## remove everything that was built
 	rm -rf build
