@@ -185,7 +185,7 @@ static int serve(struct server *server)
 
 static int start(struct server *server)
 {
-    int rc = engine_open(&server->engine, server->config, &host_app);
+    int rc = engine_open(&server->engine, server->config, &host_app, NULL);
 
     if (rc == 0)
         rc = privileges_drop(server->config);

@@ -72,11 +72,12 @@ static int probe_kernel(struct engine *engine)
     return 0;
 }
 
-int engine_open(struct engine *engine, struct config *config, const struct reactor_app *app)
+int engine_open(struct engine *engine, struct config *config, const struct reactor_app *app,
+                struct inherited *inherited)
 {
     int rc;
 
-    *engine = (struct engine){.config = config, .app = app, .control_eventfd = -1};
+    *engine = (struct engine){.config = config, .app = app, .inherited = inherited, .control_eventfd = -1};
     pthread_mutex_init(&engine->start_lock, NULL);
     pthread_cond_init(&engine->start_changed, NULL);
     list_init(&engine->versions);
@@ -87,6 +88,7 @@ int engine_open(struct engine *engine, struct config *config, const struct react
         rc = app->open_shared(engine);
     if (rc == 0)
         rc = open_first_version(engine);
+    engine->inherited = NULL;
     if (rc < 0)
         return rc;
     engine->control_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -209,6 +211,14 @@ static void stop_accepting(struct engine *engine)
     for (uint32_t i = 0; i < engine->socket_count; i++) {
         if (engine->sockets[i])
             listen_socket_stop(engine->sockets[i]);
+    }
+}
+
+void engine_lend_sockets(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        if (engine->sockets[i])
+            listen_socket_lend(engine->sockets[i]);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "uring/probe.h"
 
 struct acceptor;
+struct inherited;
 struct listen_socket;
 struct reactor;
 struct reactor_app;
@@ -26,10 +27,11 @@ struct engine {
     /* The control thread's, once the reactors run: */
     struct listen_socket **sockets; /* owned: by slot, NULL: free */
     uint32_t socket_count;
-    struct list versions;     /* owned, the newest last */
-    struct version *version;  /* borrowed: the current one */
-    uint32_t version_number;  /* of the last one made */
-    struct reactor *reactors; /* owned */
+    struct inherited *inherited; /* borrowed until engine_open() is done: sockets that are there already; NULL: none */
+    struct list versions;        /* owned, the newest last */
+    struct version *version;     /* borrowed: the current one */
+    uint32_t version_number;     /* of the last one made */
+    struct reactor *reactors;    /* owned */
     uint32_t reactor_count;
     struct acceptor *acceptor;   /* owned, NULL with ACCEPT_REUSEPORT */
     void *shared;                /* owned by the app: what its reactors share */
@@ -44,10 +46,14 @@ struct engine {
     int start_error;  /* the first negative errno reported */
 };
 
-/* Probes the kernel and opens the listeners. 0 or a negative errno after logging what to do. */
-MUST_CHECK int engine_open(struct engine *engine, struct config *config, const struct reactor_app *app);
+/* Probes the kernel and opens the listeners; inherited: sockets that are there already. 0 or a negative errno after logging what
+ * to do. */
+MUST_CHECK int engine_open(struct engine *engine, struct config *config, const struct reactor_app *app,
+                           struct inherited *inherited);
 /* Starts reactors, then the acceptor; returns when all are ready. 0 or a negative errno after logging why; nothing runs then. */
 MUST_CHECK int engine_start(struct engine *engine);
+/* Another process accepts from the same sockets from now on: what follows leaves them alone. */
+void engine_lend_sockets(struct engine *engine);
 /* Stops accepting and lets connections end by themselves; the control eventfd tells when a reactor has. Returns at once. */
 void engine_drain(struct engine *engine);
 /* Ends everything now. Returns at once. */

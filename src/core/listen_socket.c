@@ -12,6 +12,7 @@
 #include "base/addr.h"
 #include "base/assert.h"
 #include "core/admission.h"
+#include "core/inherited.h"
 #include "core/socket.h"
 
 static int set_tcp_options(int fd, const struct listener_config *config, bool is_shared_port)
@@ -135,10 +136,22 @@ static void explain(const struct listener_config *config, int rc, char *error)
     snprintf(error, LISTEN_ERROR_MAX, "cannot listen on %s: %s%s", where, strerror(-rc), advice);
 }
 
-int listen_socket_open(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count, char *error)
+static int open_all(struct listen_socket *self, const struct listener_config *config, uint32_t wanted)
 {
-    bool is_unix = addr_is_unix(&config->addr);
-    uint32_t wanted = is_unix ? 1 : fd_count;
+    while (self->fd_count < wanted) {
+        int rc = addr_is_unix(&config->addr) ? open_unix(config) : open_tcp(config, wanted > 1);
+
+        if (rc < 0)
+            return rc;
+        self->fds[self->fd_count++] = rc;
+    }
+    return 0;
+}
+
+int listen_socket_open(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count,
+                       struct inherited *inherited, char *error)
+{
+    uint32_t wanted = addr_is_unix(&config->addr) ? 1 : fd_count;
     struct listen_socket *self = calloc(1, sizeof(*self));
     int rc = -ENOMEM;
 
@@ -151,12 +164,12 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
     self->fds = calloc(wanted, sizeof(*self->fds));
     if (!self->fds)
         goto fail;
-    while (self->fd_count < wanted) {
-        rc = is_unix ? open_unix(config) : open_tcp(config, wanted > 1);
-        if (rc < 0)
-            goto fail;
-        self->fds[self->fd_count++] = rc;
-    }
+    if (inherited)
+        self->fd_count = inherited_take(inherited, config, self->fds, wanted, &self->is_lent);
+    if (self->fd_count > 0)
+        listen_socket_configure(self, config);
+    else if ((rc = open_all(self, config, wanted)) < 0)
+        goto fail;
     *out = self;
     return 0;
 fail:
@@ -212,11 +225,18 @@ void listen_socket_configure(struct listen_socket *self, const struct listener_c
         log_warn("listener %s: cannot change the mode of its file: %s", config->name, strerror(errno));
 }
 
+void listen_socket_lend(struct listen_socket *self)
+{
+    self->is_lent = true;
+}
+
 void listen_socket_stop(struct listen_socket *self)
 {
     if (self->is_stopped)
         return;
     self->is_stopped = true;
+    if (self->is_lent)
+        return;
     for (uint32_t i = 0; i < self->fd_count; i++)
         (void)shutdown(self->fds[i], SHUT_RDWR); /* Linux: a TCP socket stops to listen; later calls fail */
     if (self->fd_count > 0 && addr_is_unix(&self->addr) && self->addr.un.sun_path[0] != '\0')

@@ -15,35 +15,39 @@
 enum { LISTEN_ERROR_MAX = 256 };
 
 struct admission;
+struct inherited;
 
 /* Shared by all threads; read-only but for what says otherwise. */
 struct listen_socket {
     uint32_t slot; /* in engine->sockets */
     struct addr addr;
     enum ip_version ip_version;
-    char where[ADDR_TEXT_MAX];   /* addr as text */
-    uint32_t fd_count;           /* 1, or one per reactor with SO_REUSEPORT */
-    int *fds;                    /* owned; borrowed by the accept groups until they have left */
-    bool is_stopped;             /* by listen_socket_stop(): the control thread's */
-    uint32_t versions;           /* that have a listener here: the control thread's */
-    atomic_uint groups;          /* accept groups that have it as a source */
-    atomic_uint open;            /* connections that were accepted and not closed yet */
+    char where[ADDR_TEXT_MAX]; /* addr as text */
+    uint32_t fd_count;         /* 1, or one per reactor with SO_REUSEPORT */
+    int *fds;                  /* owned; borrowed by the accept groups until they have left */
+    bool is_lent;              /* another process listens there too: it is left, not shut down; the control thread's */
+    bool is_stopped;           /* by listen_socket_stop(): the control thread's */
+    uint32_t versions;         /* that have a listener here: the control thread's */
+    atomic_uint groups;        /* accept groups that have it as a source */
+    atomic_uint open;          /* connections that were accepted and not closed yet */
     atomic_uint max_connections; /* as the present version says, 0: no limit */
     struct admission
         *admission; /* owned; made before the first version that limits clients is served; NULL: none has */
 };
 
-/* Opens, binds and listens. fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all
+/* Takes what the process was started with, of which inherited may be NULL, else opens, binds and listens. fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all
  * share). 0, or a negative errno with a sentence in error (LISTEN_ERROR_MAX bytes) that says what to do. */
 MUST_CHECK int listen_socket_open(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count,
-                                  char *error);
+                                  struct inherited *inherited, char *error);
 /* Whether it is bound as this listener is to be. */
 bool listen_socket_is_for(const struct listen_socket *self, const struct listener_config *config);
 /* Makes what limits.connections_per_ip needs, if the listener has it. 0 or -ENOMEM. */
 MUST_CHECK int listen_socket_limit_clients(struct listen_socket *self, const struct listener_config *config);
 /* The options of another version for the same address: a failure is logged, and the old ones stay. */
 void listen_socket_configure(struct listen_socket *self, const struct listener_config *config);
-/* Refuses new connections from now on; the descriptors stay until listen_socket_free(), as accepts may be armed on them.
+/* Another process goes on with it: it is neither shut down from now on nor is its file removed. */
+void listen_socket_lend(struct listen_socket *self);
+/* Refuses new connections from now on, unless another process listens there too; the descriptors stay until listen_socket_free(), as accepts may be armed on them.
  * Idempotent. */
 void listen_socket_stop(struct listen_socket *self);
 /* Closes the sockets and removes a unix socket's file; no connection is left, and no accept group has it. */

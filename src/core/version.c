@@ -58,7 +58,7 @@ static int take_socket(struct engine *engine, const struct listener_config *conf
     int rc = 0;
 
     if (!socket) {
-        rc = listen_socket_open(&socket, config, fd_count, error);
+        rc = listen_socket_open(&socket, config, fd_count, engine->inherited, error);
         if (rc < 0)
             return rc;
         rc = add_socket(engine, socket);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/assert.h"
+#include "core/inherited.h"
 
 static char directory[] = "/tmp/zerg-listener-XXXXXX";
 static char error[LISTEN_ERROR_MAX];
@@ -52,7 +53,7 @@ static struct listener_config unix_config(const char *name)
 
 static void open_ok(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count)
 {
-    int rc = listen_socket_open(out, config, fd_count, error);
+    int rc = listen_socket_open(out, config, fd_count, NULL, error);
 
     if (rc < 0)
         print_error("%s\n", error);
@@ -154,7 +155,7 @@ static void dual_stack_takes_both_families_and_v6_only_one(void **state)
     }
     listen_socket_free(listener);
     config.ip_version = IP_V6;
-    if (listen_socket_open(&listener, &config, 1, error) == 0) { /* a machine may have no IPv6 */
+    if (listen_socket_open(&listener, &config, 1, NULL, error) == 0) { /* a machine may have no IPv6 */
         assert_int_equal(option(listener->fds[0], IPPROTO_IPV6, IPV6_V6ONLY), 1);
         listen_socket_free(listener);
     }
@@ -169,7 +170,7 @@ static void a_port_in_use_says_what_to_do(void **state)
     (void)state;
     open_ok(&first, &config, 1);
     config.addr.in4.sin_port = htons(bound_port(first->fds[0]));
-    assert_int_equal(listen_socket_open(&second, &config, 1, error), -EADDRINUSE);
+    assert_int_equal(listen_socket_open(&second, &config, 1, NULL, error), -EADDRINUSE);
     assert_non_null(strstr(error, "cannot listen on 127.0.0.1:"));
     assert_non_null(strstr(error, "another port"));
     listen_socket_free(first);
@@ -181,7 +182,7 @@ static void an_address_of_another_machine_says_what_to_do(void **state)
     struct listen_socket *listener;
 
     (void)state;
-    assert_int_equal(listen_socket_open(&listener, &config, 1, error), -EADDRNOTAVAIL);
+    assert_int_equal(listen_socket_open(&listener, &config, 1, NULL, error), -EADDRNOTAVAIL);
     assert_non_null(strstr(error, "ip address"));
 }
 
@@ -237,6 +238,76 @@ static void a_socket_is_for_listeners_of_its_address_and_families(void **state)
     listen_socket_free(listener);
 }
 
+/* ---- those that are there already ---- */
+
+static void what_the_process_was_started_with_is_taken(void **state)
+{
+    struct listener_config config = tcp_config("127.0.0.1", 0);
+    struct inherited inherited = {0};
+    struct listen_socket *first;
+    struct listen_socket *listener;
+    struct addr addr;
+
+    (void)state;
+    open_ok(&first, &config, 1);
+    config.addr.in4.sin_port = htons(bound_port(first->fds[0]));
+    addr = config.addr;
+    assert_int_equal(inherited_add(&inherited, dup(first->fds[0]), true), 0);
+    assert_int_equal(listen_socket_open(&listener, &config, 4, &inherited, error), 0);
+    assert_int_equal(listener->fd_count, 1); /* which all groups share */
+    assert_true(listener->is_lent);
+    listen_socket_free(listener);
+    assert_int_equal(connect_to(&addr), 0); /* the other one listens still */
+    inherited_close(&inherited);
+    listen_socket_free(first);
+    assert_int_equal(connect_to(&addr), -ECONNREFUSED);
+}
+
+static void what_is_bound_elsewhere_is_not(void **state)
+{
+    struct listener_config config = tcp_config("127.0.0.1", 0);
+    struct inherited inherited = {0};
+    struct listen_socket *first;
+    bool is_lent;
+    int fd;
+
+    (void)state;
+    open_ok(&first, &config, 1);
+    assert_int_equal(inherited_add(&inherited, dup(first->fds[0]), false), 0);
+    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &is_lent), 0); /* port 0 is none */
+    config = tcp_config("127.0.0.2", bound_port(first->fds[0]));
+    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &is_lent), 0);
+    config = unix_config("some.sock");
+    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &is_lent), 0);
+    inherited_close(&inherited);
+    listen_socket_free(first);
+}
+
+static void what_does_not_listen_is_refused(void **state)
+{
+    struct inherited inherited = {0};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    assert_int_equal(inherited_add(&inherited, fd, false), -ENOTSUP);
+    close(fd);
+    assert_int_equal(inherited_add(&inherited, fd, false), -EBADF);
+    inherited_close(&inherited);
+}
+
+static void a_lent_unix_socket_keeps_its_file(void **state)
+{
+    struct listener_config config = unix_config("lent.sock");
+    struct listen_socket *listener;
+
+    (void)state;
+    open_ok(&listener, &config, 1);
+    listen_socket_lend(listener);
+    listen_socket_free(listener);
+    assert_int_equal(access(config.addr.un.sun_path, F_OK), 0);
+    unlink(config.addr.un.sun_path);
+}
+
 /* ---- unix sockets ---- */
 
 static void a_unix_socket_has_its_mode_and_goes_with_its_listener(void **state)
@@ -278,7 +349,7 @@ static void a_socket_in_use_is_left_alone(void **state)
 
     (void)state;
     open_ok(&first, &config, 1);
-    assert_int_equal(listen_socket_open(&second, &config, 1, error), -EADDRINUSE);
+    assert_int_equal(listen_socket_open(&second, &config, 1, NULL, error), -EADDRINUSE);
     assert_non_null(strstr(error, "another server"));
     assert_int_equal(connect_to(&config.addr), 0);
     listen_socket_free(first);
@@ -293,7 +364,7 @@ static void a_file_that_is_no_socket_is_left_alone(void **state)
     (void)state;
     assert_non_null(file);
     fclose(file);
-    assert_int_equal(listen_socket_open(&listener, &config, 1, error), -EADDRINUSE);
+    assert_int_equal(listen_socket_open(&listener, &config, 1, NULL, error), -EADDRINUSE);
     assert_int_equal(access(config.addr.un.sun_path, F_OK), 0);
     unlink(config.addr.un.sun_path);
 }
@@ -304,7 +375,7 @@ static void a_missing_directory_says_so(void **state)
     struct listen_socket *listener;
 
     (void)state;
-    assert_int_equal(listen_socket_open(&listener, &config, 1, error), -ENOENT);
+    assert_int_equal(listen_socket_open(&listener, &config, 1, NULL, error), -ENOENT);
     assert_non_null(strstr(error, "directory does not exist"));
 }
 
@@ -335,6 +406,10 @@ int main(void)
         cmocka_unit_test(a_stopped_listener_refuses),
         cmocka_unit_test(another_versions_options_take_the_place_of_the_old_ones),
         cmocka_unit_test(a_socket_is_for_listeners_of_its_address_and_families),
+        cmocka_unit_test(what_the_process_was_started_with_is_taken),
+        cmocka_unit_test(what_is_bound_elsewhere_is_not),
+        cmocka_unit_test(what_does_not_listen_is_refused),
+        cmocka_unit_test(a_lent_unix_socket_keeps_its_file),
         cmocka_unit_test(a_unix_socket_has_its_mode_and_goes_with_its_listener),
         cmocka_unit_test(a_stale_socket_file_is_replaced),
         cmocka_unit_test(a_socket_in_use_is_left_alone),

@@ -1,0 +1,34 @@
+/* Listening sockets that the process was started with: by the service manager, or by the process whose place it takes. A listener
+ * takes those that are bound to its address in place of opening its own. Control thread only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/macros.h"
+
+enum { INHERITED_MAX = 4096 };
+
+struct listener_config;
+
+struct inherited_socket {
+    int fd; /* owned, -1: it was taken */
+    struct addr addr;
+    bool is_v6_only;
+    bool is_lent; /* somebody else has it too and goes on with it: it is not to be shut down */
+};
+
+struct inherited {
+    struct inherited_socket *sockets; /* owned */
+    uint32_t count;
+};
+
+/* Adds a descriptor, which becomes close-on-exec. 0, or a negative errno: it is no listening stream socket of a family that zerg
+ * knows (-ENOTSUP), or no descriptor; it is the caller's still then. */
+MUST_CHECK int inherited_add(struct inherited *inherited, int fd, bool is_lent);
+/* Takes those that are bound as the listener is to be, at most max of them: how many, in fds. *is_lent: as of the first. */
+uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, uint32_t max,
+                        bool *is_lent);
+/* Closes what nobody took, and says so in the log. */
+void inherited_close(struct inherited *inherited);
