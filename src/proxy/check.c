@@ -12,6 +12,7 @@
 #include "core/connect.h"
 #include "core/reactor.h"
 #include "proto/http_status.h"
+#include "proxy/group_config.h"
 #include "proxy/proxy_send.h"
 
 enum { REQUEST_BYTES_MAX = CHECK_PATH_BYTES_MAX + CHECK_HOST_BYTES_MAX + 256, PROBLEM_BYTES_MAX = 32 };
@@ -25,6 +26,8 @@ static struct conn *let_go(struct check *check)
     struct conn *conn = check->conn;
 
     timer_stop(&check->reactor->timers, &check->limit);
+    group_config_release(check->config);
+    check->config = NULL;
     check->conn = NULL;
     conn->owner = NULL;
     return conn;
@@ -67,7 +70,7 @@ static void on_limit(struct timer *timer, uint64_t now_ms)
 
 static int ask(const struct check *check, struct conn *conn)
 {
-    const struct check_config *config = &check->config->check;
+    const struct check_config *config = &check->config->settings.check;
     char request[REQUEST_BYTES_MAX];
     int len = snprintf(request, sizeof(request),
                        "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: zerg-check\r\nConnection: close\r\n\r\n",
@@ -80,8 +83,8 @@ static int ask(const struct check *check, struct conn *conn)
 static void on_connected(struct conn *conn)
 {
     struct check *check = conn->owner;
-    bool wants_answer = check->config->check.path;
-    int rc = proxy_send(conn, NULL, check->config->proxy_send, NULL, 0);
+    bool wants_answer = check->config->settings.check.path;
+    int rc = proxy_send(conn, NULL, check->config->settings.proxy_send, NULL, 0);
 
     if (rc == 0 && wants_answer)
         rc = ask(check, conn);
@@ -93,7 +96,7 @@ static void on_connected(struct conn *conn)
 
 static void judge(struct check *check, uint16_t status)
 {
-    const struct check_config *config = &check->config->check;
+    const struct check_config *config = &check->config->settings.check;
     char problem[PROBLEM_BYTES_MAX];
 
     if (status >= config->status_min && status <= config->status_max) {
@@ -156,14 +159,14 @@ static const struct conn_handler check_handler = {
 
 /* ---- for the owner ---- */
 
-void check_init(struct check *check, struct reactor *reactor, const struct upstream_config *config,
+void check_init(struct check *check, struct reactor *reactor,
                 void (*on_done)(struct check *check, const struct check_end *end))
 {
-    *check = (struct check){.reactor = reactor, .config = config, .on_done = on_done};
+    *check = (struct check){.reactor = reactor, .on_done = on_done};
     timer_init(&check->limit, on_limit);
 }
 
-int check_start(struct check *check, const struct addr *addr, const char *host)
+int check_start(struct check *check, struct group_config *config, const struct addr *addr, const char *host)
 {
     struct reactor *reactor = check->reactor;
     struct connect_options options = {.addr = addr, .write_buffer_max = WRITE_BUFFER_BYTES};
@@ -173,8 +176,10 @@ int check_start(struct check *check, const struct addr *addr, const char *host)
     rc = conn_connect(&check->conn, reactor, &options, &check_handler, check);
     if (rc < 0)
         return rc;
+    group_config_hold(config);
+    check->config = config;
     check->host = host;
-    timer_start(&reactor->timers, &check->limit, reactor->now_ms + check->config->check.timeout_ms);
+    timer_start(&reactor->timers, &check->limit, reactor->now_ms + config->settings.check.timeout_ms);
     return 0;
 }
 

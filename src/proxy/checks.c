@@ -16,6 +16,7 @@
 #include "core/reactor.h"
 #include "proxy/check.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
 #include "proxy/group_view.h"
 #include "proxy/health.h"
 #include "proxy/proxy.h"
@@ -62,7 +63,7 @@ static struct reactor *reactor_of(const struct checked_group *group)
 
 static uint32_t interval_of(const struct checked_group *group)
 {
-    return group->view->group->config->check.interval_ms;
+    return group->upstream->config->settings.check.interval_ms;
 }
 
 static void start_timer(const struct checked_group *group, struct timer *timer, uint64_t ms)
@@ -145,13 +146,11 @@ static void on_done(struct check *check, const struct check_end *end)
 /* What its operator calls it: a name as it was configured, where that is a host. */
 static const char *host_of(const struct checked *checked)
 {
-    const struct group *group = checked->group->view->group;
-    uint32_t source = checked->member->source;
+    const struct source *source = &checked->group->upstream->config->sources[checked->member->source];
 
     if (addr_is_unix(&checked->server->addr))
         return "localhost";
-    return group->sources[source].target.kind == TARGET_HOST ? group->config->servers[source].target
-                                                             : checked->server->name;
+    return source->target.kind == TARGET_HOST ? source->text : checked->server->name;
 }
 
 static void on_next(struct timer *timer, uint64_t now_ms)
@@ -162,7 +161,7 @@ static void on_next(struct timer *timer, uint64_t now_ms)
     (void)now_ms;
     if (reactor_of(checked->group)->state != REACTOR_RUNNING)
         return;
-    rc = check_start(&checked->check, &checked->server->addr, host_of(checked));
+    rc = check_start(&checked->check, checked->group->upstream->config, &checked->server->addr, host_of(checked));
     if (rc == 0)
         return;
     start_timer(checked->group, &checked->next, interval_of(checked->group));
@@ -188,7 +187,7 @@ static int add(struct checked_group *group, const struct member *member)
     checked->server = member->server;
     checked->member = member;
     server_hold(checked->server);
-    check_init(&checked->check, reactor_of(group), group->view->group->config, on_done);
+    check_init(&checked->check, reactor_of(group), on_done);
     timer_init(&checked->next, on_next);
     list_add_tail(&group->servers, &checked->link);
     start_timer(group, &checked->next, spread(group));
@@ -315,17 +314,17 @@ static int open_group(struct checks *checks, struct group_view *view)
     list_init(&group->servers);
     timer_init(&group->look, on_look);
     view_waiter_init(&group->waiter, on_answered);
-    if (view->group->has_names)
+    if (group_view_upstream(view)->config->has_names)
         start_timer(group, &group->look, 0);
     return use_present_version(group);
 }
 
-static bool has_checks(const struct group_view *view)
+static bool has_checks(struct group_view *view)
 {
-    return view->group->config->check.interval_ms > 0;
+    return group_view_settings(view)->check.interval_ms > 0;
 }
 
-static uint32_t count_groups(const struct proxy *proxy)
+static uint32_t count_groups(struct proxy *proxy)
 {
     uint32_t count = 0;
 

@@ -15,6 +15,7 @@
 #include "core/reactor.h"
 #include "proxy/dial_pick.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
 #include "proxy/health.h"
 #include "proxy/health_report.h"
 #include "proxy/proxy.h"
@@ -226,7 +227,7 @@ static enum dial_outcome join_line(struct dial *dial)
         return fail(dial, DIAL_QUEUE_FULL);
     dial->state = DIAL_QUEUED;
     if (dial->queue_deadline_ms == 0)
-        dial->queue_deadline_ms = reactor->now_ms + group->config->queue_ms;
+        dial->queue_deadline_ms = reactor->now_ms + dial->upstream->config->settings.queue_ms;
     start_waiting(dial);
     /* A slot may have become free, or a version with more servers, before we stood in the line. */
     atomic_thread_fence(memory_order_seq_cst);
@@ -488,9 +489,9 @@ static const struct conn_handler dial_handler = {
 
 /* ---- for the owner ---- */
 
-struct dial_options dial_defaults(const struct group_view *view, uint64_t key_hash)
+struct dial_options dial_defaults(struct group_view *view, uint64_t key_hash)
 {
-    const struct upstream_config *config = view->group->config;
+    const struct upstream_config *config = group_view_settings(view);
 
     return (struct dial_options){
         .key_hash = key_hash,

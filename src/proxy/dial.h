@@ -102,7 +102,7 @@ struct dial {
 };
 
 /* What a group's configuration says; the caller overrides what it likes. */
-struct dial_options dial_defaults(const struct group_view *view, uint64_t key_hash);
+struct dial_options dial_defaults(struct group_view *view, uint64_t key_hash);
 /* Begins. on_done is not called from within; with DIAL_CONNECTED or DIAL_FAILED it is not called at all. */
 MUST_CHECK enum dial_outcome dial_start(struct dial *dial, struct group_view *view, const struct dial_options *options,
                                         void (*on_done)(struct dial *dial), void *owner);

@@ -10,18 +10,10 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "proxy/resolver.h"
+#include "proxy/group_config.h"
+#include "proxy/resolution.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
-
-/* A plain target is not judged: there is nobody to go to instead. */
-static const struct upstream_config plain_config = {
-    .balance = BALANCE_IN_ORDER,
-    .keepalive = PLAIN_KEEPALIVE,
-    .connect_ms = PLAIN_CONNECT_MS,
-    .read_ms = PLAIN_READ_MS,
-    .retries = RESOLVE_ADDRS_MAX,
-};
 
 /* ---- making versions ---- */
 
@@ -120,13 +112,17 @@ static struct health_limits health_limits_of(const struct upstream_config *confi
     };
 }
 
-/* With the lock held, or before anybody else knows the group. */
-static int make_version(struct group *group, const struct roster *roster)
+enum publishing { PUBLISH_CHANGE, PUBLISH_ANEW };
+
+/* With the lock held. */
+static int make_version(struct group *group, const struct roster *roster, enum publishing publishing)
 {
+    const struct upstream_config *settings = &group->config->settings;
     struct upstream_options options = {
         .name = group->name,
-        .balance = group->config->balance,
-        .health = health_limits_of(group->config),
+        .config = group->config,
+        .balance = settings->balance,
+        .health = health_limits_of(settings),
         .servers = roster->servers,
         .server_count = roster->count,
         .random_seed = hash_mix(clock_now_ns() + (uintptr_t)group),
@@ -134,7 +130,7 @@ static int make_version(struct group *group, const struct roster *roster)
     struct upstream *next;
     int rc;
 
-    if (group->current && upstream_is_made_of(group->current, &options))
+    if (publishing == PUBLISH_CHANGE && group->current && upstream_is_made_of(group->current, &options))
         return 0;
     rc = upstream_new(&next, &options, group->current);
     if (rc < 0)
@@ -151,8 +147,8 @@ static void update_expiry(struct group *group)
 {
     uint64_t first_ms = UINT64_MAX;
 
-    for (uint32_t i = 0; i < group->source_count; i++) {
-        const struct source *source = &group->sources[i];
+    for (uint32_t i = 0; i < group->config->source_count; i++) {
+        const struct source *source = &group->config->sources[i];
 
         if (source->target.kind != TARGET_ADDR && source->expires_ms < first_ms)
             first_ms = source->expires_ms;
@@ -169,7 +165,7 @@ static void note_left_out(struct group *group, const struct roster *roster)
     group->left_out = roster->left_out;
 }
 
-int group_publish(struct group *group)
+static int publish(struct group *group, enum publishing publishing)
 {
     struct roster roster;
     int rc = roster_init(&roster, UPSTREAM_SERVERS_MAX);
@@ -177,14 +173,24 @@ int group_publish(struct group *group)
     if (rc < 0)
         return rc;
     pthread_mutex_lock(&group->lock);
-    for (uint32_t i = 0; i < group->source_count; i++)
-        roster_add_source(&roster, &group->sources[i], i);
-    rc = make_version(group, &roster);
+    for (uint32_t i = 0; i < group->config->source_count; i++)
+        roster_add_source(&roster, &group->config->sources[i], i);
+    rc = make_version(group, &roster, publishing);
     note_left_out(group, &roster);
     update_expiry(group); /* last: who sees it sees the version too */
     pthread_mutex_unlock(&group->lock);
     roster_deinit(&roster);
     return rc;
+}
+
+int group_publish(struct group *group)
+{
+    return publish(group, PUBLISH_CHANGE);
+}
+
+int group_publish_anew(struct group *group)
+{
+    return publish(group, PUBLISH_ANEW);
 }
 
 struct upstream *group_hold_current(struct group *group)
@@ -233,123 +239,148 @@ static void take_found(const struct group *group, struct source *source, const s
     source->problem = NULL;
 }
 
-void group_take_answer(struct group *group, uint32_t index, const struct resolution *resolution, uint64_t now_ms)
+static void take_answer(const struct group *group, struct source *source, const struct resolution *resolution,
+                        uint64_t now_ms)
 {
-    struct source *source = &group->sources[index];
-
-    pthread_mutex_lock(&group->lock);
     source->expires_ms = now_ms + resolution->ttl_ms;
     if (!resolution->problem && resolution->count > 0)
         take_found(group, source, resolution, now_ms);
     else
         source->problem = resolution->problem ? resolution->problem : "no address";
+}
+
+void group_take_answer(struct group *group, const struct source *asked, const struct resolution *resolution,
+                       uint64_t now_ms)
+{
+    pthread_mutex_lock(&group->lock);
+    for (uint32_t i = 0; i < group->config->source_count; i++) {
+        if (source_is_same_name(&group->config->sources[i], asked))
+            take_answer(group, &group->config->sources[i], resolution, now_ms);
+    }
     pthread_mutex_unlock(&group->lock);
 }
 
-bool group_has_expired(struct group *group, uint32_t index, uint64_t now_ms)
+bool group_has_expired(struct group *group, const struct source *source, uint64_t now_ms)
 {
     bool has_expired;
 
     pthread_mutex_lock(&group->lock);
-    has_expired = now_ms >= group->sources[index].expires_ms;
+    has_expired = now_ms >= source->expires_ms;
     pthread_mutex_unlock(&group->lock);
     return has_expired;
 }
 
 const char *group_problem(struct group *group)
 {
+    const struct group_config *config;
     const char *problem = NULL;
 
     pthread_mutex_lock(&group->lock);
-    for (uint32_t i = 0; i < group->source_count && !problem; i++)
-        problem = group->sources[i].found_count == 0 ? group->sources[i].problem : NULL;
+    config = group->config;
+    for (uint32_t i = 0; i < config->source_count && !problem; i++)
+        problem = config->sources[i].found_count == 0 ? config->sources[i].problem : NULL;
     pthread_mutex_unlock(&group->lock);
     return problem;
 }
 
-/* ---- beginning and end ---- */
+/* ---- another configuration ---- */
 
-static struct group *allocate(const char *name, const struct upstream_config *config, uint32_t source_count)
+static void exchange_config(struct group *group, struct group_config *config)
 {
-    struct group *group = calloc(1, sizeof(*group) + source_count * sizeof(struct source));
+    struct group_config *before = group->config;
 
-    if (!group)
-        return NULL;
+    group_config_hold(config);
+    pthread_mutex_lock(&group->lock);
+    group_config_inherit(config, before);
     group->config = config;
-    group->source_count = source_count;
-    atomic_init(&group->expires_ms, UINT64_MAX);
-    pthread_mutex_init(&group->lock, NULL);
-    waitline_init(&group->waitline, NULL, config->queue);
-    group->name = strdup(name);
-    if (group->name)
-        return group;
-    group_free(group);
-    return NULL;
+    pthread_mutex_unlock(&group->lock);
+    group_config_release(before);
 }
 
-static int finish(struct group *group, struct group **out)
+void group_configure(struct group *group, struct group_config *config, struct ring *own_ring)
 {
+    uint32_t before = atomic_load(&group->version);
+
+    if (group->config == config)
+        return;
+    exchange_config(group, config);
+    waitline_set_max(&group->waitline, config->settings.queue);
+    if (group_publish(group) < 0)
+        log_error("upstream %s: no memory for its servers: they stay as they were", group->name);
+    if (atomic_load(&group->version) != before) /* new servers have room */
+        waitline_call_all(&group->waitline, own_ring);
+}
+
+/* ---- beginning and end ---- */
+
+static void free_group(struct group *group)
+{
+    if (group->current)
+        upstream_release(group->current);
+    group_config_release(group->config);
+    waitline_deinit(&group->waitline);
+    pthread_mutex_destroy(&group->lock);
+    free(group->name);
+    free(group);
+}
+
+static int make(struct group **out, const char *name, size_t len, struct group_config *config)
+{
+    struct group *group = calloc(1, sizeof(*group));
     int rc;
 
-    for (uint32_t i = 0; i < group->source_count; i++)
-        group->has_names |= group->sources[i].target.kind != TARGET_ADDR;
-    rc = group_publish(group);
+    if (!group)
+        return -ENOMEM;
+    group_config_hold(config);
+    group->config = config;
+    atomic_init(&group->references, 1);
+    atomic_init(&group->expires_ms, UINT64_MAX);
+    pthread_mutex_init(&group->lock, NULL);
+    waitline_init(&group->waitline, NULL, config->settings.queue);
+    group->name = strndup(name, len);
+    rc = group->name ? group_publish(group) : -ENOMEM;
     if (rc < 0)
-        group_free(group);
+        free_group(group);
     else
         *out = group;
     return rc;
 }
 
-int group_new(struct group **out, const struct upstream_config *config, struct proxy_shared *shared)
+int group_new(struct group **out, const char *name, struct group_config *config, struct proxy_shared *shared)
 {
-    struct group *group = allocate(config->name, config, config->server_count);
+    int rc = make(out, name, strlen(name), config);
 
-    if (!group)
-        return -ENOMEM;
-    group->waitline.shared = shared;
-    for (uint32_t i = 0; i < config->server_count; i++) {
-        const struct server_config *server = &config->servers[i];
-        struct source *source = &group->sources[i];
-
-        source->weight = server->weight;
-        source->max_connections = server->max_connections;
-        source->is_backup = server->is_backup;
-        if (target_parse(&source->target, server->target, strlen(server->target)) < 0) {
-            group_free(group);
-            return -EINVAL;
-        }
-    }
-    return finish(group, out);
+    if (rc == 0)
+        (*out)->waitline.shared = shared;
+    return rc;
 }
 
-int group_new_plain(struct group **out, const char *text, size_t len)
+int group_new_plain(struct group **out, const char *target, size_t len)
 {
-    struct target target;
-    char name[TARGET_TEXT_MAX];
-    struct group *group;
+    struct group_config *config;
+    int rc = group_config_new_plain(&config, target, len);
 
-    if (len >= sizeof(name) || target_parse(&target, text, len) < 0)
-        return -EINVAL;
-    memcpy(name, text, len);
-    name[len] = '\0';
-    group = allocate(name, &plain_config, 1);
-    if (!group)
-        return -ENOMEM;
-    group->is_plain = true;
-    group->sources[0].target = target;
-    group->sources[0].weight = 1;
-    return finish(group, out);
+    if (rc < 0)
+        return rc;
+    rc = make(out, target, len, config);
+    group_config_release(config);
+    if (rc == 0)
+        (*out)->is_plain = true;
+    return rc;
 }
 
-void group_free(struct group *group)
+void group_hold(struct group *group)
 {
-    if (group->current)
-        upstream_release(group->current);
-    for (uint32_t i = 0; i < group->source_count; i++)
-        free(group->sources[i].found);
-    waitline_deinit(&group->waitline);
-    pthread_mutex_destroy(&group->lock);
-    free(group->name);
-    free(group);
+    unsigned int before = atomic_fetch_add_explicit(&group->references, 1, memory_order_relaxed);
+
+    assert(before > 0);
+}
+
+void group_release(struct group *group)
+{
+    unsigned int before = atomic_fetch_sub_explicit(&group->references, 1, memory_order_acq_rel);
+
+    assert(before > 0);
+    if (before == 1)
+        free_group(group);
 }

@@ -9,7 +9,9 @@
 #include "base/log.h"
 #include "core/reactor.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
 #include "proxy/proxy.h"
+#include "proxy/resolution.h"
 #include "proxy/resolver.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
@@ -17,22 +19,45 @@
 struct asked_name {
     struct resolve resolve;
     struct refresh *refresh;
-    uint32_t source;
+    const struct source *source; /* of refresh->config */
     bool is_asked;
 };
 
 /* Questions about the names of a group. */
 struct refresh {
     struct group_view *view;
-    bool is_for_all; /* it holds group->is_asking */
-    uint32_t open;   /* answers to come, and one while it is being started */
+    struct group_config *config; /* owned: a hold on that whose names they are */
+    bool is_for_all;             /* it holds group->is_asking */
+    uint32_t open;               /* answers to come */
     uint32_t count;
     struct asked_name names[];
 };
 
+/* The questions are over, whichever way. */
+static void free_refresh(struct refresh *refresh)
+{
+    struct group_view *view = refresh->view;
+
+    if (refresh->is_for_all)
+        atomic_store(&view->group->is_asking, false);
+    view->refresh = NULL;
+    group_config_release(refresh->config);
+    free(refresh);
+}
+
+static void drop_refresh(struct refresh *refresh)
+{
+    for (uint32_t i = 0; i < refresh->count; i++) {
+        if (refresh->names[i].is_asked)
+            resolver_cancel(&refresh->names[i].resolve);
+    }
+    free_refresh(refresh);
+}
+
 void group_view_init(struct group_view *view, struct group *group, struct reactor *reactor)
 {
     *view = (struct group_view){.group = group, .reactor = reactor};
+    group_hold(group);
     list_init(&view->waiting);
     list_init(&view->idle);
     list_init(&view->idle_link);
@@ -43,17 +68,11 @@ void group_view_init(struct group_view *view, struct group *group, struct reacto
 void group_view_deinit(struct group_view *view)
 {
     assert(view->users == 0 && list_is_empty(&view->waiting));
-    if (view->refresh) {
-        for (uint32_t i = 0; i < view->refresh->count; i++) {
-            if (view->refresh->names[i].is_asked)
-                resolver_cancel(&view->refresh->names[i].resolve);
-        }
-        if (view->refresh->is_for_all)
-            atomic_store(&view->group->is_asking, false);
-        free(view->refresh);
-    }
+    if (view->refresh)
+        drop_refresh(view->refresh);
     if (view->upstream)
         upstream_release(view->upstream);
+    group_release(view->group);
 }
 
 void group_view_use(struct group_view *view)
@@ -80,6 +99,11 @@ struct upstream *group_view_upstream(struct group_view *view)
         view->version = version;
     }
     return view->upstream;
+}
+
+const struct upstream_config *group_view_settings(struct group_view *view)
+{
+    return &group_view_upstream(view)->config->settings;
 }
 
 /* ---- asking ---- */
@@ -111,15 +135,18 @@ static void publish(struct group_view *view)
         waitline_call_all(&group->waitline, view->reactor->ring);
 }
 
+static int start_refresh(struct group_view *view, bool is_for_all);
+
 static void finish_refresh(struct refresh *refresh)
 {
     struct group_view *view = refresh->view;
+    bool is_outdated = refresh->config != group_view_upstream(view)->config;
 
     publish(view);
-    if (refresh->is_for_all)
-        atomic_store(&view->group->is_asking, false);
-    view->refresh = NULL;
-    free(refresh);
+    free_refresh(refresh);
+    /* Of other names than those that were asked about nothing may be known yet. */
+    if (is_outdated && !list_is_empty(&view->waiting) && start_refresh(view, false) == 0)
+        return;
     tell_waiters(view);
 }
 
@@ -131,18 +158,17 @@ static void on_answer(struct resolve *resolve, const struct resolution *resoluti
 
     name->is_asked = false;
     if (resolution->problem)
-        log_info("upstream %s: cannot look up %s: %s", group->name, group->sources[name->source].target.host,
-                 resolution->problem);
+        log_info("upstream %s: cannot look up %s: %s", group->name, name->source->target.host, resolution->problem);
     group_take_answer(group, name->source, resolution, refresh->view->reactor->now_ms);
     if (--refresh->open == 0)
         finish_refresh(refresh);
 }
 
-static void ask(struct refresh *refresh, uint32_t source)
+static void ask(struct refresh *refresh, const struct source *source)
 {
     struct asked_name *name = &refresh->names[refresh->count++];
     struct group_view *view = refresh->view;
-    const struct target *target = &view->group->sources[source].target;
+    const struct target *target = &source->target;
     enum resolve_kind kind = target->kind == TARGET_SRV ? RESOLVE_SRV : RESOLVE_HOST;
     int rc;
 
@@ -158,29 +184,41 @@ static void ask(struct refresh *refresh, uint32_t source)
     refresh->open++;
 }
 
+static struct refresh *new_refresh(struct group_view *view, bool is_for_all)
+{
+    struct group_config *config = group_view_upstream(view)->config;
+    struct refresh *refresh = calloc(1, sizeof(*refresh) + config->source_count * sizeof(struct asked_name));
+
+    if (!refresh)
+        return NULL;
+    refresh->view = view;
+    refresh->config = config;
+    refresh->is_for_all = is_for_all;
+    group_config_hold(config);
+    view->refresh = refresh;
+    return refresh;
+}
+
 /* Asks about the names of the group: for all reactors about those that have expired, for this one that knows none about
  * every one. The answers come in later turns. */
 static int start_refresh(struct group_view *view, bool is_for_all)
 {
-    struct group *group = view->group;
-    struct refresh *refresh = calloc(1, sizeof(*refresh) + group->source_count * sizeof(struct asked_name));
+    struct refresh *refresh = new_refresh(view, is_for_all);
 
     if (!refresh)
         return -ENOMEM;
-    refresh->view = view;
-    refresh->is_for_all = is_for_all;
-    view->refresh = refresh;
-    for (uint32_t i = 0; i < group->source_count; i++) {
-        if (group->sources[i].target.kind != TARGET_ADDR &&
-            (!is_for_all || group_has_expired(group, i, view->reactor->now_ms)))
-            ask(refresh, i);
+    for (uint32_t i = 0; i < refresh->config->source_count; i++) {
+        const struct source *source = &refresh->config->sources[i];
+
+        if (source->target.kind != TARGET_ADDR &&
+            (!is_for_all || group_has_expired(view->group, source, view->reactor->now_ms)))
+            ask(refresh, source);
     }
     if (refresh->open > 0)
         return 0;
     if (refresh->count > 0)
         publish(view); /* that none could be asked for is remembered as other failures are */
-    view->refresh = NULL;
-    free(refresh);
+    free_refresh(refresh);
     return -ENOENT;
 }
 
@@ -188,11 +226,12 @@ void group_view_refresh(struct group_view *view)
 {
     struct group *group = view->group;
 
-    if (LIKELY(!group->has_names) || view->refresh || view->reactor->now_ms < atomic_load(&group->expires_ms))
+    if (LIKELY(!group_view_upstream(view)->config->has_names) ||
+        view->reactor->now_ms < atomic_load(&group->expires_ms))
         return;
-    if (atomic_exchange(&group->is_asking, true))
+    if (view->refresh || atomic_exchange(&group->is_asking, true))
         return;
-    if (start_refresh(view, true) < 0)
+    if (start_refresh(view, true) == -ENOMEM)
         atomic_store(&group->is_asking, false);
 }
 
@@ -200,7 +239,7 @@ int group_view_await(struct group_view *view, struct view_waiter *waiter)
 {
     int rc = 0;
 
-    if (!view->group->has_names)
+    if (!group_view_upstream(view)->config->has_names)
         return -ENOENT;
     if (!view->refresh)
         rc = start_refresh(view, false);

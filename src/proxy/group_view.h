@@ -17,9 +17,10 @@ struct reactor;
 struct refresh;
 struct server;
 struct upstream;
+struct upstream_config;
 
 struct group_view {
-    struct group *group; /* borrowed; owned when it is a plain one */
+    struct group *group; /* owned: a hold */
     struct reactor *reactor;
     struct upstream *upstream; /* owned: a hold; NULL until first looked at */
     uint32_t version;          /* of the group, that it was */
@@ -45,8 +46,9 @@ struct slot {
     uint64_t told;           /* what its connection was told before all else: a hash of the header, 0: nothing */
 };
 
+/* Holds the group. */
 void group_view_init(struct group_view *view, struct group *group, struct reactor *reactor);
-/* Lets go of the version and drops what was asked; nobody uses it any more. */
+/* Lets go of the group and its version, and drops what was asked; nobody uses it any more. */
 void group_view_deinit(struct group_view *view);
 
 /* Somebody uses it from now on, or no more. One of a plain target that nobody uses may be gone when another is made. */
@@ -55,6 +57,8 @@ void group_view_unuse(struct group_view *view);
 
 /* The version to use now; borrowed until the next call. */
 struct upstream *group_view_upstream(struct group_view *view);
+/* What is configured of it now; borrowed until the next call of this or the function above. */
+const struct upstream_config *group_view_settings(struct group_view *view);
 /* Asks for those names that have expired, unless another reactor does already. */
 void group_view_refresh(struct group_view *view);
 /* Asks for all of them in any case, unless this reactor does, and tells the waiter when that has been answered. -ENOMEM, or -ENOENT: there are no

@@ -50,13 +50,13 @@ static bool is_in_step(const struct http_forward *forward)
 
     return forward->failure == 0 && forward->down.is_done && forward->up.is_done && forward->head.keeps_alive &&
            server->state == CONN_OPEN && !server->input_ended && server->in.bytes == 0 && server->out.staged == 0 &&
-           forward->view->group->config->proxy_send == PROXY_SEND_NONE;
+           forward->proxy_send == PROXY_SEND_NONE;
 }
 
 static void keep_server(struct http_forward *forward)
 {
     pool_checkin(&http_forward_proxy(forward)->pool, forward->server, &forward->slot,
-                 forward->view->group->config->keepalive, POOL_IDLE_MS);
+                 group_view_settings(forward->view)->keepalive, POOL_IDLE_MS);
     forward->server = NULL;
 }
 
@@ -302,9 +302,9 @@ bool http_forward_move_up(struct http_forward *forward)
 
 /* ---- for whose exchange it is ---- */
 
-struct http_forward_options http_forward_defaults(const struct group_view *view, const struct http_exchange *exchange)
+struct http_forward_options http_forward_defaults(struct group_view *view, const struct http_exchange *exchange)
 {
-    const struct upstream_config *config = view->group->config;
+    const struct upstream_config *config = group_view_settings(view);
     const struct listener_config *listener = exchange->conn->listener->config;
     struct addr addr;
 

@@ -70,11 +70,12 @@ struct http_forward {
     struct http_forward_options options;
     struct timer gone; /* the client may be */
     uint64_t started_ms;
-    uint8_t state;  /* enum http_forward_state */
-    bool was_used;  /* the server's connection, by others before */
-    bool is_fresh;  /* only a new one will do */
-    bool upgrades;  /* the client wants another protocol */
-    uint8_t method; /* enum http_method, as the server sees it */
+    uint8_t state;      /* enum http_forward_state */
+    bool was_used;      /* the server's connection, by others before */
+    bool is_fresh;      /* only a new one will do */
+    bool upgrades;      /* the client wants another protocol */
+    uint8_t method;     /* enum http_method, as the server sees it */
+    uint8_t proxy_send; /* enum proxy_send: what its connection begins with, as of when it was looked for */
     struct http_pass up;
     struct http_pass down;
     struct http_inflow inflow; /* body of the answer */
@@ -95,7 +96,7 @@ struct http_forward {
 };
 
 /* What a group and a listener say of requests that are forwarded. */
-struct http_forward_options http_forward_defaults(const struct group_view *view, const struct http_exchange *exchange);
+struct http_forward_options http_forward_defaults(struct group_view *view, const struct http_exchange *exchange);
 /* A forward that has not begun; the exchange is its caller's, who passes events of it on to the functions below. NULL without
  * memory. */
 MUST_CHECK struct http_forward *http_forward_new(struct http_exchange *exchange, struct group_view *view,

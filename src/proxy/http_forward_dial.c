@@ -47,8 +47,7 @@ static int stage_request(struct http_forward *forward)
 {
     struct conn *server = forward->server;
     const struct http_change *change = &forward->options.change;
-    enum proxy_send version = forward->view->group->config->proxy_send;
-    int rc = proxy_send(server, forward->exchange->conn, version, NULL, 0);
+    int rc = proxy_send(server, forward->exchange->conn, (enum proxy_send)forward->proxy_send, NULL, 0);
 
     if (rc == 0)
         rc = http_heads_request(forward->exchange, change, host_of(forward), server);
@@ -142,8 +141,8 @@ static struct dial_options dial_options_of(const struct http_forward *forward)
     options.tcp = &config->tcp;
     options.timeouts = (struct timeouts){.read_ms = forward->options.read_ms, .write_ms = config->timeouts.write_ms};
     options.write_buffer_max = config->write_buffer_max;
-    options.uses_pool = !forward->is_fresh && forward->exchange->head.method != HTTP_CONNECT &&
-                        forward->view->group->config->proxy_send == PROXY_SEND_NONE;
+    options.uses_pool =
+        !forward->is_fresh && forward->exchange->head.method != HTTP_CONNECT && forward->proxy_send == PROXY_SEND_NONE;
     /* What can be repeated need not look first whether the kernel knows better: see also is_stale(). */
     options.takes_unseen = is_idempotent((enum http_method)forward->method) && has_no_body(forward);
     return options;
@@ -151,8 +150,10 @@ static struct dial_options dial_options_of(const struct http_forward *forward)
 
 void http_forward_connect(struct http_forward *forward)
 {
-    struct dial_options options = dial_options_of(forward);
+    struct dial_options options;
 
+    forward->proxy_send = (uint8_t)group_view_settings(forward->view)->proxy_send;
+    options = dial_options_of(forward);
     forward->state = HTTP_FORWARD_CONNECTS;
     conn_stop_awaiting(forward->exchange->conn);
     forward->dial = slab_new(&http_forward_proxy(forward)->dials);

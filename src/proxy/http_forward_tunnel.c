@@ -92,9 +92,8 @@ void http_forward_connected(struct http_forward *forward)
     static const char established[] = "HTTP/1.1 200 Connection Established\r\n\r\n";
 
     const struct conn *client = forward->exchange->conn;
-    enum proxy_send version = forward->view->group->config->proxy_send;
 
-    if (proxy_send(forward->server, client, version, NULL, 0) < 0 ||
+    if (proxy_send(forward->server, client, (enum proxy_send)forward->proxy_send, NULL, 0) < 0 ||
         conn_write(forward->exchange->conn, established, sizeof(established) - 1) < 0) {
         http_forward_fail(forward, STATUS_UNAVAILABLE, NO_MEMORY_WORD);
         return;

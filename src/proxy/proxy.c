@@ -63,7 +63,6 @@ static void forget_plain(struct proxy *proxy, struct group_view *view)
     list_del(&view->bucket_link);
     proxy->plain_group_count--;
     group_view_deinit(view);
-    group_free(view->group);
     slab_free(&proxy->plain_views, view);
 }
 
@@ -96,6 +95,7 @@ static int make_plain(struct proxy *proxy, const char *target, size_t len, struc
     if (proxy->plain_group_count >= PLAIN_GROUPS_MAX)
         forget_oldest(proxy);
     group_view_init(view, group, proxy->reactor);
+    group_release(group);
     list_add_tail(bucket_of(proxy, target, len), &view->bucket_link);
     list_add_tail(&proxy->plain_groups, &view->link);
     proxy->plain_group_count++;

@@ -262,12 +262,13 @@ static void on_dialled(struct relay *relay)
 {
     struct dial *dial = relay->dial;
     struct conn *server = dial->conn;
-    enum proxy_send version = dial->view->group->config->proxy_send;
+    enum proxy_send version;
 
     if (!server) {
         fail_client(relay);
         return;
     }
+    version = group_view_settings(dial->view)->proxy_send;
     relay->options.slot = dial->slot;
     relay->dial = NULL;
     slab_free(&server->reactor->proxy->dials, dial);

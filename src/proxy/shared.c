@@ -11,7 +11,20 @@
 #include "core/engine.h"
 #include "core/reactor.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
 #include "proxy/proxy.h"
+
+static int open_group(struct group **out, const struct upstream_config *upstream, struct proxy_shared *shared)
+{
+    struct group_config *config;
+    int rc = group_config_new(&config, upstream);
+
+    if (rc < 0)
+        return rc;
+    rc = group_new(out, upstream->name, config, shared);
+    group_config_release(config);
+    return rc;
+}
 
 static int open_groups(struct proxy_shared *shared, const struct config *config)
 {
@@ -19,7 +32,7 @@ static int open_groups(struct proxy_shared *shared, const struct config *config)
     if (!shared->groups)
         return -ENOMEM;
     for (uint32_t i = 0; i < config->upstream_count; i++) {
-        int rc = group_new(&shared->groups[i], &config->upstreams[i], shared);
+        int rc = open_group(&shared->groups[i], &config->upstreams[i], shared);
 
         if (rc < 0) {
             log_error("upstream %s: %s", config->upstreams[i].name, strerror(-rc));
@@ -54,7 +67,7 @@ void proxy_shared_close(struct engine *engine)
     struct proxy_shared *shared = engine->shared;
 
     for (uint32_t i = 0; i < shared->group_count; i++)
-        group_free(shared->groups[i]);
+        group_release(shared->groups[i]);
     free(shared->groups);
     for (uint32_t i = 0; shared->wakes && i < engine->reactor_count; i++) {
         assert(list_is_empty(&shared->wakes[i].called));

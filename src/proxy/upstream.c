@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "proxy/group_config.h"
 #include "proxy/maglev.h"
 #include "proxy/server.h"
 
@@ -112,6 +113,9 @@ int upstream_new(struct upstream **result, const struct upstream_options *option
     upstream = calloc(1, sizeof(*upstream) + options->server_count * sizeof(struct member));
     if (!upstream)
         return -ENOMEM;
+    upstream->config = options->config;
+    if (upstream->config)
+        group_config_hold(upstream->config);
     upstream->balance = options->balance;
     upstream->health = options->health;
     atomic_init(&upstream->random, options->random_seed);
@@ -133,11 +137,18 @@ static bool member_is_made_of(const struct member *member, const struct server_o
            member->source == options->source;
 }
 
+/* A config of its own says all of it; what was made without one is compared by what came of it. */
+static bool is_set_up_as(const struct upstream *upstream, const struct upstream_options *options)
+{
+    return upstream->config == options->config && upstream->balance == options->balance &&
+           memcmp(&upstream->health, &options->health, sizeof(options->health)) == 0;
+}
+
 bool upstream_is_made_of(const struct upstream *upstream, const struct upstream_options *options)
 {
     uint32_t at[TIER_COUNT];
 
-    if (upstream_member_count(upstream) != options->server_count)
+    if (upstream_member_count(upstream) != options->server_count || !is_set_up_as(upstream, options))
         return false;
     for (enum tier tier = 0; tier < TIER_COUNT; tier++)
         at[tier] = upstream_tier_begin(upstream, tier);
@@ -170,6 +181,8 @@ void upstream_release(struct upstream *upstream)
     for (enum tier tier = 0; tier < TIER_COUNT; tier++)
         free(upstream->hash_slots[tier]);
     pthread_mutex_destroy(&upstream->turn_lock);
+    if (upstream->config)
+        group_config_release(upstream->config);
     free(upstream->name);
     free(upstream);
 }

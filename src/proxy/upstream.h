@@ -13,6 +13,7 @@
 #include "base/macros.h"
 #include "core/config.h"
 
+struct group_config;
 struct server;
 
 struct server_options {
@@ -21,7 +22,7 @@ struct server_options {
     uint32_t weight;          /* 1 to UPSTREAM_WEIGHT_MAX */
     uint32_t max_connections; /* 0: no limit */
     bool is_backup;           /* used only when no other can take a connection */
-    uint32_t source;          /* which name it comes from: servers of one are ways to the same host */
+    uint32_t source;          /* which of the config it comes from: servers of one are ways to the same host */
 };
 
 /* When a server is held to be unusable, and usable again. */
@@ -35,6 +36,7 @@ struct health_limits {
 
 struct upstream_options {
     const char *name;
+    struct group_config *config; /* held once more by the version; NULL: there is none, in tests */
     enum balance_method balance;
     struct health_limits health;
     const struct server_options *servers;
@@ -56,7 +58,8 @@ enum tier { TIER_PRIMARY, TIER_BACKUP, TIER_COUNT };
 
 /* Read-only and shared by all threads, but for what says otherwise. */
 struct upstream {
-    char *name; /* owned */
+    char *name;                  /* owned */
+    struct group_config *config; /* owned: a hold on what it was made of, whose sources its members name */
     enum balance_method balance;
     struct health_limits health;
     uint32_t tier_end[TIER_COUNT];    /* indices of members where each tier ends, which is where the next begins */

@@ -14,6 +14,11 @@ void waitline_init(struct waitline *line, struct proxy_shared *shared, uint32_t 
     list_init(&line->list);
 }
 
+void waitline_set_max(struct waitline *line, uint32_t max)
+{
+    atomic_store(&line->max, max);
+}
+
 void waitline_deinit(struct waitline *line)
 {
     assert(list_is_empty(&line->list));
@@ -51,7 +56,7 @@ int waitline_join(struct waitline *line, struct waiter *waiter, enum waitline_pl
 
     pthread_mutex_lock(&line->lock);
     assert(!list_is_linked(&waiter->link) && !atomic_load(&waiter->is_called));
-    if (place == WAITLINE_BACK || atomic_load(&line->waiting) < line->max) {
+    if (place == WAITLINE_BACK || atomic_load(&line->waiting) < atomic_load(&line->max)) {
         if (place == WAITLINE_LAST)
             waiter->ticket = line->tickets++;
         /* Before a node is behind the one before it. */

@@ -21,7 +21,7 @@ struct ring;
 /* Shared by all reactors. */
 struct waitline {
     struct proxy_shared *shared; /* borrowed: knows how to wake a reactor; NULL in tests that have none */
-    uint32_t max;
+    atomic_uint max;
     atomic_uint waiting; /* on the list */
     pthread_mutex_t lock;
     struct list list; /* guarded by lock, as are the waiters' fields; by ticket */
@@ -43,6 +43,8 @@ enum waitline_place {
 };
 
 void waitline_init(struct waitline *line, struct proxy_shared *shared, uint32_t max);
+/* Who is in the line already stays there. Any thread. */
+void waitline_set_max(struct waitline *line, uint32_t max);
 /* Asserts that nobody waits. */
 void waitline_deinit(struct waitline *line);
 

@@ -98,7 +98,7 @@ int zerg_conn_keepalive(struct zerg_conn *handle, double idle_s)
         api_let_go(handle);
         return rc;
     }
-    max = sc->slot.view->group->config->keepalive;
+    max = group_view_settings(sc->slot.view)->keepalive;
     note_closer(handle);
     return script_conn_give_to_pool(sc, max, idle_s >= 0 ? api_ms(idle_s) : POOL_IDLE_MS) ? ZERG_OK : ZERG_END;
 }

@@ -86,7 +86,7 @@ static void take_from_client(struct dial_options *dial, const struct conn *clien
         dial->tcp = &client->listener->config->tcp;
 }
 
-struct dial_options connecting_options(const struct group_view *view, const struct zerg_dial_options *options,
+struct dial_options connecting_options(struct group_view *view, const struct zerg_dial_options *options,
                                        const struct conn *client)
 {
     struct dial_options dial = dial_defaults(view, 0);
@@ -142,7 +142,7 @@ int connecting_begin(struct task *task, struct group_view *view, const struct ze
         return ZERG_NO_MEMORY;
     *connecting = (struct connecting){.overdue_ms = TIMER_NEVER};
     pending_begin(&connecting->pending, task, drop);
-    rc = greeting_make(&connecting->greeting, options, view->group->config->proxy_send, client);
+    rc = greeting_make(&connecting->greeting, options, group_view_settings(view)->proxy_send, client);
     if (rc != ZERG_OK) {
         drop(&connecting->pending);
         return rc;

@@ -13,7 +13,7 @@ struct slab;
 
 void connecting_init_slab(struct slab *slab);
 /* What the options of a script say of a dial; client: for whom, NULL: nobody. */
-struct dial_options connecting_options(const struct group_view *view, const struct zerg_dial_options *options,
+struct dial_options connecting_options(struct group_view *view, const struct zerg_dial_options *options,
                                        const struct conn *client);
 /* Begins, for the running task. ZERG_OK, _PARK, _END, _CANCELED, _NO_MEMORY. */
 int connecting_begin(struct task *task, struct group_view *view, const struct zerg_dial_options *options,

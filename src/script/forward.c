@@ -231,7 +231,7 @@ int forward_begin(struct task *task, struct script_conn *client, struct group_vi
 
     if (!forward)
         return ZERG_NO_MEMORY;
-    rc = greeting_make(&forward->greeting, options, view->group->config->proxy_send, client->conn);
+    rc = greeting_make(&forward->greeting, options, group_view_settings(view)->proxy_send, client->conn);
     if (rc != ZERG_OK) {
         drop(&forward->pending);
         return rc;

@@ -247,7 +247,7 @@ static bool copy_options(struct http_forwarding *forwarding, struct http_change 
     return true;
 }
 
-static struct http_forward_options forward_options(struct http_forwarding *forwarding, const struct group_view *view,
+static struct http_forward_options forward_options(struct http_forwarding *forwarding, struct group_view *view,
                                                    const struct zerg_http_forward_options *options)
 {
     struct http_forward_options out = http_forward_defaults(view, forwarding->sc->exchange);

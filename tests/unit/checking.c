@@ -18,7 +18,6 @@ struct server_config checked_servers[SERVERS] = {
     {.target = (char *)"127.0.0.1:3002", .weight = 1},
     {.target = (char *)"127.0.0.1:3003", .weight = 1},
 };
-struct upstream_config checked_config;
 
 struct upstream_config usual_checks(void)
 {
@@ -32,6 +31,8 @@ struct upstream_config usual_checks(void)
 
 struct fixture *checking_fixture(const struct upstream_config *config)
 {
+    static struct upstream_config checked_config;
+
     checked_config = *config;
     return fixture_new(&(struct fixture_options){
         .buffers = 64,

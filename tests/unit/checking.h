@@ -11,8 +11,6 @@ enum { INTERVAL_MS = 2000, TIMEOUT_MS = 1000, SERVERS = 3 };
 
 /* "127.0.0.1:3001" and so on. */
 extern struct server_config checked_servers[SERVERS];
-/* What the present fixture was made of; a test may change it before the first turn. */
-extern struct upstream_config checked_config;
 
 /* Checks by connecting to the first server: 3 failures are down, 2 passes are up. */
 struct upstream_config usual_checks(void);

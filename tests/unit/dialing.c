@@ -13,6 +13,7 @@
 #include "core/inbox.h"
 #include "fake_ring.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
 #include "proxy/proxy.h"
 #include "proxy/resolution.h"
 #include "proxy/server.h"
@@ -183,7 +184,7 @@ void dialing_answer(struct group_view *view, uint32_t source, uint32_t ttl_ms, c
         assert_int_equal(target_parse(&target, text, strlen(text)), 0);
         resolution.items[resolution.count].addr = target.addr;
     }
-    group_take_answer(view->group, source, &resolution, view->reactor->now_ms);
+    group_take_answer(view->group, &view->group->config->sources[source], &resolution, view->reactor->now_ms);
     assert_int_equal(group_publish(view->group), 0);
 }
 
@@ -191,7 +192,7 @@ void dialing_answer_problem(struct group_view *view, uint32_t source, const char
 {
     const struct resolution resolution = {.ttl_ms = RESOLVE_TTL_FAILED_MS, .problem = problem};
 
-    group_take_answer(view->group, source, &resolution, view->reactor->now_ms);
+    group_take_answer(view->group, &view->group->config->sources[source], &resolution, view->reactor->now_ms);
     assert_int_equal(group_publish(view->group), 0);
 }
 

@@ -26,6 +26,16 @@ static int setup_http(void **state)
     return 0;
 }
 
+static int setup_host(void **state)
+{
+    struct upstream_config config = usual_checks();
+
+    config.check.path = (char *)"/";
+    config.check.host = (char *)"app.internal";
+    *state = checking_fixture(&config);
+    return 0;
+}
+
 static int setup_proxy(void **state)
 {
     struct upstream_config config = usual_checks();
@@ -185,7 +195,6 @@ static void the_configured_host_goes_before_the_target(void **state)
     struct fixture *f = *state;
     char request[256];
 
-    checked_config.check.host = (char *)"app.internal";
     (void)asked_check(f, request, sizeof(request));
     assert_non_null(strstr(request, "\r\nHost: app.internal\r\n"));
 }
@@ -317,7 +326,7 @@ int main(void)
         TEST(a_server_that_does_not_answer_fails_when_time_is_up, setup_checks),
         TEST(the_proxy_protocol_header_says_that_it_is_a_check, setup_proxy),
         TEST(the_request_names_path_and_target, setup_http),
-        TEST(the_configured_host_goes_before_the_target, setup_http),
+        TEST(the_configured_host_goes_before_the_target, setup_host),
         TEST(a_status_within_the_range_passes, setup_http),
         TEST(a_status_outside_of_it_fails, setup_http),
         TEST(a_status_line_may_come_in_any_pieces, setup_http),

@@ -14,6 +14,7 @@
 #include "core/conn.h"
 #include "fake_ring.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
 #include "proxy/proxy.h"
 #include "proxy/resolution.h"
 
@@ -53,12 +54,23 @@ static int setup_unchecked(void **state)
 
 static struct server_config named_server = {.target = (char *)"app.test.:80", .weight = 1};
 
-/* With names of which nothing is known yet. */
+/* With names of which nothing is known yet, and patience. */
 static int setup_named(void **state)
 {
     struct upstream_config config = usual_checks();
 
     config.servers = &named_server;
+    config.check.timeout_ms = 10 * INTERVAL_MS;
+    *state = checking_fixture(&config);
+    return 0;
+}
+
+static int setup_named_http(void **state)
+{
+    struct upstream_config config = usual_checks();
+
+    config.servers = &named_server;
+    config.check.path = (char *)"/";
     *state = checking_fixture(&config);
     return 0;
 }
@@ -124,7 +136,7 @@ static void resolve_to(struct fixture *f, const uint16_t *ports, uint32_t count)
     resolution = (struct resolution){.ttl_ms = NAMES_TTL_MS, .count = count};
     for (uint32_t i = 0; i < count; i++)
         assert_int_equal(addr_parse_ip(&resolution.items[i].addr, "127.0.0.1", ports[i]), 0);
-    group_take_answer(group, 0, &resolution, f->reactor.now_ms);
+    group_take_answer(group, &group->config->sources[0], &resolution, f->reactor.now_ms);
     assert_int_equal(group_publish(group), 0);
 }
 
@@ -133,7 +145,6 @@ static void servers_come_and_go_with_the_answers_of_names(void **state)
     struct fixture *f = *state;
     const struct conn *gone;
 
-    checked_config.check.timeout_ms = 10 * INTERVAL_MS;
     resolve_to(f, (uint16_t[]){3001, 3002}, 2);
     fixture_pump(f);                 /* looks */
     fixture_advance(f, INTERVAL_MS); /* all have begun */
@@ -173,7 +184,6 @@ static void a_name_is_the_host_of_the_request(void **state)
     char request[256] = "";
     struct conn *conn;
 
-    checked_config.check.path = (char *)"/";
     resolve_to(f, (uint16_t[]){3001}, 1);
     fixture_pump(f);
     conn = next_check(f);
@@ -243,7 +253,7 @@ int main(void)
         TEST(memory_that_the_kernel_lacks_is_not_the_servers_failure, setup_checks),
         TEST(servers_come_and_go_with_the_answers_of_names, setup_named),
         TEST(nobody_is_checked_while_no_name_is_known, setup_named),
-        TEST(a_name_is_the_host_of_the_request, setup_named),
+        TEST(a_name_is_the_host_of_the_request, setup_named_http),
         TEST(draining_ends_checks_and_begins_no_more, setup_checks),
         TEST(draining_ends_checks_and_begins_no_more, setup_three),
         TEST(a_stop_is_no_failure, setup_checks),

@@ -12,6 +12,7 @@
 #include "dialing.h"
 #include "fake_ring.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
 #include "proxy/resolution.h"
 #include "proxy/server.h"
 
@@ -209,7 +210,7 @@ static void addresses_of_a_family_that_is_not_there_are_passed_over(void **state
         assert_int_equal(addr_parse_ip(&resolution.items[i].addr, "10.0.0.1", (uint16_t)(80 + i)), 0);
     resolution.items[0].addr.sa.sa_family = AF_MAX;
     resolution.items[2].addr.sa.sa_family = AF_MAX + 1;
-    group_take_answer(view->group, 0, &resolution, t->f->reactor.now_ms);
+    group_take_answer(view->group, &view->group->config->sources[0], &resolution, t->f->reactor.now_ms);
     assert_int_equal(group_publish(view->group), 0);
     assert_int_equal(dialing_start(t, caller, view), DIAL_WAITS);
     fixture_pump(t->f);
@@ -233,7 +234,8 @@ static void a_rival_that_cannot_be_tried_lets_no_other_in(void **state)
     for (uint32_t i = 0; i < 3; i++)
         assert_int_equal(addr_parse_ip(&resolution.items[i].addr, "10.0.0.1", (uint16_t)(80 + i)), 0);
     resolution.items[2].addr.sa.sa_family = AF_MAX;
-    group_take_answer(dialing_view(t)->group, 0, &resolution, t->f->reactor.now_ms);
+    group_take_answer(dialing_view(t)->group, &dialing_view(t)->group->config->sources[0], &resolution,
+                      t->f->reactor.now_ms);
     assert_int_equal(group_publish(dialing_view(t)->group), 0);
     dialing_call(t, caller);
     dialing_result(t, caller, "10.0.0.1:80", -ECONNREFUSED);

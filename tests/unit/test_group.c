@@ -11,79 +11,13 @@
 #include <cmocka.h>
 
 #include "base/assert.h"
+#include "grouping.h"
+#include "proxy/group_config.h"
 #include "proxy/resolution.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
 
-enum { NOW_MS = 1000, TTL_MS = 60 * 1000, THREADS = 3, ROUNDS = 2000 };
-
-static struct server_config servers[4];
-static struct upstream_config config;
-
-static struct group *group_of(uint32_t count)
-{
-    struct group *group;
-
-    config.server_count = count;
-    assert_int_equal(group_new(&group, &config, NULL), 0);
-    return group;
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    for (uint32_t i = 0; i < COUNT_OF(servers); i++)
-        servers[i] = (struct server_config){.weight = 1};
-    config = (struct upstream_config){.name = (char *)"app", .servers = servers, .balance = BALANCE_IN_ORDER};
-    return 0;
-}
-
-static void configure(uint32_t index, const char *target, uint32_t weight, uint32_t max_connections, bool is_backup)
-{
-    servers[index] = (struct server_config){
-        .target = (char *)(uintptr_t)target,
-        .weight = weight,
-        .max_connections = max_connections,
-        .is_backup = is_backup,
-    };
-}
-
-static void add(struct resolution *resolution, const char *ip, uint16_t port, uint16_t priority, uint16_t weight)
-{
-    struct resolved *item = &resolution->items[resolution->count++];
-
-    assert_int_equal(addr_parse_ip(&item->addr, ip, port), 0);
-    item->priority = priority;
-    item->weight = weight;
-}
-
-static void publish(struct group *group, uint32_t source, const struct resolution *resolution, uint64_t now_ms)
-{
-    group_take_answer(group, source, resolution, now_ms);
-    assert_int_equal(group_publish(group), 0);
-}
-
-static void answer(struct group *group, uint32_t source, const char *first, const char *second)
-{
-    struct resolution resolution = {.ttl_ms = TTL_MS};
-
-    add(&resolution, first, 80, 0, 0);
-    if (second)
-        add(&resolution, second, 80, 0, 0);
-    publish(group, source, &resolution, NOW_MS);
-}
-
-static void assert_member(const struct group *group, uint32_t index, const char *name)
-{
-    assert_true(index < upstream_member_count(group->current));
-    assert_string_equal(group->current->members[index].server->name, name);
-}
-
-static void assert_count(const struct group *group, uint32_t primaries, uint32_t backups)
-{
-    assert_int_equal(upstream_tier_count(group->current, TIER_PRIMARY), primaries);
-    assert_int_equal(upstream_tier_count(group->current, TIER_BACKUP), backups);
-}
+enum { THREADS = 3, ROUNDS = 2000 };
 
 /* ---- from the configuration ---- */
 
@@ -95,7 +29,7 @@ static void addresses_are_servers_at_once(void **state)
     configure(2, "[::1]:80", 1, 0, false);
     struct group *group = group_of(3);
 
-    assert_false(group->has_names);
+    assert_false(group->config->has_names);
     assert_int_equal(atomic_load(&group->expires_ms), UINT64_MAX);
     assert_count(group, 2, 1);
     assert_member(group, 0, "10.0.0.1:80");
@@ -104,7 +38,7 @@ static void addresses_are_servers_at_once(void **state)
     assert_member(group, 1, "[::1]:80");
     assert_member(group, 2, "unix:/run/app");
     assert_null(group_problem(group));
-    group_free(group);
+    group_release(group);
 }
 
 static void the_same_address_is_one_server(void **state)
@@ -119,17 +53,18 @@ static void the_same_address_is_one_server(void **state)
     answer(group, 2, "10.0.0.1", "10.0.0.2");
     assert_count(group, 2, 0);
     assert_int_equal(group->current->members[0].weight, 3);
-    group_free(group);
+    group_release(group);
 }
 
 static void a_target_that_is_none_is_refused(void **state)
 {
+    struct group_config *made;
     struct group *group;
 
     (void)state;
     configure(0, "10.0.0.1", 1, 0, false);
-    config.server_count = 1;
-    assert_int_equal(group_new(&group, &config, NULL), -EINVAL);
+    grouped_config.server_count = 1;
+    assert_int_equal(group_config_new(&made, &grouped_config), -EINVAL);
     assert_int_equal(group_new_plain(&group, "nonsense", 8), -EINVAL);
     assert_int_equal(group_new_plain(&group, "x", TARGET_TEXT_MAX), -EINVAL);
 }
@@ -144,7 +79,7 @@ static void a_plain_target_is_judged_by_nobody(void **state)
     assert_true(group->is_plain);
     assert_member(group, 0, "10.0.0.1:80");
     assert_int_equal(group->current->health.max_fails, 0);
-    group_free(group);
+    group_release(group);
 }
 
 /* ---- names ---- */
@@ -156,11 +91,11 @@ static void names_are_to_be_asked_for_at_once(void **state)
     configure(1, "db.test:80", 1, 0, false);
     struct group *group = group_of(2);
 
-    assert_true(group->has_names);
+    assert_true(group->config->has_names);
     assert_int_equal(atomic_load(&group->expires_ms), 0);
-    assert_true(group_has_expired(group, 1, 0));
+    assert_true(group_has_expired(group, source_of(group, 1), 0));
     assert_count(group, 1, 0); /* what is known serves until then */
-    group_free(group);
+    group_release(group);
 }
 
 static void an_answer_makes_a_version(void **state)
@@ -177,9 +112,9 @@ static void an_answer_makes_a_version(void **state)
     assert_int_equal(group->current->members[1].weight, 5);
     assert_int_equal(group->current->members[1].max_connections, 2);
     assert_int_equal(atomic_load(&group->expires_ms), NOW_MS + TTL_MS);
-    assert_false(group_has_expired(group, 0, NOW_MS + TTL_MS - 1));
-    assert_true(group_has_expired(group, 0, NOW_MS + TTL_MS));
-    group_free(group);
+    assert_false(group_has_expired(group, source_of(group, 0), NOW_MS + TTL_MS - 1));
+    assert_true(group_has_expired(group, source_of(group, 0), NOW_MS + TTL_MS));
+    group_release(group);
 }
 
 static void the_same_answer_in_another_order_makes_none(void **state)
@@ -193,7 +128,7 @@ static void the_same_answer_in_another_order_makes_none(void **state)
     version = atomic_load(&group->version);
     answer(group, 0, "10.0.0.1", "10.0.0.2");
     assert_int_equal(atomic_load(&group->version), version);
-    group_free(group);
+    group_release(group);
 }
 
 static void a_plain_target_keeps_the_order_of_the_answer(void **state)
@@ -205,7 +140,7 @@ static void a_plain_target_keeps_the_order_of_the_answer(void **state)
     answer(group, 0, "10.0.0.2", "10.0.0.1");
     assert_member(group, 0, "10.0.0.2:80");
     assert_member(group, 1, "10.0.0.1:80");
-    group_free(group);
+    group_release(group);
 }
 
 static void servers_that_stay_are_the_same(void **state)
@@ -219,7 +154,7 @@ static void servers_that_stay_are_the_same(void **state)
     stays = group->current->members[1].server;
     answer(group, 0, "10.0.0.2", "10.0.0.3");
     assert_ptr_equal(group->current->members[0].server, stays);
-    group_free(group);
+    group_release(group);
 }
 
 static void a_version_lives_while_somebody_holds_it(void **state)
@@ -235,7 +170,7 @@ static void a_version_lives_while_somebody_holds_it(void **state)
     assert_ptr_not_equal(held, group->current);
     assert_string_equal(held->members[0].server->name, "10.0.0.1:80");
     assert_int_equal(atomic_load(&held->references), 1);
-    group_free(group);
+    group_release(group);
     upstream_release(held);
 }
 
@@ -256,7 +191,7 @@ static void a_failure_keeps_what_was_found(void **state)
     assert_count(group, 1, 0);
     assert_null(group_problem(group)); /* there is a server */
     assert_int_equal(atomic_load(&group->expires_ms), NOW_MS + 5 + 3000);
-    group_free(group);
+    group_release(group);
 }
 
 static void no_address_is_a_failure(void **state)
@@ -269,7 +204,7 @@ static void no_address_is_a_failure(void **state)
 
     publish(group, 0, &empty, NOW_MS);
     assert_string_equal(group_problem(group), "no address");
-    group_free(group);
+    group_release(group);
 }
 
 static void the_first_name_to_expire_counts(void **state)
@@ -286,9 +221,9 @@ static void the_first_name_to_expire_counts(void **state)
     add(&short_lived, "10.0.0.2", 80, 0, 0);
     publish(group, 1, &short_lived, NOW_MS);
     assert_int_equal(atomic_load(&group->expires_ms), NOW_MS + 1000);
-    assert_false(group_has_expired(group, 0, NOW_MS + 1000));
-    assert_true(group_has_expired(group, 1, NOW_MS + 1000));
-    group_free(group);
+    assert_false(group_has_expired(group, source_of(group, 0), NOW_MS + 1000));
+    assert_true(group_has_expired(group, source_of(group, 1), NOW_MS + 1000));
+    group_release(group);
 }
 
 /* A reactor that finds that nothing has expired must find the servers, too. */
@@ -301,11 +236,11 @@ static void a_group_does_not_expire_later_before_its_version_is_there(void **sta
     struct group *group = group_of(1);
 
     add(&resolution, "10.0.0.1", 80, 0, 0);
-    group_take_answer(group, 0, &resolution, NOW_MS);
+    group_take_answer(group, source_of(group, 0), &resolution, NOW_MS);
     assert_int_equal(atomic_load(&group->expires_ms), 0);
     assert_int_equal(group_publish(group), 0);
     assert_int_equal(atomic_load(&group->expires_ms), NOW_MS + TTL_MS);
-    group_free(group);
+    group_release(group);
 }
 
 static void services_have_weights_and_backups_of_their_own(void **state)
@@ -326,18 +261,19 @@ static void services_have_weights_and_backups_of_their_own(void **state)
     assert_int_equal(group->current->members[0].max_connections, 4);
     assert_int_equal(group->current->members[1].weight, 1); /* 0 is for "hardly ever" */
     assert_member(group, 2, "10.0.0.3:1003");
-    group_free(group);
+    group_release(group);
 }
 
 static void more_servers_than_fit_are_left_out(void **state)
 {
-    static struct server_config many[5];
+    static const char *const names[] = {"a.test:80", "b.test:80", "c.test:80", "d.test:80", "e.test:80"};
+    static struct server_config many[COUNT_OF(names)];
     struct resolution resolution = {.ttl_ms = TTL_MS};
 
     (void)state;
     for (uint32_t i = 0; i < COUNT_OF(many); i++)
-        many[i] = (struct server_config){.target = (char *)"db.test:80", .weight = 1};
-    config.servers = many;
+        many[i] = (struct server_config){.target = (char *)(uintptr_t)names[i], .weight = 1};
+    grouped_config.servers = many;
     struct group *group = group_of(COUNT_OF(many));
 
     for (uint32_t source = 0; source < COUNT_OF(many); source++) {
@@ -348,7 +284,7 @@ static void more_servers_than_fit_are_left_out(void **state)
     }
     assert_count(group, UPSTREAM_SERVERS_MAX, 0);
     assert_int_equal(group->left_out, COUNT_OF(many) * RESOLVE_ADDRS_MAX - UPSTREAM_SERVERS_MAX);
-    group_free(group);
+    group_release(group);
 }
 
 /* ---- between reactors ---- */
@@ -365,7 +301,7 @@ static void *hold_and_answer(void *arg)
 
         assert(upstream_member_count(held) == 1);
         assert(addr_parse_ip(&resolution.items[0].addr, "10.0.0.1", (uint16_t)(1 + (number + i) % 7)) == 0);
-        group_take_answer(shared, 0, &resolution, NOW_MS);
+        group_take_answer(shared, source_of(shared, 0), &resolution, NOW_MS);
         assert(group_publish(shared) == 0);
         assert(server_open(held->members[0].server) == 0); /* readable while it is held */
         upstream_release(held);
@@ -389,10 +325,10 @@ static void versions_change_while_reactors_hold_them(void **state)
     for (uint32_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     assert_int_equal(atomic_load(&shared->current->references), 1);
-    group_free(shared);
+    group_release(shared);
 }
 
-#define TEST(name) cmocka_unit_test_setup(name, setup)
+#define TEST(name) cmocka_unit_test_setup(name, grouping_setup)
 
 int main(void)
 {
