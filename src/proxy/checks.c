@@ -20,6 +20,7 @@
 #include "proxy/group_view.h"
 #include "proxy/health.h"
 #include "proxy/proxy.h"
+#include "proxy/routing.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
 #include "proxy/waitline.h"
@@ -328,8 +329,8 @@ static uint32_t count_groups(struct proxy *proxy)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < proxy->view_count; i++)
-        count += has_checks(&proxy->views[i]);
+    for (uint32_t i = 0; i < proxy->routing->view_count; i++)
+        count += has_checks(proxy->routing->views[i]);
     return count;
 }
 
@@ -346,8 +347,8 @@ int checks_open(struct checks **out, struct proxy *proxy)
         return -ENOMEM;
     *out = checks;
     checks->proxy = proxy;
-    for (uint32_t i = 0; i < proxy->view_count; i++) {
-        if (has_checks(&proxy->views[i]) && open_group(checks, &proxy->views[i]) < 0)
+    for (uint32_t i = 0; i < proxy->routing->view_count; i++) {
+        if (has_checks(proxy->routing->views[i]) && open_group(checks, proxy->routing->views[i]) < 0)
             return -ENOMEM;
     }
     return 0;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -75,17 +76,26 @@ void group_view_deinit(struct group_view *view)
     group_release(view->group);
 }
 
+bool group_view_is_named(const struct group_view *view, const char *name, size_t len)
+{
+    return strlen(view->group->name) == len && memcmp(view->group->name, name, len) == 0;
+}
+
 void group_view_use(struct group_view *view)
 {
-    if (view->users++ == 0)
+    if (view->users++ == 0 && view->group->is_plain)
         list_del(&view->link);
 }
 
 void group_view_unuse(struct group_view *view)
 {
     assert(view->users > 0);
-    if (--view->users == 0 && view->group->is_plain)
+    if (--view->users > 0)
+        return;
+    if (view->group->is_plain)
         list_add_tail(&view->reactor->proxy->plain_groups, &view->link);
+    else if (view->holders == 0)
+        proxy_look_for_unused(view->reactor->proxy);
 }
 
 struct upstream *group_view_upstream(struct group_view *view)

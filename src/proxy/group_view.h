@@ -24,12 +24,15 @@ struct group_view {
     struct reactor *reactor;
     struct upstream *upstream; /* owned: a hold; NULL until first looked at */
     uint32_t version;          /* of the group, that it was */
+    uint32_t holders;          /* of upstreams: routings that have it */
     uint32_t users;            /* dials and slots that point here */
     struct refresh *refresh;   /* owned: questions under way, NULL: none */
     struct list waiting;       /* struct view_waiter */
     struct list idle;          /* struct idle_conn of pool.c: connections that wait to be used again, */
     struct list idle_link;     /* and pool->views while there are some */
-    struct list link; /* of plain groups: proxy->plain_groups while nobody uses it, the one used last at the end, */
+    struct list
+        link; /* of upstreams: proxy->views; of plain groups: proxy->plain_groups while nobody uses it, the one used last
+                         at the end, */
     struct list bucket_link; /* and proxy->plain_buckets */
 };
 
@@ -51,7 +54,10 @@ void group_view_init(struct group_view *view, struct group *group, struct reacto
 /* Lets go of the group and its version, and drops what was asked; nobody uses it any more. */
 void group_view_deinit(struct group_view *view);
 
-/* Somebody uses it from now on, or no more. One of a plain target that nobody uses may be gone when another is made. */
+bool group_view_is_named(const struct group_view *view, const char *name, size_t len);
+
+/* Somebody uses it from now on, or no more. One that nobody uses, nor holds, may be gone with the next turn or when that of
+ * another plain target is made. */
 void group_view_use(struct group_view *view);
 void group_view_unuse(struct group_view *view);
 

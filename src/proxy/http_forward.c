@@ -20,6 +20,7 @@
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
 #include "proxy/proxy_send.h"
+#include "proxy/routing.h"
 #include "proxy/server.h"
 
 const struct http_limits http_answer_limits = {.head_bytes = HTTP_RESPONSE_HEAD_BYTES, .fields = HTTP_FIELDS_MAX};
@@ -372,7 +373,7 @@ void http_forward_on_read_timeout(struct http_forward *forward)
 static void run(struct http_exchange *exchange, enum http_start start)
 {
     struct proxy *proxy = exchange->conn->reactor->proxy;
-    struct group_view *view = proxy->routes[exchange->route->index];
+    struct group_view *view = routing_route(proxy->routing, exchange->route->index);
     struct http_forward_options options = http_forward_defaults(view, exchange);
 
     (void)start; /* it costs little */

@@ -163,6 +163,11 @@ static bool may_wait(const struct conn *conn)
     return conn->reactor->state == REACTOR_RUNNING && conn_is_writable(conn) && !conn_ended(conn);
 }
 
+static bool is_wanted(const struct group_view *view)
+{
+    return view->group->is_plain || view->holders > 0;
+}
+
 /* Others wait for what it keeps: the first of them may take it from here, or it goes. */
 static void offer(struct idle_conn *idle)
 {
@@ -183,7 +188,7 @@ void pool_checkin(struct pool *pool, struct conn *conn, struct slot *slot, uint3
     assert(conn->in.bytes == 0 && conn->out.staged == 0 && slot->view);
     conn->handler = &pool_handler;
     conn->owner = NULL;
-    if (max > 0 && may_wait(conn)) {
+    if (max > 0 && may_wait(conn) && is_wanted(slot->view)) {
         make_room(pool, slot->view, &slot->server->addr, max);
         idle = slab_new(&pool->idle);
     }
@@ -260,6 +265,12 @@ bool pool_drop_one(struct pool *pool, struct group_view *view, const struct addr
         }
     }
     return false;
+}
+
+void pool_drop_all_of(struct group_view *view)
+{
+    while (!list_is_empty(&view->idle))
+        drop(CONTAINER_OF(view->idle.next, struct idle_conn, view_link));
 }
 
 void pool_spare(struct pool *pool)

@@ -41,7 +41,8 @@ void pool_deinit(struct pool *pool);
 void pool_clear(struct pool *pool);
 
 /* Takes over a connection on which nothing is staged or unread, and its slot; idle_ms: how long it may wait (0: for ever). Of
- * each group and address at most `max` wait: the oldest one goes. One that cannot wait is closed. */
+ * each group and address at most `max` wait: the oldest one goes. One that cannot wait is closed, as is one to an upstream that no
+ * routing has any more. */
 void pool_checkin(struct pool *pool, struct conn *conn, struct slot *slot, uint32_t max, uint32_t idle_ms);
 /* The connection of this group to this address that was checked in last, with its slot; NULL: there is none. told: only one
  * that was told the same first (see struct slot). looks: whether the kernel is asked if the peer has sent or closed since the last
@@ -51,6 +52,8 @@ MUST_CHECK struct conn *pool_checkout(struct pool *pool, struct group_view *view
                                       uint64_t told, bool looks, struct slot *slot);
 /* Closes the oldest one of this group to this address, for its slot; false: there is none. */
 bool pool_drop_one(struct pool *pool, struct group_view *view, const struct addr *addr);
+/* Closes all of this group, and of this reactor. */
+void pool_drop_all_of(struct group_view *view);
 /* Somebody needs a connection of this reactor: closes the oldest one when few are left. Its place is free some turns later. */
 void pool_spare(struct pool *pool);
 /* Closes those of groups that somebody waits for in line. */

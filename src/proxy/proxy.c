@@ -19,6 +19,7 @@
 #include "proxy/http_forward.h"
 #include "proxy/relay.h"
 #include "proxy/resolver.h"
+#include "proxy/routing.h"
 #include "proxy/shared.h"
 
 enum { RELAYS_PER_BLOCK = 64, DIALS_PER_BLOCK = 16, VIEWS_PER_BLOCK = 16 };
@@ -30,20 +31,6 @@ static struct list *bucket_of(struct proxy *proxy, const char *target, size_t le
     return &proxy->plain_buckets[hash_bytes(target, len) % PLAIN_BUCKETS];
 }
 
-static bool is_named(const struct group_view *view, const char *target, size_t len)
-{
-    return strlen(view->group->name) == len && memcmp(view->group->name, target, len) == 0;
-}
-
-static struct group_view *find_upstream(const struct proxy *proxy, const char *target, size_t len)
-{
-    for (uint32_t i = 0; i < proxy->view_count; i++) {
-        if (is_named(&proxy->views[i], target, len))
-            return &proxy->views[i];
-    }
-    return NULL;
-}
-
 static struct group_view *find_plain(struct proxy *proxy, const char *target, size_t len)
 {
     struct list *bucket = bucket_of(proxy, target, len);
@@ -51,7 +38,7 @@ static struct group_view *find_plain(struct proxy *proxy, const char *target, si
     for (struct list *node = bucket->next; node != bucket; node = node->next) {
         struct group_view *view = CONTAINER_OF(node, struct group_view, bucket_link);
 
-        if (is_named(view, target, len))
+        if (group_view_is_named(view, target, len))
             return view;
     }
     return NULL;
@@ -103,9 +90,10 @@ static int make_plain(struct proxy *proxy, const char *target, size_t len, struc
     return 0;
 }
 
-int proxy_find_group(struct proxy *proxy, const char *target, size_t len, struct group_view **out)
+int proxy_find_group(struct proxy *proxy, const struct routing *routing, const char *target, size_t len,
+                     struct group_view **out)
 {
-    struct group_view *view = find_upstream(proxy, target, len);
+    struct group_view *view = routing_find(routing, target, len);
 
     if (!view) {
         view = find_plain(proxy, target, len);
@@ -118,59 +106,66 @@ int proxy_find_group(struct proxy *proxy, const char *target, size_t len, struct
     return 0;
 }
 
-/* ---- opening and closing ---- */
+/* ---- views of upstreams ---- */
 
-static int open_views(struct proxy *proxy, const struct proxy_shared *shared)
+struct group_view *proxy_hold_view(struct proxy *proxy, struct group *group)
 {
-    if (!shared) /* an engine without upstreams: that of a test */
-        return 0;
-    proxy->views = calloc(shared->group_count + 1, sizeof(*proxy->views));
-    if (!proxy->views)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < shared->group_count; i++)
-        group_view_init(&proxy->views[i], shared->groups[i], proxy->reactor);
-    proxy->view_count = shared->group_count;
-    return 0;
-}
+    struct group_view *view;
 
-/* In use from now on; NULL for no target. */
-static int open_forward(struct proxy *proxy, const struct listener_config *listener, const char *target,
-                        struct group_view **out)
-{
-    int rc;
-
-    *out = NULL;
-    if (!target)
-        return 0;
-    rc = proxy_find_group(proxy, target, strlen(target), out);
-    if (rc < 0)
-        log_error("listener %s: cannot forward to %s: %s", listener->name, target, strerror(-rc));
-    else
-        group_view_use(*out);
-    return rc;
-}
-
-/* Where the listeners and their routes forward to, looked up once. */
-static int open_forwards(struct proxy *proxy, const struct config *config)
-{
-    proxy->forwards = calloc(config->listener_count, sizeof(struct group_view *));
-    proxy->routes = calloc(config->route_count + 1, sizeof(struct group_view *));
-    if (!proxy->forwards || !proxy->routes)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < config->listener_count; i++) {
-        const struct listener_config *listener = &config->listeners[i];
-        int rc = open_forward(proxy, listener, listener->forward, &proxy->forwards[i]);
-
-        for (uint32_t j = 0; j < listener->route_count && rc == 0; j++) {
-            const struct http_route *route = &listener->routes[j];
-
-            rc = open_forward(proxy, listener, route->forward, &proxy->routes[route->index]);
+    for (struct list *node = proxy->views.next; node != &proxy->views; node = node->next) {
+        view = CONTAINER_OF(node, struct group_view, link);
+        if (view->group == group) {
+            view->holders++;
+            return view;
         }
-        if (rc < 0)
-            return rc;
     }
-    return 0;
+    view = calloc(1, sizeof(*view));
+    if (!view)
+        return NULL;
+    group_view_init(view, group, proxy->reactor);
+    view->holders = 1;
+    list_add_tail(&proxy->views, &view->link);
+    return view;
 }
+
+void proxy_release_view(struct proxy *proxy, struct group_view *view)
+{
+    assert(view->holders > 0);
+    if (--view->holders > 0)
+        return;
+    pool_drop_all_of(view);
+    proxy_look_for_unused(proxy);
+}
+
+void proxy_look_for_unused(struct proxy *proxy)
+{
+    /* Later: who has let go of a view may still be looking at it. */
+    timer_start(&proxy->reactor->timers, &proxy->unused, proxy->reactor->now_ms);
+}
+
+static void forget_unused(struct proxy *proxy)
+{
+    struct list *next;
+
+    for (struct list *node = proxy->views.next; node != &proxy->views; node = next) {
+        struct group_view *view = CONTAINER_OF(node, struct group_view, link);
+
+        next = node->next;
+        if (view->holders > 0 || view->users > 0)
+            continue;
+        list_del(&view->link);
+        group_view_deinit(view);
+        free(view);
+    }
+}
+
+static void on_unused(struct timer *timer, uint64_t now_ms)
+{
+    (void)now_ms;
+    forget_unused(CONTAINER_OF(timer, struct proxy, unused));
+}
+
+/* ---- opening and closing ---- */
 
 /* So that no two reactors or processes give requests the same ids. */
 static void seed_requests(struct proxy *proxy)
@@ -198,38 +193,29 @@ int proxy_open(struct reactor *reactor)
     slab_init(&proxy->dials, sizeof(struct dial), DIALS_PER_BLOCK, 0);
     pool_init(&proxy->pool, reactor);
     seed_requests(proxy);
+    list_init(&proxy->views);
+    timer_init(&proxy->unused, on_unused);
     list_init(&proxy->plain_groups);
     for (uint32_t i = 0; i < PLAIN_BUCKETS; i++)
         list_init(&proxy->plain_buckets[i]);
     rc = resolver_open(&proxy->resolver, reactor, &engine->config->resolver);
     if (rc == 0)
-        rc = open_views(proxy, engine->shared);
-    if (rc == 0)
-        rc = open_forwards(proxy, engine->config);
+        rc = routing_new(&proxy->routing, proxy, engine->config, proxy_shared_groups(engine));
     if (rc == 0)
         rc = checks_open(&proxy->checks, proxy);
     return rc;
 }
 
-static void unuse(struct group_view **views, uint32_t count)
-{
-    for (uint32_t i = 0; views && i < count; i++) {
-        if (views[i])
-            group_view_unuse(views[i]);
-    }
-}
-
 static void close_groups(struct proxy *proxy)
 {
     struct list *node;
-    const struct config *config = proxy->reactor->engine->config;
 
-    unuse(proxy->forwards, config->listener_count);
-    unuse(proxy->routes, config->route_count);
+    routing_free(proxy->routing);
     while ((node = list_pop(&proxy->plain_groups)))
         forget_plain(proxy, CONTAINER_OF(node, struct group_view, link));
-    for (uint32_t i = 0; i < proxy->view_count; i++)
-        group_view_deinit(&proxy->views[i]);
+    forget_unused(proxy);
+    assert(list_is_empty(&proxy->views));
+    timer_stop(&proxy->reactor->timers, &proxy->unused);
 }
 
 void proxy_close(struct reactor *reactor)
@@ -246,9 +232,6 @@ void proxy_close(struct reactor *reactor)
     slab_deinit(&proxy->dials);
     slab_deinit(&proxy->relays);
     slab_deinit(&proxy->http_forwards);
-    free(proxy->views);
-    free(proxy->forwards);
-    free(proxy->routes);
     free(proxy);
     reactor->proxy = NULL;
 }

@@ -9,12 +9,15 @@
 #include "base/macros.h"
 #include "base/slab.h"
 #include "core/reactor.h"
+#include "core/timer.h"
 #include "proxy/group_view.h"
 #include "proxy/pool.h"
 
 struct checks;
+struct group;
 struct inbox_message;
 struct resolver;
+struct routing;
 
 /* Messages between the reactors of this layer. */
 enum proxy_wakeup {
@@ -29,12 +32,11 @@ struct proxy {
     struct resolver *resolver;
     struct slab relays;
     struct slab dials;
+    struct routing *routing;  /* owned */
+    struct list views;        /* struct group_view, owned: of upstreams, while a routing, or anybody else, needs them */
+    struct timer unused;      /* due when some may be needed no more */
     struct slab plain_views;  /* struct group_view */
-    struct group_view *views; /* owned: of the configured upstreams, in their order */
-    uint32_t view_count;
-    struct group_view **forwards; /* owned: where each listener forwards to, NULL: it does not, */
-    struct group_view **routes;   /* and each route of HTTP */
-    struct list plain_groups;     /* struct group_view, owned: those that nobody uses */
+    struct list plain_groups; /* struct group_view, owned: those that nobody uses */
     uint32_t plain_group_count;
     struct list plain_buckets[PLAIN_BUCKETS]; /* by name */
     struct pool pool;
@@ -52,5 +54,13 @@ void proxy_close(struct reactor *reactor);
 void proxy_on_message(struct reactor *reactor, struct inbox_message *message);
 void proxy_drain(struct reactor *reactor);
 
-/* The group that a target names: an upstream of the configuration, or what a plain target amounts to. 0, -EINVAL (neither), -ENOMEM. */
-MUST_CHECK int proxy_find_group(struct proxy *proxy, const char *target, size_t len, struct group_view **out);
+/* The group that a target names: an upstream of the routing, or what a plain target amounts to, which is one for all routings.
+ * 0, -EINVAL (neither), -ENOMEM. */
+MUST_CHECK int proxy_find_group(struct proxy *proxy, const struct routing *routing, const char *target, size_t len,
+                                struct group_view **out);
+/* The reactor's view of an upstream, for a routing, which releases it; NULL without memory. */
+MUST_CHECK struct group_view *proxy_hold_view(struct proxy *proxy, struct group *group);
+/* After the last one idle connections are closed, and the view is gone when nobody uses it any more. */
+void proxy_release_view(struct proxy *proxy, struct group_view *view);
+/* Some view is held and used by nobody any more: it goes soon, but not within this call. */
+void proxy_look_for_unused(struct proxy *proxy);

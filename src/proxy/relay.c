@@ -18,6 +18,7 @@
 #include "proxy/proxy.h"
 #include "proxy/proxy_send.h"
 #include "proxy/pump.h"
+#include "proxy/routing.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 
@@ -304,7 +305,7 @@ static void dial_server(struct relay *relay, struct group_view *view)
 static void on_open(struct conn *client)
 {
     struct reactor *reactor = client->reactor;
-    struct group_view *view = reactor->proxy->forwards[client->listener->index];
+    struct group_view *view = routing_forward(reactor->proxy->routing, client->listener->index);
     struct relay_options options = {
         .group = view->group->name,
         .started_ms = reactor->now_ms,

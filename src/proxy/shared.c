@@ -3,45 +3,12 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/assert.h"
-#include "base/log.h"
-#include "core/config.h"
 #include "core/engine.h"
 #include "core/reactor.h"
-#include "proxy/group.h"
-#include "proxy/group_config.h"
+#include "proxy/group_set.h"
 #include "proxy/proxy.h"
-
-static int open_group(struct group **out, const struct upstream_config *upstream, struct proxy_shared *shared)
-{
-    struct group_config *config;
-    int rc = group_config_new(&config, upstream);
-
-    if (rc < 0)
-        return rc;
-    rc = group_new(out, upstream->name, config, shared);
-    group_config_release(config);
-    return rc;
-}
-
-static int open_groups(struct proxy_shared *shared, const struct config *config)
-{
-    shared->groups = calloc(config->upstream_count + 1, sizeof(*shared->groups));
-    if (!shared->groups)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < config->upstream_count; i++) {
-        int rc = open_group(&shared->groups[i], &config->upstreams[i], shared);
-
-        if (rc < 0) {
-            log_error("upstream %s: %s", config->upstreams[i].name, strerror(-rc));
-            return rc;
-        }
-        shared->group_count = i + 1;
-    }
-    return 0;
-}
 
 int proxy_shared_open(struct engine *engine)
 {
@@ -59,16 +26,31 @@ int proxy_shared_open(struct engine *engine)
         pthread_mutex_init(&shared->wakes[i].lock, NULL);
         list_init(&shared->wakes[i].called);
     }
-    return open_groups(shared, engine->config);
+    return group_set_new(&shared->groups, engine->config, NULL, shared);
+}
+
+struct group_set *proxy_shared_groups(const struct engine *engine)
+{
+    const struct proxy_shared *shared = engine->shared;
+
+    return shared ? shared->groups : NULL;
+}
+
+void proxy_shared_change(struct engine *engine, struct group_set *set, struct ring *own_ring)
+{
+    struct proxy_shared *shared = engine->shared;
+    struct group_set *before = shared->groups;
+
+    group_set_apply(set, own_ring);
+    shared->groups = set;
+    group_set_free(before);
 }
 
 void proxy_shared_close(struct engine *engine)
 {
     struct proxy_shared *shared = engine->shared;
 
-    for (uint32_t i = 0; i < shared->group_count; i++)
-        group_release(shared->groups[i]);
-    free(shared->groups);
+    group_set_free(shared->groups);
     for (uint32_t i = 0; shared->wakes && i < engine->reactor_count; i++) {
         assert(list_is_empty(&shared->wakes[i].called));
         pthread_mutex_destroy(&shared->wakes[i].lock);

@@ -11,7 +11,7 @@
 #include "core/inbox.h"
 
 struct engine;
-struct group;
+struct group_set;
 struct ring;
 
 /* Wakes one reactor: those of its dials that were called go on, and its idle connections make way for those in line. */
@@ -24,15 +24,19 @@ struct proxy_wake {
 
 /* engine->shared. */
 struct proxy_shared {
-    struct engine *engine; /* borrowed */
-    struct group **groups; /* owned, in the order of the configuration's upstreams */
-    uint32_t group_count;
+    struct engine *engine;    /* borrowed */
+    struct group_set *groups; /* owned: those in use; after the start for the control thread alone */
     struct proxy_wake *wakes; /* owned, one for each reactor */
 };
 
 /* Makes engine->shared. 0 or a negative errno after logging why. */
 MUST_CHECK int proxy_shared_open(struct engine *engine);
 void proxy_shared_close(struct engine *engine);
+/* The upstreams in use; NULL: there are none, in tests. Control thread, and reactors while they are opened. */
+struct group_set *proxy_shared_groups(const struct engine *engine);
+/* Applies a set that was made to follow the one in use, which is freed, and takes it over. Reactors make their routings of it
+ * before or after. Control thread; own_ring: of that, NULL: it has none. */
+void proxy_shared_change(struct engine *engine, struct group_set *set, struct ring *own_ring);
 /* A waiter of a reactor was called (its link); proxy_shared_wake() is to follow. Any thread. */
 void proxy_shared_add_called(struct proxy_shared *shared, uint32_t reactor, struct list *link);
 /* It is not called any more. Its reactor's thread. */

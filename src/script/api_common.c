@@ -25,7 +25,9 @@ int api_begin(struct task **out)
 
 int api_find_group(const struct task *task, const char *target, uint32_t len, struct group_view **out)
 {
-    switch (proxy_find_group(task->runtime->reactor->proxy, target, len, out)) {
+    struct proxy *proxy = task->runtime->reactor->proxy;
+
+    switch (proxy_find_group(proxy, proxy->routing, target, len, out)) {
     case 0: return ZERG_OK;
     case -ENOMEM: return ZERG_NO_MEMORY;
     default: return ZERG_NO_TARGET;

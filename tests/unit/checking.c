@@ -11,6 +11,7 @@
 #include "core/conn.h"
 #include "proxy/group_view.h"
 #include "proxy/proxy.h"
+#include "proxy/routing.h"
 #include "proxy/upstream.h"
 
 struct server_config checked_servers[SERVERS] = {
@@ -93,7 +94,7 @@ void end_check(struct fixture *f, int32_t result)
 
 const struct server *checked_server(struct fixture *f, uint32_t index)
 {
-    return group_view_upstream(&f->reactor.proxy->views[0])->members[index].server;
+    return group_view_upstream(f->reactor.proxy->routing->views[0])->members[index].server;
 }
 
 enum server_state first_state(struct fixture *f)

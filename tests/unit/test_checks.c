@@ -17,6 +17,7 @@
 #include "proxy/group_config.h"
 #include "proxy/proxy.h"
 #include "proxy/resolution.h"
+#include "proxy/routing.h"
 
 enum { NAMES_TTL_MS = 60 * 1000 };
 
@@ -131,7 +132,7 @@ static void memory_that_the_kernel_lacks_is_not_the_servers_failure(void **state
 static void resolve_to(struct fixture *f, const uint16_t *ports, uint32_t count)
 {
     static struct resolution resolution;
-    struct group *group = f->reactor.proxy->views[0].group;
+    struct group *group = f->reactor.proxy->routing->views[0]->group;
 
     resolution = (struct resolution){.ttl_ms = NAMES_TTL_MS, .count = count};
     for (uint32_t i = 0; i < count; i++)
@@ -195,7 +196,7 @@ static void a_name_is_the_host_of_the_request(void **state)
 static void a_server_that_is_back_calls_as_many_of_those_in_line_as_it_may_have(void **state)
 {
     struct fixture *f = *state;
-    struct waitline *line = &f->reactor.proxy->views[0].group->waitline;
+    struct waitline *line = &f->reactor.proxy->routing->views[0]->group->waitline;
     struct waiter waiters[3];
 
     for (int i = 0; i < 3; i++)

@@ -18,6 +18,7 @@
 #include "proxy/group.h"
 #include "proxy/group_view.h"
 #include "proxy/proxy.h"
+#include "proxy/routing.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
 #include "uring/op.h"
@@ -48,7 +49,8 @@ static struct group_view *view_of(const struct setup *s, const char *target)
 {
     struct group_view *view;
 
-    assert_int_equal(proxy_find_group(s->f->reactor.proxy, target, strlen(target), &view), 0);
+    assert_int_equal(proxy_find_group(s->f->reactor.proxy, s->f->reactor.proxy->routing, target, strlen(target), &view),
+                     0);
     return view;
 }
 
@@ -66,6 +68,33 @@ static int setup(void **state)
     s.view = view_of(&s, "unix:@zerg-unit-pool");
     *state = &s;
     return 0;
+}
+
+static struct server_config app_server = {.target = (char *)"unix:@zerg-unit-pool", .weight = 1};
+static struct upstream_config app = {.name = (char *)"app", .servers = &app_server, .server_count = 1};
+
+/* The group is an upstream. */
+static int setup_upstream(void **state)
+{
+    static struct setup s;
+
+    s = (struct setup){.f = fixture_new(&(struct fixture_options){.upstreams = &app, .upstream_count = 1})};
+    s.pool = &s.f->reactor.proxy->pool;
+    s.view = view_of(&s, "app");
+    *state = &s;
+    return 0;
+}
+
+/* Another configuration, which has no upstreams. */
+static void lose_upstream(struct setup *s)
+{
+    struct proxy *proxy = s->f->reactor.proxy;
+    struct config none = s->f->config;
+    struct routing *before = proxy->routing;
+
+    none.upstream_count = 0;
+    assert_int_equal(routing_new(&proxy->routing, proxy, &none, NULL), 0);
+    routing_free(before);
 }
 
 static int teardown(void **state)
@@ -309,6 +338,39 @@ static void draining_closes_all_and_keeps_no_more(void **state)
     assert_int_equal(s->pool->idle.taken, 0);
 }
 
+/* ---- upstreams that are gone ---- */
+
+static void idle_connections_of_an_upstream_that_is_gone_are_closed(void **state)
+{
+    struct setup *s = *state;
+
+    kept(s, 0);
+    kept(s, 0);
+    assert_int_equal(s->pool->idle.taken, 2);
+    lose_upstream(s);
+    assert_int_equal(s->pool->idle.taken, 0);
+    fixture_answer(s->f);
+    assert_true(list_is_empty(&s->f->reactor.proxy->views));
+}
+
+static void one_that_comes_back_to_an_upstream_that_is_gone_is_closed(void **state)
+{
+    struct setup *s = *state;
+    struct conn *conn = made(s);
+    struct server *server = server_of(s->view);
+    struct slot slot;
+
+    assert_true(server_take_slot(server, 0));
+    slot = slot_of(s->view, server);
+    lose_upstream(s);
+    fixture_pump(s->f);
+    pool_checkin(s->pool, conn, &slot, 4, 0);
+    assert_int_equal(s->pool->idle.taken, 0);
+    assert_int_not_equal(conn->state, CONN_OPEN);
+    fixture_answer(s->f);
+    assert_true(list_is_empty(&s->f->reactor.proxy->views));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +389,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_on_the_socket_unseen_counts_too, setup, teardown),
         cmocka_unit_test_setup_teardown(its_time_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(draining_closes_all_and_keeps_no_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(idle_connections_of_an_upstream_that_is_gone_are_closed, setup_upstream,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(one_that_comes_back_to_an_upstream_that_is_gone_is_closed, setup_upstream,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
