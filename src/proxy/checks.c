@@ -41,11 +41,13 @@ struct checked {
 /* An upstream that has checks. */
 struct checked_group {
     struct checks *checks;
-    struct group_view *view;   /* borrowed */
+    struct list link;          /* checks->groups */
+    struct group_view *view;   /* in use */
     struct upstream *upstream; /* owned: a hold on the version that `servers` is of; NULL before the first */
     struct list servers;       /* owned: struct checked */
     struct timer look;         /* for a new version; only when there are names */
     struct view_waiter waiter; /* for the answers about them */
+    bool is_wanted;            /* by the routing that is being looked at */
 };
 
 struct checks {
@@ -53,8 +55,8 @@ struct checks {
     uint32_t spread;     /* how many timers were spread, times SPREAD_STEP */
     uint64_t put_off;    /* checks that we had no room for */
     uint64_t report_ms;  /* when it may be reported again */
-    uint32_t group_count;
-    struct checked_group groups[];
+    struct list groups;  /* owned: struct checked_group */
+    bool is_stopped;
 };
 
 static struct reactor *reactor_of(const struct checked_group *group)
@@ -258,14 +260,20 @@ static int adopt_members(struct checked_group *group, const struct upstream *ups
     return rc;
 }
 
-/* Checks the servers of the present version. 0 or -ENOMEM. */
+static bool has_checks(const struct upstream *upstream)
+{
+    return upstream->config->settings.check.interval_ms > 0;
+}
+
+/* Checks the servers of the present version. One without checks is of a configuration that checks_configure() will bring. 0 or
+ * -ENOMEM. */
 static int use_present_version(struct checked_group *group)
 {
     struct upstream *before = group->upstream;
     struct upstream *present = group_view_upstream(group->view);
     int rc;
 
-    if (present == before)
+    if (present == before || !has_checks(present))
         return 0;
     forget_members(group);
     upstream_hold(present);
@@ -305,53 +313,49 @@ static void on_look(struct timer *timer, uint64_t now_ms)
         log_debug("upstream %s: no answer to wait for", group->view->group->name);
 }
 
-/* ---- all of them ---- */
+/* ---- one upstream ---- */
 
-static int open_group(struct checks *checks, struct group_view *view)
+/* Nobody waits for longer than the interval is now. */
+static void hasten(struct checked_group *group)
 {
-    struct checked_group *group = &checks->groups[checks->group_count++];
+    uint64_t latest_ms = reactor_of(group)->now_ms + interval_of(group);
 
+    for (struct list *node = group->servers.next; node != &group->servers; node = node->next) {
+        struct checked *checked = CONTAINER_OF(node, struct checked, link);
+
+        if (timer_is_armed(&checked->next) && checked->next.at_ms > latest_ms)
+            start_timer(group, &checked->next, spread(group));
+    }
+}
+
+/* As it is configured now. */
+static int configure_group(struct checked_group *group)
+{
+    int rc = use_present_version(group);
+
+    if (!group->upstream) /* it has lost its checks just now, by a configuration that is about to come */
+        return rc;
+    hasten(group);
+    if (group->upstream->config->has_names)
+        start_timer(group, &group->look, 0);
+    else
+        timer_stop(&reactor_of(group)->timers, &group->look);
+    return rc;
+}
+
+static struct checked_group *new_group(struct checks *checks, struct group_view *view)
+{
+    struct checked_group *group = calloc(1, sizeof(*group));
+
+    if (!group)
+        return NULL;
     *group = (struct checked_group){.checks = checks, .view = view};
+    group_view_use(view);
     list_init(&group->servers);
     timer_init(&group->look, on_look);
     view_waiter_init(&group->waiter, on_answered);
-    if (group_view_upstream(view)->config->has_names)
-        start_timer(group, &group->look, 0);
-    return use_present_version(group);
-}
-
-static bool has_checks(struct group_view *view)
-{
-    return group_view_settings(view)->check.interval_ms > 0;
-}
-
-static uint32_t count_groups(struct proxy *proxy)
-{
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < proxy->routing->view_count; i++)
-        count += has_checks(proxy->routing->views[i]);
-    return count;
-}
-
-int checks_open(struct checks **out, struct proxy *proxy)
-{
-    uint32_t count = proxy->reactor->index == 0 ? count_groups(proxy) : 0;
-    struct checks *checks;
-
-    *out = NULL;
-    if (count == 0)
-        return 0;
-    checks = calloc(1, sizeof(*checks) + count * sizeof(struct checked_group));
-    if (!checks)
-        return -ENOMEM;
-    *out = checks;
-    checks->proxy = proxy;
-    for (uint32_t i = 0; i < proxy->routing->view_count; i++) {
-        if (has_checks(proxy->routing->views[i]) && open_group(checks, proxy->routing->views[i]) < 0)
-            return -ENOMEM;
-    }
-    return 0;
+    list_add_tail(&checks->groups, &group->link);
+    return group;
 }
 
 static void stop_group(struct checked_group *group)
@@ -362,24 +366,115 @@ static void stop_group(struct checked_group *group)
         stop_one(CONTAINER_OF(node, struct checked, link));
 }
 
-void checks_stop(struct checks *checks)
-{
-    for (uint32_t i = 0; checks && i < checks->group_count; i++)
-        stop_group(&checks->groups[i]);
-}
-
 static void close_group(struct checked_group *group)
 {
+    stop_group(group);
     forget_members(group);
     drop_those_that_left(group);
     if (group->upstream)
         upstream_release(group->upstream);
+    list_del(&group->link);
+    group_view_unuse(group->view);
+    free(group);
+}
+
+/* Nobody would ever find those that are down to be up again. */
+static void let_up(struct checked_group *group)
+{
+    bool was_down = false;
+
+    for (struct list *node = group->servers.next; node != &group->servers; node = node->next)
+        was_down |= health_forget_checks(CONTAINER_OF(node, struct checked, link)->server);
+    if (!was_down)
+        return;
+    log_info("upstream %s: it is not checked any more: its servers that were down are up", group->view->group->name);
+    waitline_call_all(&group->view->group->waitline, reactor_of(group)->ring);
+}
+
+/* ---- all of them ---- */
+
+int checks_open(struct checks **out, struct proxy *proxy)
+{
+    *out = NULL;
+    if (proxy->reactor->index != 0)
+        return 0;
+    *out = calloc(1, sizeof(**out));
+    if (!*out)
+        return -ENOMEM;
+    (*out)->proxy = proxy;
+    list_init(&(*out)->groups);
+    return 0;
+}
+
+static struct checked_group *find_group(struct checks *checks, const struct group_view *view)
+{
+    for (struct list *node = checks->groups.next; node != &checks->groups; node = node->next) {
+        struct checked_group *group = CONTAINER_OF(node, struct checked_group, link);
+
+        if (group->view == view)
+            return group;
+    }
+    return NULL;
+}
+
+static int want(struct checks *checks, struct group_view *view)
+{
+    struct checked_group *group = find_group(checks, view);
+
+    if (!group)
+        group = new_group(checks, view);
+    if (!group)
+        return -ENOMEM;
+    group->is_wanted = true;
+    return configure_group(group);
+}
+
+/* Forgets which are wanted, on the way. */
+static void close_unwanted(struct checks *checks)
+{
+    struct list *next;
+
+    for (struct list *node = checks->groups.next; node != &checks->groups; node = next) {
+        struct checked_group *group = CONTAINER_OF(node, struct checked_group, link);
+
+        next = node->next;
+        if (!group->is_wanted) {
+            let_up(group);
+            close_group(group);
+        } else {
+            group->is_wanted = false;
+        }
+    }
+}
+
+int checks_configure(struct checks *checks, const struct routing *routing)
+{
+    int rc = 0;
+
+    if (!checks || checks->is_stopped)
+        return 0;
+    for (uint32_t i = 0; i < routing->view_count; i++) {
+        if (has_checks(group_view_upstream(routing->views[i])) && want(checks, routing->views[i]) < 0)
+            rc = -ENOMEM;
+    }
+    close_unwanted(checks);
+    return rc;
+}
+
+void checks_stop(struct checks *checks)
+{
+    if (!checks)
+        return;
+    checks->is_stopped = true;
+    for (struct list *node = checks->groups.next; node != &checks->groups; node = node->next)
+        stop_group(CONTAINER_OF(node, struct checked_group, link));
 }
 
 void checks_close(struct checks *checks)
 {
-    checks_stop(checks);
-    for (uint32_t i = 0; checks && i < checks->group_count; i++)
-        close_group(&checks->groups[i]);
+    struct list *node;
+
+    while (checks && (node = list_pop(&checks->groups)))
+        close_group(CONTAINER_OF(node, struct checked_group, link));
     free(checks);
 }

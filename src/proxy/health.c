@@ -133,3 +133,9 @@ enum health_change health_on_check(const struct upstream *upstream, struct serve
     atomic_store_explicit(&server->is_down, !is_down, memory_order_relaxed);
     return is_down ? HEALTH_UP : HEALTH_DOWN;
 }
+
+bool health_forget_checks(struct server *server)
+{
+    server->check_streak = 0;
+    return atomic_exchange_explicit(&server->is_down, false, memory_order_relaxed);
+}

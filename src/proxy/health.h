@@ -3,6 +3,7 @@
  * the caller logs each change once. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct pick;
@@ -40,3 +41,6 @@ enum health_change health_on_attempt(const struct upstream *upstream, const stru
  * and its ejection is forgotten: that it works is known better now. */
 enum health_change health_on_check(const struct upstream *upstream, struct server *server, enum check_result result,
                                    uint64_t now_ms);
+
+/* The server is not checked any more. True when checks held it down, which ends with this. From the thread that checked. */
+bool health_forget_checks(struct server *server);

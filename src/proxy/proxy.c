@@ -203,6 +203,8 @@ int proxy_open(struct reactor *reactor)
         rc = routing_new(&proxy->routing, proxy, engine->config, proxy_shared_groups(engine));
     if (rc == 0)
         rc = checks_open(&proxy->checks, proxy);
+    if (rc == 0)
+        rc = checks_configure(proxy->checks, proxy->routing);
     return rc;
 }
 

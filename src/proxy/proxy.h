@@ -43,7 +43,7 @@ struct proxy {
     uint64_t request_seed; /* of the ids that requests get, */
     uint64_t next_request; /* and where they are */
     struct slab http_forwards;
-    struct checks *checks; /* owned; NULL: there are none here */
+    struct checks *checks; /* owned; NULL on all reactors but the first */
 };
 
 /* Makes reactor->proxy. 0, or a negative errno after logging why. */

@@ -9,9 +9,12 @@
 #include <cmocka.h>
 
 #include "core/conn.h"
+#include "proxy/checks.h"
+#include "proxy/group_set.h"
 #include "proxy/group_view.h"
 #include "proxy/proxy.h"
 #include "proxy/routing.h"
+#include "proxy/shared.h"
 #include "proxy/upstream.h"
 
 struct server_config checked_servers[SERVERS] = {
@@ -42,6 +45,37 @@ struct fixture *checking_fixture(const struct upstream_config *config)
         .upstreams = &checked_config,
         .upstream_count = 1,
     });
+}
+
+static struct config config_of(const struct fixture *f, const struct upstream_config *config)
+{
+    struct config whole = f->config;
+
+    whole.upstreams = (struct upstream_config *)(uintptr_t)config;
+    whole.upstream_count = 1;
+    return whole;
+}
+
+struct group_set *checking_set(struct fixture *f, const struct upstream_config *config)
+{
+    const struct config whole = config_of(f, config);
+    struct group_set *set;
+
+    assert_int_equal(group_set_new(&set, &whole, proxy_shared_groups(&f->engine), f->engine.shared), 0);
+    return set;
+}
+
+void checking_configure(struct fixture *f, const struct upstream_config *config)
+{
+    const struct config whole = config_of(f, config);
+    struct proxy *proxy = f->reactor.proxy;
+    struct group_set *set = checking_set(f, config);
+    struct routing *before = proxy->routing;
+
+    proxy_shared_change(&f->engine, set, f->ring);
+    assert_int_equal(routing_new(&proxy->routing, proxy, &whole, set), 0);
+    assert_int_equal(checks_configure(proxy->checks, proxy->routing), 0);
+    routing_free(before);
 }
 
 int setup_checks(void **state)

@@ -7,6 +7,8 @@
 #include "fixture.h"
 #include "proxy/server.h"
 
+struct group_set;
+
 enum { INTERVAL_MS = 2000, TIMEOUT_MS = 1000, SERVERS = 3 };
 
 /* "127.0.0.1:3001" and so on. */
@@ -15,6 +17,10 @@ extern struct server_config checked_servers[SERVERS];
 /* Checks by connecting to the first server: 3 failures are down, 2 passes are up. */
 struct upstream_config usual_checks(void);
 struct fixture *checking_fixture(const struct upstream_config *config);
+/* The upstreams of another configuration, which is that upstream; not applied. */
+struct group_set *checking_set(struct fixture *f, const struct upstream_config *config);
+/* The reactor turns to it, as in a reload. */
+void checking_configure(struct fixture *f, const struct upstream_config *config);
 /* A test's setup with usual_checks(). */
 int setup_checks(void **state);
 

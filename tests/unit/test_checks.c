@@ -18,6 +18,7 @@
 #include "proxy/proxy.h"
 #include "proxy/resolution.h"
 #include "proxy/routing.h"
+#include "proxy/shared.h"
 
 enum { NAMES_TTL_MS = 60 * 1000 };
 
@@ -96,7 +97,6 @@ static void without_checks_nothing_ever_wakes_the_reactor(void **state)
     struct fixture *f = *state;
 
     fixture_pump(f);
-    assert_null(f->reactor.proxy->checks);
     assert_int_equal(timer_wheel_next_ms(&f->reactor.timers), TIMER_NEVER);
 }
 
@@ -213,6 +213,173 @@ static void a_server_that_is_back_calls_as_many_of_those_in_line_as_it_may_have(
     assert_false(waitline_leave(line, &waiters[2]));
 }
 
+/* ---- another configuration ---- */
+
+static void servers_that_stay_keep_their_state_and_their_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+
+    end_check(f, -ECONNREFUSED);
+    end_check(f, -ECONNREFUSED);
+    fixture_advance(f, 500);
+    config.server_count = 2;
+    config.retries = 5;
+    checking_configure(f, &config);
+    assert_int_equal(checked_server(f, 0)->check_streak, 2);
+    fixture_advance(f, INTERVAL_MS - 501);
+    assert_null(present_check(f));
+    assert_non_null(check_to(f, "127.0.0.1:3002")); /* the new one has its first */
+    fixture_advance(f, 1);
+    end_check(f, -ECONNREFUSED);
+    assert_int_equal(first_state(f), SERVER_DOWN);
+}
+
+static void changed_settings_take_effect(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+    char request[256] = "";
+    struct conn *conn;
+
+    end_check(f, -ECONNREFUSED);
+    config.check.interval_ms = INTERVAL_MS / 4;
+    config.check.fall = 2;
+    config.check.path = (char *)"/new";
+    checking_configure(f, &config);
+    fixture_advance(f, INTERVAL_MS / 4); /* not only when the old interval is over */
+    conn = present_check(f);
+    assert_non_null(conn);
+    fixture_connect_result(f, conn, 0);
+    fixture_drain(f, conn, request, sizeof(request) - 1);
+    assert_non_null(strstr(request, "GET /new HTTP/1.1\r\n"));
+    fixture_advance(f, TIMEOUT_MS);
+    assert_int_equal(first_state(f), SERVER_DOWN);
+    fixture_answer(f);
+}
+
+static void a_check_under_way_ends_as_it_began(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+    struct conn *conn = next_check(f);
+
+    config.check.path = (char *)"/new";
+    checking_configure(f, &config);
+    assert_ptr_equal(present_check(f), conn);
+    fixture_connect_result(f, conn, 0); /* which was enough */
+    assert_null(present_check(f));
+    fixture_answer(f);
+}
+
+static void servers_that_left_are_checked_no_more(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+    const struct conn *gone;
+
+    fixture_advance(f, INTERVAL_MS - 1); /* all have begun */
+    gone = check_to(f, "127.0.0.1:3003");
+    assert_non_null(gone);
+    checking_configure(f, &config);
+    assert_int_equal(gone->reason, CLOSE_SHUTDOWN);
+    assert_null(check_to(f, "127.0.0.1:3002"));
+    end_check(f, 0);
+}
+
+static void without_checks_nobody_is_held_down(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+    struct waitline *line = &f->reactor.proxy->routing->views[0]->group->waitline;
+    struct waiter waiter;
+
+    for (int i = 0; i < 3; i++)
+        end_check(f, -ECONNREFUSED);
+    assert_int_equal(first_state(f), SERVER_DOWN);
+    config.queue = 1;
+    checking_configure(f, &config);
+    waiter_init(&waiter, 0);
+    assert_int_equal(waitline_join(line, &waiter, WAITLINE_LAST), 0);
+    config.check = (struct check_config){0};
+    config.servers = &checked_servers[0];
+    checking_configure(f, &config);
+    assert_int_equal(first_state(f), SERVER_UP);
+    assert_true(waitline_leave(line, &waiter));
+    assert_true(fixture_log_has(f, "upstream app: it is not checked any more"));
+    fixture_advance(f, 10 * INTERVAL_MS);
+    assert_null(present_check(f));
+    assert_int_equal(f->reactor.proxy->routing->views[0]->users, 0);
+}
+
+static void checks_may_begin_later(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+
+    fixture_pump(f);
+    assert_int_equal(timer_wheel_next_ms(&f->reactor.timers), TIMER_NEVER);
+    checking_configure(f, &config);
+    for (int i = 0; i < 3; i++)
+        end_check(f, -ECONNREFUSED);
+    assert_int_equal(first_state(f), SERVER_DOWN);
+}
+
+/* Between that the control thread has applied it and that this reactor switches to it. */
+static void what_is_not_to_be_checked_soon_is_checked_as_before_until_then(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+    struct group_set *set;
+
+    resolve_to(f, (uint16_t[]){3001}, 1);
+    fixture_pump(f);
+    config.check = (struct check_config){0};
+    set = checking_set(f, &config);
+    proxy_shared_change(&f->engine, set, f->ring);
+    for (int i = 0; i < 4; i++) {
+        fixture_advance(f, INTERVAL_MS);
+        if (present_check(f))
+            end_check(f, 0);
+    }
+    assert_true(fake_ring_count(f->ring, FAKE_CONNECT) <= 5);
+    assert_int_equal(first_state(f), SERVER_UP);
+}
+
+static void names_that_come_are_looked_for_and_those_that_went_are_not(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+
+    config.servers = &named_server;
+    checking_configure(f, &config);
+    resolve_to(f, (uint16_t[]){3002}, 1);
+    fixture_advance(f, INTERVAL_MS);
+    fixture_advance(f, INTERVAL_MS);
+    assert_non_null(check_to(f, "127.0.0.1:3002"));
+    config = usual_checks();
+    config.check.interval_ms = 10 * INTERVAL_MS;
+    checking_configure(f, &config);
+    assert_null(check_to(f, "127.0.0.1:3002"));
+    fixture_advance(f, 10 * INTERVAL_MS);
+    end_check(f, 0);
+    fixture_advance(f, INTERVAL_MS); /* it has lingered for long enough */
+    fixture_answer(f);
+    assert_int_equal(f->reactor.timers.armed, 1); /* the next check */
+}
+
+static void nothing_begins_once_the_server_drains(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_config config = usual_checks();
+
+    f->reactor.state = REACTOR_DRAINING;
+    proxy_drain(&f->reactor);
+    checking_configure(f, &config);
+    fixture_answer(f);
+    assert_int_equal(timer_wheel_next_ms(&f->reactor.timers), TIMER_NEVER);
+}
+
 /* ---- the end ---- */
 
 static void draining_ends_checks_and_begins_no_more(void **state)
@@ -258,6 +425,15 @@ int main(void)
         TEST(draining_ends_checks_and_begins_no_more, setup_checks),
         TEST(draining_ends_checks_and_begins_no_more, setup_three),
         TEST(a_stop_is_no_failure, setup_checks),
+        TEST(servers_that_stay_keep_their_state_and_their_turn, setup_checks),
+        TEST(changed_settings_take_effect, setup_checks),
+        TEST(a_check_under_way_ends_as_it_began, setup_checks),
+        TEST(servers_that_left_are_checked_no_more, setup_three),
+        TEST(without_checks_nobody_is_held_down, setup_checks),
+        TEST(checks_may_begin_later, setup_unchecked),
+        TEST(what_is_not_to_be_checked_soon_is_checked_as_before_until_then, setup_named),
+        TEST(names_that_come_are_looked_for_and_those_that_went_are_not, setup_checks),
+        TEST(nothing_begins_once_the_server_drains, setup_unchecked),
     };
 
     return cmocka_run_group_tests_name("checks", tests, NULL, NULL);
