@@ -55,17 +55,29 @@ static bool can_take(struct search *search, const struct member *member)
     return false;
 }
 
+/* When a trial that is never decided is followed by another one. A server may still be ejected by limits that were configured
+ * before, when these eject nobody. */
+static uint64_t next_trial_ms(const struct search *search)
+{
+    uint32_t fail_timeout_ms = search->upstream->health.fail_timeout_ms;
+
+    return fail_timeout_ms > 0 ? fail_timeout_ms : 1;
+}
+
 /* The slot, and the trial if it is due. */
 static bool take(struct search *search, const struct member *member)
 {
     struct server *server = member->server;
-    bool is_trial = !search->is_last_resort && server_state(server, search->now_ms) != SERVER_UP;
+    enum server_state state = server_state(server, search->now_ms);
+    bool is_trial = state == SERVER_TRIAL_DUE;
 
+    if (!is_usable(search, state)) /* any more: others change it meanwhile */
+        return false;
     if (!server_take_slot(server, member->max_connections)) {
         search->saw_full = true;
         return false;
     }
-    if (is_trial && !server_claim_trial(server, search->now_ms, search->upstream->health.fail_timeout_ms)) {
+    if (is_trial && !server_claim_trial(server, search->now_ms, next_trial_ms(search))) {
         server_uncount(server);
         server_give_slot(server);
         return false;

@@ -508,9 +508,25 @@ static void cold_server_is_better_than_none(void **state)
     }
 }
 
+/* ---- limits that have changed ---- */
+
+static void one_that_was_ejected_by_other_limits_is_tried_all_the_same(void **state)
+{
+    struct upstream *upstream = upstream_of(BALANCE_ROUND_ROBIN, usual_servers(1), 1);
+
+    (void)state;
+    atomic_store(&upstream->members[0].server->ejected_until_ms, NOW_MS);
+    upstream->health.fail_timeout_ms = 0;
+    assert_true(pick_one(upstream, 0, NOW_MS).is_trial);
+    server_give_slot(upstream->members[0].server);
+    assert_int_equal(pick_outcome(upstream, NOW_MS + 1), PICK_OK);
+    upstream_release(upstream);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_that_was_ejected_by_other_limits_is_tried_all_the_same),
         cmocka_unit_test(round_robin_is_exact),
         cmocka_unit_test(idle_servers_share_by_weight_under_least_connections),
         cmocka_unit_test(idle_servers_share_by_weight_under_random_two),
