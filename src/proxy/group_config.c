@@ -92,10 +92,13 @@ int group_config_new(struct group_config **out, const struct upstream_config *up
 
 int group_config_new_plain(struct group_config **out, const char *target, size_t len)
 {
-    struct group_config *config = allocate(&plain_settings, 1);
+    struct group_config *config;
     int rc;
 
     *out = NULL;
+    if (len >= TARGET_TEXT_MAX)
+        return -EINVAL;
+    config = allocate(&plain_settings, 1);
     if (!config)
         return -ENOMEM;
     rc = add_source(config, target, len, &(struct server_config){.weight = 1});
