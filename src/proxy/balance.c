@@ -252,7 +252,7 @@ static bool is_ramped_up(const struct search *search, const struct member *membe
 {
     uint64_t threshold = hash_mix(search->key_hash + 2 * HASH_STEP) % WEIGHT_UNIT;
 
-    return threshold * member->weight < effective_weight(search, member);
+    return threshold * server_full_weight(member->server, member->weight) < effective_weight(search, member);
 }
 
 enum ramp { RAMP_HONOURED, RAMP_IGNORED };

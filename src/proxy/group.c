@@ -13,6 +13,7 @@
 #include "proxy/group_config.h"
 #include "proxy/resolution.h"
 #include "proxy/server.h"
+#include "proxy/shared.h"
 #include "proxy/upstream.h"
 
 /* ---- making versions ---- */
@@ -299,16 +300,23 @@ static void exchange_config(struct group *group, struct group_config *config)
 
 void group_configure(struct group *group, struct group_config *config, struct ring *own_ring)
 {
-    uint32_t before = atomic_load(&group->version);
-
     if (group->config == config)
         return;
     exchange_config(group, config);
     waitline_set_max(&group->waitline, config->settings.queue);
     if (group_publish(group) < 0)
         log_error("upstream %s: no memory for its servers: they stay as they were", group->name);
-    if (atomic_load(&group->version) != before) /* new servers have room */
-        waitline_call_all(&group->waitline, own_ring);
+    group_announce_change(group, own_ring);
+}
+
+void group_announce_change(struct group *group, struct ring *own_ring)
+{
+    struct proxy_shared *shared = group->waitline.shared;
+
+    atomic_fetch_add(&group->changes, 1);
+    waitline_call_all(&group->waitline, own_ring);
+    if (shared)
+        proxy_shared_wake_all(shared, own_ring);
 }
 
 /* ---- beginning and end ---- */

@@ -30,6 +30,8 @@ struct group {
     atomic_uint references;
     struct waitline waitline;
     atomic_uint idle; /* connections in the pools of reactors */
+    atomic_uint
+        changes; /* made by configurations and operators: pools may keep connections to servers that are of no more use */
 
     pthread_mutex_t lock;
     struct group_config *config; /* guarded by lock: a hold on what the next version is made of */
@@ -57,6 +59,8 @@ void group_configure(struct group *group, struct group_config *config, struct ri
 
 /* The present version, held once more for the caller. Any thread. */
 struct upstream *group_hold_current(struct group *group);
+/* Who waits in line may find a server now, and pools may have to let go of some. Any thread; own_ring as above. */
+void group_announce_change(struct group *group, struct ring *own_ring);
 /* Any thread: whether a source's name is to be asked for again. */
 bool group_has_expired(struct group *group, const struct source *source, uint64_t now_ms);
 /* Any thread: the answer about a source, to all of the present sources that have its name. A failure keeps what was found

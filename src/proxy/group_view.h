@@ -30,6 +30,7 @@ struct group_view {
     struct list waiting;       /* struct view_waiter */
     struct list idle;          /* struct idle_conn of pool.c: connections that wait to be used again, */
     struct list idle_link;     /* and pool->views while there are some */
+    uint32_t changes;          /* of the group, as of when these were looked at */
     struct list
         link; /* of upstreams: proxy->views; of plain groups: proxy->plain_groups while nobody uses it, the one used last
                          at the end, */

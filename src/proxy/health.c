@@ -82,6 +82,8 @@ static enum health_change on_failure(const struct upstream *upstream, const stru
         set_ejection(server, now_ms + limits->fail_timeout_ms);
     if (atomic_load_explicit(&server->ejected_until_ms, memory_order_relaxed) != 0)
         return HEALTH_SAME;
+    if (server_admin(server) == SERVER_ADMIN_UP) /* it would not be seen before the operator takes that back */
+        return HEALTH_SAME;
     /* Two reactors may eject the last two servers at the same moment; then their trials are what brings them back. */
     if (!count_failure(server, limits, now_ms) || is_last_usable(upstream, server, now_ms))
         return HEALTH_SAME;

@@ -17,6 +17,7 @@
 #include "proxy/group.h"
 #include "proxy/group_view.h"
 #include "proxy/server.h"
+#include "proxy/upstream.h"
 #include "proxy/waitline.h"
 
 enum { IDLE_PER_BLOCK = 64 };
@@ -163,9 +164,9 @@ static bool may_wait(const struct conn *conn)
     return conn->reactor->state == REACTOR_RUNNING && conn_is_writable(conn) && !conn_ended(conn);
 }
 
-static bool is_wanted(const struct group_view *view)
+static bool is_wanted(const struct slot *slot)
 {
-    return view->group->is_plain || view->holders > 0;
+    return (slot->view->group->is_plain || slot->view->holders > 0) && server_is_wanted(slot->server);
 }
 
 /* Others wait for what it keeps: the first of them may take it from here, or it goes. */
@@ -188,7 +189,7 @@ void pool_checkin(struct pool *pool, struct conn *conn, struct slot *slot, uint3
     assert(conn->in.bytes == 0 && conn->out.staged == 0 && slot->view);
     conn->handler = &pool_handler;
     conn->owner = NULL;
-    if (max > 0 && may_wait(conn) && is_wanted(slot->view)) {
+    if (max > 0 && may_wait(conn) && is_wanted(slot)) {
         make_room(pool, slot->view, &slot->server->addr, max);
         idle = slab_new(&pool->idle);
     }
@@ -271,6 +272,45 @@ void pool_drop_all_of(struct group_view *view)
 {
     while (!list_is_empty(&view->idle))
         drop(CONTAINER_OF(view->idle.next, struct idle_conn, view_link));
+}
+
+static bool is_useful(const struct upstream *upstream, const struct server *server)
+{
+    for (uint32_t i = 0; i < upstream_member_count(upstream); i++) {
+        if (upstream->members[i].server == server)
+            return server_is_wanted(server);
+    }
+    return false;
+}
+
+static void drop_useless_of(struct group_view *view)
+{
+    const struct upstream *upstream = group_view_upstream(view);
+    struct list *next;
+
+    for (struct list *node = view->idle.next; node != &view->idle; node = next) {
+        struct idle_conn *idle = CONTAINER_OF(node, struct idle_conn, view_link);
+
+        next = node->next;
+        if (!is_useful(upstream, idle->slot.server))
+            drop(idle);
+    }
+}
+
+void pool_drop_useless(struct pool *pool)
+{
+    struct list *next;
+
+    for (struct list *node = pool->views.next; node != &pool->views; node = next) {
+        struct group_view *view = CONTAINER_OF(node, struct group_view, idle_link);
+        uint32_t changes = atomic_load(&view->group->changes);
+
+        next = node->next;
+        if (view->changes == changes)
+            continue;
+        view->changes = changes;
+        drop_useless_of(view);
+    }
 }
 
 void pool_spare(struct pool *pool)

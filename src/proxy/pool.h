@@ -54,6 +54,8 @@ MUST_CHECK struct conn *pool_checkout(struct pool *pool, struct group_view *view
 bool pool_drop_one(struct pool *pool, struct group_view *view, const struct addr *addr);
 /* Closes all of this group, and of this reactor. */
 void pool_drop_all_of(struct group_view *view);
+/* Closes those to servers that their operator or a configuration has taken out of use. */
+void pool_drop_useless(struct pool *pool);
 /* Somebody needs a connection of this reactor: closes the oldest one when few are left. Its place is free some turns later. */
 void pool_spare(struct pool *pool);
 /* Closes those of groups that somebody waits for in line. */

@@ -248,6 +248,7 @@ void proxy_on_message(struct reactor *reactor, struct inbox_message *message)
         atomic_store(&CONTAINER_OF(message, struct proxy_wake, message)->is_sent, false);
         dial_look_for_calls(reactor->proxy);
         pool_make_way(&reactor->proxy->pool); /* behind: who was called may use one */
+        pool_drop_useless(&reactor->proxy->pool);
         break;
     }
 }

@@ -87,8 +87,12 @@ enum server_state server_state(const struct server *server, uint64_t now_ms)
 {
     uint64_t until_ms;
 
-    if (atomic_load_explicit(&server->is_draining, memory_order_relaxed))
-        return SERVER_DRAINING;
+    switch (server_admin(server)) {
+    case SERVER_ADMIN_NONE: break;
+    case SERVER_ADMIN_UP: return SERVER_UP;
+    case SERVER_ADMIN_DOWN: return SERVER_DOWN;
+    case SERVER_ADMIN_DRAIN: return SERVER_DRAINING;
+    }
     if (atomic_load_explicit(&server->is_down, memory_order_relaxed))
         return SERVER_DOWN;
     until_ms = atomic_load_explicit(&server->ejected_until_ms, memory_order_relaxed);
@@ -108,14 +112,20 @@ bool server_claim_trial(struct server *server, uint64_t now_ms, uint64_t next_ms
                                                    memory_order_relaxed, memory_order_relaxed);
 }
 
-void server_set_draining(struct server *server, bool is_draining)
+void server_set_admin(struct server *server, enum server_admin admin)
 {
-    atomic_store_explicit(&server->is_draining, is_draining, memory_order_relaxed);
+    atomic_store_explicit(&server->admin, admin, memory_order_relaxed);
+}
+
+void server_set_weight(struct server *server, uint32_t weight)
+{
+    assert(weight <= UPSTREAM_WEIGHT_MAX);
+    atomic_store_explicit(&server->admin_weight, weight, memory_order_relaxed);
 }
 
 uint32_t server_weight(const struct server *server, uint32_t weight, uint32_t slow_start_ms, uint64_t now_ms)
 {
-    uint32_t full = weight * WEIGHT_UNIT;
+    uint32_t full = server_full_weight(server, weight) * WEIGHT_UNIT;
     uint64_t since_ms, part;
 
     if (LIKELY(slow_start_ms == 0))

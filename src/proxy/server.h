@@ -20,8 +20,16 @@ enum server_state {
     SERVER_UP,
     SERVER_TRIAL_DUE, /* its ejection has run out: one connection may try it */
     SERVER_EJECTED,   /* too many connections failed */
-    SERVER_DOWN,      /* active checks say so */
+    SERVER_DOWN,      /* active checks say so, or the operator */
     SERVER_DRAINING,  /* the operator wants no new connections on it */
+};
+
+/* What the operator says of a server, which goes before what is found out about it. */
+enum server_admin {
+    SERVER_ADMIN_NONE,
+    SERVER_ADMIN_UP,    /* it is used, whatever checks and failures say */
+    SERVER_ADMIN_DOWN,  /* it is not */
+    SERVER_ADMIN_DRAIN, /* the same: it gets no new connections, those that it has go on */
 };
 
 struct server {
@@ -33,7 +41,8 @@ struct server {
     /* Written with every connection: off the line of what is only read. */
     _Alignas(CACHE_LINE_BYTES) atomic_uint open; /* slots taken: connections, and attempts at one */
     atomic_bool is_down;
-    atomic_bool is_draining;
+    atomic_uint admin;                 /* enum server_admin */
+    atomic_uint admin_weight;          /* in place of the one it is configured with; 0: there is none */
     _Atomic uint64_t ejected_until_ms; /* 0: not ejected */
     _Atomic uint64_t recent_fails;     /* since when, and how many: health.c packs them */
     _Atomic uint64_t recovered_ms;     /* when slow start began, 0: never */
@@ -65,10 +74,29 @@ static inline uint64_t server_trial_ms(const struct server *server)
 {
     return atomic_load_explicit(&server->ejected_until_ms, memory_order_relaxed);
 }
-/* No new connections from now on, or again. Any thread. */
-void server_set_draining(struct server *server, bool is_draining);
+/* From now on. Any thread. */
+void server_set_admin(struct server *server, enum server_admin admin);
+static inline enum server_admin server_admin(const struct server *server)
+{
+    return (enum server_admin)atomic_load_explicit(&server->admin, memory_order_relaxed);
+}
+/* Whether the operator lets it have new connections. */
+static inline bool server_is_wanted(const struct server *server)
+{
+    return server_admin(server) < SERVER_ADMIN_DOWN;
+}
+/* weight: up to UPSTREAM_WEIGHT_MAX, 0: as it is configured. Any thread; tables of consistent hashing know it once they are made
+ * anew. */
+void server_set_weight(struct server *server, uint32_t weight);
+/* Its weight in force, where it is configured with this one. */
+static inline uint32_t server_full_weight(const struct server *server, uint32_t weight)
+{
+    uint32_t admin_weight = atomic_load_explicit(&server->admin_weight, memory_order_relaxed);
 
-/* Its weight in WEIGHT_UNITs: while slow_start_ms since it recovered have not passed, the part of it that has, at
+    return admin_weight > 0 ? admin_weight : weight;
+}
+
+/* The same in WEIGHT_UNITs: while slow_start_ms since it recovered have not passed, the part of it that has, at
  * least 1. */
 uint32_t server_weight(const struct server *server, uint32_t weight, uint32_t slow_start_ms, uint64_t now_ms);
 /* Connections now. */

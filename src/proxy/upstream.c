@@ -75,7 +75,7 @@ static int make_slots(struct upstream *upstream, enum tier tier)
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++) {
         entries[i].key = hash_bytes(members[i].server->name, strlen(members[i].server->name));
-        entries[i].weight = members[i].weight;
+        entries[i].weight = server_full_weight(members[i].server, members[i].weight);
     }
     upstream->hash_slots[tier] = maglev_new(entries, count);
     free(entries);

@@ -311,7 +311,7 @@ static void who_cannot_take_is_passed_over(void **state)
 
         eject(upstream, 0, NOW_MS);
         fail_checks(upstream, 1, 3, NOW_MS);
-        server_set_draining(upstream->members[2].server, true);
+        server_set_admin(upstream->members[2].server, SERVER_ADMIN_DRAIN);
         for (uint32_t i = 0; i < 100; i++)
             assert_int_equal(pick_index(upstream, key_number(i), NOW_MS), 3);
         fail_checks(upstream, 3, 3, NOW_MS);

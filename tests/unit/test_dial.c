@@ -103,7 +103,7 @@ static void nobody_to_try_is_known_at_once(void **state)
     struct caller *caller = &t->callers[0];
 
     dialing_begin(t, 1);
-    server_set_draining(dialing_server(dialing_view(t), 0), true);
+    server_set_admin(dialing_server(dialing_view(t), 0), SERVER_ADMIN_DRAIN);
     assert_int_equal(dialing_start(t, caller, dialing_view(t)), DIAL_FAILED);
     assert_int_equal(caller->dial.failure, DIAL_NO_SERVER);
     assert_string_equal(dial_failure_text(&caller->dial), "no server of it can be used");

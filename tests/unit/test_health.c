@@ -205,10 +205,35 @@ static void coming_up_ends_an_ejection(void **state)
 static void checks_do_not_end_draining(void **state)
 {
     (void)state;
-    server_set_draining(server, true);
+    server_set_admin(server, SERVER_ADMIN_DRAIN);
     fail_checks(upstream, 0, 3, NOW_MS);
     pass_checks(upstream, 0, 2, NOW_MS);
     assert_int_equal(server_state(server, NOW_MS), SERVER_DRAINING);
+}
+
+static void a_server_that_the_operator_holds_up_is_not_ejected(void **state)
+{
+    struct pick pick = {.server = upstream->members[0].server};
+
+    (void)state;
+    server_set_admin(pick.server, SERVER_ADMIN_UP);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(health_on_attempt(upstream, &pick, ATTEMPT_FAILED, NOW_MS), HEALTH_SAME);
+    assert_int_equal(atomic_load(&pick.server->fails), 10);
+    server_set_admin(pick.server, SERVER_ADMIN_NONE);
+    assert_int_equal(server_state(pick.server, NOW_MS), SERVER_UP);
+}
+
+static void a_server_that_is_checked_no_more_is_not_held_down(void **state)
+{
+    (void)state;
+    fail_checks(upstream, 0, 2, NOW_MS);
+    assert_false(health_forget_checks(server));
+    fail_checks(upstream, 0, 2, NOW_MS);
+    assert_int_equal(server_state(server, NOW_MS), SERVER_UP); /* counting has begun anew */
+    fail_checks(upstream, 0, 1, NOW_MS);
+    assert_true(health_forget_checks(server));
+    assert_int_equal(server_state(server, NOW_MS), SERVER_UP);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_two, close_two)
@@ -234,6 +259,8 @@ static void a_trial_that_ends_after_the_server_has_recovered_changes_nothing(voi
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_server_that_the_operator_holds_up_is_not_ejected),
+        TEST(a_server_that_is_checked_no_more_is_not_held_down),
         TEST(max_fails_within_fail_timeout_eject),
         TEST(failures_further_apart_do_not_eject),
         TEST(success_and_abandoning_change_nothing_on_a_good_server),

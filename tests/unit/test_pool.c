@@ -13,9 +13,12 @@
 
 #include "base/limits.h"
 #include "core/connect.h"
+#include "core/inbox.h"
 #include "fake_ring.h"
 #include "fixture.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
+#include "proxy/group_servers.h"
 #include "proxy/group_view.h"
 #include "proxy/proxy.h"
 #include "proxy/routing.h"
@@ -97,10 +100,23 @@ static void lose_upstream(struct setup *s)
     routing_free(before);
 }
 
+/* What was sent to the reactor comes. */
+static void wake(struct setup *s)
+{
+    struct inbox_message *next;
+
+    for (struct inbox_message *message = inbox_take(&s->f->reactor.inbox); message; message = next) {
+        next = message->next;
+        proxy_on_message(&s->f->reactor, message);
+    }
+    fixture_pump(s->f);
+}
+
 static int teardown(void **state)
 {
     struct setup *s = *state;
 
+    wake(s);
     fixture_free(s->f);
     while (s->count > 0)
         close(s->peers[--s->count]);
@@ -371,6 +387,60 @@ static void one_that_comes_back_to_an_upstream_that_is_gone_is_closed(void **sta
     assert_true(list_is_empty(&s->f->reactor.proxy->views));
 }
 
+/* ---- servers that are out of use ---- */
+
+static void idle_connections_to_a_drained_server_are_closed(void **state)
+{
+    struct setup *s = *state;
+    struct conn *used = made(s);
+    struct server *server = server_of(s->view);
+
+    kept(s, 0);
+    pool_drop_useless(s->pool);
+    assert_int_equal(s->pool->idle.taken, 1);
+    assert_int_equal(group_set_admin(s->view->group, server->name, SERVER_ADMIN_DRAIN, s->f->ring), 0);
+    wake(s);
+    assert_int_equal(s->pool->idle.taken, 0);
+    keep(s, used, 4, 0); /* nor does another one stay */
+    assert_int_equal(s->pool->idle.taken, 0);
+    assert_int_equal(server_open(server), 0);
+    assert_int_equal(group_set_admin(s->view->group, server->name, SERVER_ADMIN_NONE, s->f->ring), 0);
+    kept(s, 0);
+    assert_int_equal(s->pool->idle.taken, 1);
+}
+
+static void idle_connections_to_a_server_that_left_its_upstream_are_closed(void **state)
+{
+    struct setup *s = *state;
+    struct server_config other = {.target = (char *)"unix:@zerg-unit-other", .weight = 1};
+    struct upstream_config changed = app;
+    struct group_config *config;
+
+    kept(s, 0);
+    changed.servers = &other;
+    assert_int_equal(group_config_new(&config, &changed), 0);
+    group_configure(s->view->group, config, s->f->ring);
+    group_config_release(config);
+    assert_int_equal(s->pool->idle.taken, 1);
+    wake(s);
+    assert_int_equal(s->pool->idle.taken, 0);
+}
+
+static void idle_connections_to_a_server_that_stays_stay(void **state)
+{
+    struct setup *s = *state;
+    struct upstream_config changed = app;
+    struct group_config *config;
+
+    kept(s, 0);
+    changed.retries = 9;
+    assert_int_equal(group_config_new(&config, &changed), 0);
+    group_configure(s->view->group, config, s->f->ring);
+    group_config_release(config);
+    wake(s);
+    assert_non_null(taken(s));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +463,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(one_that_comes_back_to_an_upstream_that_is_gone_is_closed, setup_upstream,
                                         teardown),
+        cmocka_unit_test_setup_teardown(idle_connections_to_a_drained_server_are_closed, setup_upstream, teardown),
+        cmocka_unit_test_setup_teardown(idle_connections_to_a_server_that_left_its_upstream_are_closed, setup_upstream,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(idle_connections_to_a_server_that_stays_stay, setup_upstream, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

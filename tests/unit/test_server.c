@@ -76,9 +76,9 @@ static void strongest_reason_shows(void **state)
     assert_int_equal(server_state(server, NOW_MS + 1), SERVER_TRIAL_DUE);
     atomic_store(&server->is_down, true);
     assert_int_equal(server_state(server, NOW_MS), SERVER_DOWN);
-    server_set_draining(server, true);
+    server_set_admin(server, SERVER_ADMIN_DRAIN);
     assert_int_equal(server_state(server, NOW_MS), SERVER_DRAINING);
-    server_set_draining(server, false);
+    server_set_admin(server, SERVER_ADMIN_NONE);
     assert_int_equal(server_state(server, NOW_MS), SERVER_DOWN);
 }
 
