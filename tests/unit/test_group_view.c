@@ -15,6 +15,7 @@
 #include "fake_ring.h"
 #include "name_server.h"
 #include "proxy/group.h"
+#include "proxy/group_config.h"
 #include "proxy/proxy.h"
 #include "proxy/routing.h"
 #include "proxy/server.h"
@@ -282,6 +283,77 @@ static void names_that_cannot_be_asked_for_are_said_at_once(void **state)
     assert_false(atomic_load(&view_of(t)->group->is_asking));
 }
 
+/* Another configuration, with these servers. */
+static void configure(struct ns_fixture *t, struct server_config *others, uint32_t count)
+{
+    struct upstream_config changed = app;
+    struct group_config *config;
+
+    changed.servers = others;
+    changed.server_count = count;
+    assert_int_equal(group_config_new(&config, &changed), 0);
+    group_configure(view_of(t)->group, config, t->f->ring);
+    group_config_release(config);
+}
+
+static void wait_asked(struct ns_fixture *t)
+{
+    uint64_t give_up_ns = clock_now_ns() + 5 * NS_PER_S;
+
+    while (!ns_is_asked(t)) {
+        assert_true(clock_now_ns() < give_up_ns);
+        ns_step(t);
+    }
+}
+
+static void who_waits_for_old_names_waits_for_the_present_ones(void **state)
+{
+    struct ns_fixture *t = *state;
+
+    await(t, &askers[0]);
+    configure(t, &servers[1], 1);
+    await(t, &askers[1]);
+    ns_answer_host(t, "db.test", "127.0.0.9", NULL); /* which is of no use any more */
+    wait_asked(t);
+    assert_int_equal(askers[0].told, 0);
+    assert_int_equal(upstream_member_count(group_view_upstream(view_of(t))), 0);
+    ns_answer_host(t, "other.test", "127.0.0.8", NULL);
+    wait_answered(t);
+    assert_int_equal(askers[0].told, 1);
+    assert_int_equal(askers[1].told, 1);
+    assert_string_equal(group_view_upstream(view_of(t))->members[0].server->name, "127.0.0.8:80");
+}
+
+static void who_waits_for_names_is_told_when_there_are_none_any_more(void **state)
+{
+    static struct server_config plain = {.target = (char *)"10.0.0.1:80", .weight = 1};
+    struct ns_fixture *t = *state;
+
+    await(t, &askers[0]);
+    configure(t, &plain, 1);
+    ns_answer_host(t, "db.test", "127.0.0.9", NULL);
+    wait_answered(t);
+    assert_int_equal(askers[0].told, 1);
+    assert_int_equal(upstream_member_count(group_view_upstream(view_of(t))), 1);
+    assert_false(ns_is_asked(t));
+}
+
+static void a_name_that_stays_is_answered_by_the_question_under_way(void **state)
+{
+    struct ns_fixture *t = *state;
+
+    refresh(t);
+    configure(t, servers, 2);
+    ns_answer_host(t, "db.test", "127.0.0.9", NULL);
+    wait_answered(t);
+    assert_string_equal(group_view_upstream(view_of(t))->members[0].server->name, "127.0.0.9:80");
+    refresh(t);
+    ns_answer_host(t, "other.test", "127.0.0.8", NULL);
+    wait_answered(t);
+    assert_false(ns_is_asked(t));
+    assert_int_equal(upstream_member_count(group_view_upstream(view_of(t))), 2);
+}
+
 /* The teardown closes the reactor. */
 static void a_reactor_may_end_while_it_asks(void **state)
 {
@@ -403,6 +475,9 @@ int main(void)
         TEST(one_reactor_asks_for_all),
         TEST(a_group_without_names_has_nothing_to_ask),
         TEST(names_that_cannot_be_asked_for_are_said_at_once),
+        TEST(who_waits_for_old_names_waits_for_the_present_ones),
+        TEST(who_waits_for_names_is_told_when_there_are_none_any_more),
+        TEST(a_name_that_stays_is_answered_by_the_question_under_way),
         TEST(a_reactor_may_end_while_it_asks),
         TEST(a_view_lets_go_of_the_version_before),
         TEST(a_slot_goes_back_once_and_calls),
