@@ -122,6 +122,7 @@ static void end(struct version_part *part)
     timer_stop(&part->reactor->timers, &part->timer);
     if (part->app_data)
         part->reactor->app->unload(part);
+    part->reactor->app->finish(part);
     list_del(&part->link);
     set_state(part, PART_ENDED);
     engine_wake_control(engine);
@@ -209,12 +210,14 @@ static_assert(START_MS_MAX == 60 * 1000, "what part_starting() says");
 void part_make_current(struct version_part *part)
 {
     struct reactor *reactor = part->reactor;
+    struct version_part *previous = reactor->current;
 
     timer_stop(&reactor->timers, &part->timer);
     reactor->current = part;
     set_state(part, PART_CURRENT);
     if (reactor->accept.ring)
         accept_follow(&reactor->accept, part->version);
+    reactor->app->on_switch(part, previous);
 }
 
 /* Connections that nothing of the old version stands above go over at once. */
@@ -235,11 +238,10 @@ static void on_switch(struct version_part *part)
 
     if (atomic_load_explicit(&part->state, memory_order_relaxed) != PART_READY)
         return; /* the reactor stops */
-    part_make_current(part);
     set_state(previous, PART_OLD);
+    part_make_current(part);
     timer_start(&reactor->timers, &previous->timer, reactor->now_ms + part->version->config->drain_timeout_ms);
     move_connections(reactor);
-    reactor->app->supersede(previous);
     engine_wake_control(reactor->engine);
 }
 

@@ -70,11 +70,13 @@ struct reactor_app {
     /* After begin() and between the turns that follow: 1 while it is not ready for connections yet, 0 when it is, a negative
      * errno with part->problem when it failed. */
     int (*starting)(struct version_part *part);
-    /* Another one is current now. */
-    void (*supersede)(struct version_part *part);
-    /* Ends what is left of it, scripts in the middle of something too, and frees part->app_data. Of a part that was never begun,
+    /* It is current now; previous: the one before, which is not any more, NULL: there was none. */
+    void (*on_switch)(struct version_part *part, struct version_part *previous);
+    /* Ends what is left of its scripts, in the middle of something too, and frees part->app_data. Of a part that was never begun,
      * also one whose load() failed: any thread. */
     void (*unload)(struct version_part *part);
+    /* Of a part that was begun, after its last connection: lets go of what is not its scripts'. */
+    void (*finish)(struct version_part *part);
 
     /* Once a turn, after completions and timers: runs what is ready. True when more is ready, so that the reactor must not sleep. */
     bool (*turn)(struct reactor *reactor);

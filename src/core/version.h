@@ -25,6 +25,7 @@ struct engine;
 struct listen_socket;
 struct listener;
 struct reactor;
+struct routing;
 struct version;
 
 enum part_state { PART_NEW, PART_STARTING, PART_READY, PART_CURRENT, PART_OLD, PART_ENDED };
@@ -35,6 +36,7 @@ struct version_part {
     struct version *version;    /* borrowed: it ends after its parts */
     struct reactor *reactor;    /* borrowed */
     void *app_data;             /* owned by the app: from load() to unload(), NULL: nothing */
+    struct routing *routing;    /* owned by the app: from begin() to finish(), where its listeners forward to */
     struct list link;           /* reactor->parts */
     struct timer timer;         /* STARTING: how long it may take; OLD: when what is left is cut */
     struct inbox_message begin; /* what the control thread wants, each once */

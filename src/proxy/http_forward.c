@@ -9,7 +9,9 @@
 #include "base/log.h"
 #include "core/conn.h"
 #include "core/listener.h"
+#include "core/part.h"
 #include "core/reactor.h"
+#include "core/version.h"
 #include "http/http_exchange.h"
 #include "http/http_intake.h"
 #include "http/http_reason.h"
@@ -372,8 +374,7 @@ void http_forward_on_read_timeout(struct http_forward *forward)
 
 static void run(struct http_exchange *exchange, enum http_start start)
 {
-    struct proxy *proxy = exchange->conn->reactor->proxy;
-    struct group_view *view = routing_route(proxy->routing, exchange->route->index);
+    struct group_view *view = routing_route(part_of(exchange->conn)->routing, exchange->route->index);
     struct http_forward_options options = http_forward_defaults(view, exchange);
 
     (void)start; /* it costs little */

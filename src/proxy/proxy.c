@@ -13,9 +13,11 @@
 #include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
+#include "core/version.h"
 #include "proxy/checks.h"
 #include "proxy/dial.h"
 #include "proxy/group.h"
+#include "proxy/group_set.h"
 #include "proxy/http_forward.h"
 #include "proxy/relay.h"
 #include "proxy/resolver.h"
@@ -200,11 +202,7 @@ int proxy_open(struct reactor *reactor)
         list_init(&proxy->plain_buckets[i]);
     rc = resolver_open(&proxy->resolver, reactor, &engine->config->resolver);
     if (rc == 0)
-        rc = routing_new(&proxy->routing, proxy, engine->config, proxy_shared_groups(engine));
-    if (rc == 0)
         rc = checks_open(&proxy->checks, proxy);
-    if (rc == 0)
-        rc = checks_configure(proxy->checks, proxy->routing);
     return rc;
 }
 
@@ -212,7 +210,6 @@ static void close_groups(struct proxy *proxy)
 {
     struct list *node;
 
-    routing_free(proxy->routing);
     while ((node = list_pop(&proxy->plain_groups)))
         forget_plain(proxy, CONTAINER_OF(node, struct group_view, link));
     forget_unused(proxy);
@@ -236,6 +233,52 @@ void proxy_close(struct reactor *reactor)
     slab_deinit(&proxy->http_forwards);
     free(proxy);
     reactor->proxy = NULL;
+}
+
+/* ---- versions ---- */
+
+/* The groups of the first version are made with what the reactors share. */
+int proxy_open_version(struct version *version)
+{
+    struct engine *engine = version->engine;
+    struct group_set *set = NULL;
+    int rc = 0;
+
+    if (engine->version)
+        rc = group_set_new(&set, version->config, proxy_shared_groups(engine), engine->shared);
+    version->shared = set;
+    return rc;
+}
+
+void proxy_apply_version(struct version *version)
+{
+    proxy_shared_change(version->engine, version->shared, NULL);
+    version->shared = NULL;
+}
+
+void proxy_close_version(struct version *version)
+{
+    group_set_free(version->shared);
+}
+
+int proxy_begin_part(struct version_part *part)
+{
+    const struct version *version = part->version;
+    const struct group_set *set = version->shared ? version->shared : proxy_shared_groups(version->engine);
+
+    return routing_new(&part->routing, part->reactor->proxy, version->config, set);
+}
+
+void proxy_switch_part(struct version_part *part)
+{
+    if (checks_configure(part->reactor->proxy->checks, part->routing) < 0)
+        log_error("no memory to check all servers of version %u", part->version->number);
+}
+
+void proxy_finish_part(struct version_part *part)
+{
+    routing_free(part->routing);
+    part->routing = NULL;
 }
 
 /* ---- events ---- */

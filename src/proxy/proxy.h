@@ -18,6 +18,8 @@ struct group;
 struct inbox_message;
 struct resolver;
 struct routing;
+struct version;
+struct version_part;
 
 /* Messages between the reactors of this layer. */
 enum proxy_wakeup {
@@ -32,7 +34,6 @@ struct proxy {
     struct resolver *resolver;
     struct slab relays;
     struct slab dials;
-    struct routing *routing;  /* owned */
     struct list views;        /* struct group_view, owned: of upstreams, while a routing, or anybody else, needs them */
     struct timer unused;      /* due when some may be needed no more */
     struct slab plain_views;  /* struct group_view */
@@ -50,7 +51,13 @@ struct proxy {
 MUST_CHECK int proxy_open(struct reactor *reactor);
 /* After the last connection has ended; asserts that every relay has. Idempotent. */
 void proxy_close(struct reactor *reactor);
-/* See struct reactor_app. */
+/* For struct reactor_app: what a version shares, and a part has, of forwarding. */
+MUST_CHECK int proxy_open_version(struct version *version);
+void proxy_apply_version(struct version *version);
+void proxy_close_version(struct version *version);
+MUST_CHECK int proxy_begin_part(struct version_part *part);
+void proxy_switch_part(struct version_part *part);
+void proxy_finish_part(struct version_part *part);
 void proxy_on_message(struct reactor *reactor, struct inbox_message *message);
 void proxy_drain(struct reactor *reactor);
 

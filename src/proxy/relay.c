@@ -12,6 +12,7 @@
 #include "core/listener.h"
 #include "core/part.h"
 #include "core/reactor.h"
+#include "core/version.h"
 #include "proxy/balance.h"
 #include "proxy/dial.h"
 #include "proxy/group.h"
@@ -305,7 +306,7 @@ static void dial_server(struct relay *relay, struct group_view *view)
 static void on_open(struct conn *client)
 {
     struct reactor *reactor = client->reactor;
-    struct group_view *view = routing_forward(reactor->proxy->routing, client->listener->index);
+    struct group_view *view = routing_forward(part_of(client)->routing, client->listener->index);
     struct relay_options options = {
         .group = view->group->name,
         .started_ms = reactor->now_ms,

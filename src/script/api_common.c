@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "core/version.h"
 #include "proxy/proxy.h"
 #include "script/pending.h"
 
@@ -25,9 +26,9 @@ int api_begin(struct task **out)
 
 int api_find_group(const struct task *task, const char *target, uint32_t len, struct group_view **out)
 {
-    struct proxy *proxy = task->runtime->reactor->proxy;
+    const struct runtime *runtime = task->runtime;
 
-    switch (proxy_find_group(proxy, proxy->routing, target, len, out)) {
+    switch (proxy_find_group(runtime->reactor->proxy, runtime->part->routing, target, len, out)) {
     case 0: return ZERG_OK;
     case -ENOMEM: return ZERG_NO_MEMORY;
     default: return ZERG_NO_TARGET;

@@ -98,9 +98,20 @@ static void drain(struct reactor *reactor)
     http_server_drain(reactor);
 }
 
-static void supersede(struct version_part *part)
+/* ---- versions ---- */
+
+static int begin_part(struct version_part *part)
 {
-    migrate_supersede(part->app_data);
+    int rc = proxy_begin_part(part);
+
+    return rc < 0 ? rc : runtime_begin(part);
+}
+
+static void on_switch(struct version_part *part, struct version_part *previous)
+{
+    proxy_switch_part(part);
+    if (previous)
+        migrate_supersede(previous->app_data);
 }
 
 const struct reactor_app host_app = {
@@ -113,10 +124,14 @@ const struct reactor_app host_app = {
     .free_config = config_free,
     .open = open_host,
     .load = runtime_load,
-    .begin = runtime_begin,
+    .open_version = proxy_open_version,
+    .apply_version = proxy_apply_version,
+    .close_version = proxy_close_version,
+    .begin = begin_part,
     .starting = runtime_starting,
-    .supersede = supersede,
+    .on_switch = on_switch,
     .unload = runtime_unload,
+    .finish = proxy_finish_part,
     .turn = turn,
     .on_message = proxy_on_message,
     .drain = drain,

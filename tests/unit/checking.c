@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "core/conn.h"
+#include "core/version.h"
 #include "proxy/checks.h"
 #include "proxy/group_set.h"
 #include "proxy/group_view.h"
@@ -70,11 +71,11 @@ void checking_configure(struct fixture *f, const struct upstream_config *config)
     const struct config whole = config_of(f, config);
     struct proxy *proxy = f->reactor.proxy;
     struct group_set *set = checking_set(f, config);
-    struct routing *before = proxy->routing;
+    struct routing *before = f->version->parts[0].routing;
 
     proxy_shared_change(&f->engine, set, f->ring);
-    assert_int_equal(routing_new(&proxy->routing, proxy, &whole, set), 0);
-    assert_int_equal(checks_configure(proxy->checks, proxy->routing), 0);
+    assert_int_equal(routing_new(&f->version->parts[0].routing, proxy, &whole, set), 0);
+    assert_int_equal(checks_configure(proxy->checks, f->version->parts[0].routing), 0);
     routing_free(before);
 }
 
@@ -128,7 +129,7 @@ void end_check(struct fixture *f, int32_t result)
 
 const struct server *checked_server(struct fixture *f, uint32_t index)
 {
-    return group_view_upstream(f->reactor.proxy->routing->views[0])->members[index].server;
+    return group_view_upstream(f->version->parts[0].routing->views[0])->members[index].server;
 }
 
 enum server_state first_state(struct fixture *f)

@@ -104,6 +104,12 @@ static int succeed(struct version_part *part)
     return 0;
 }
 
+static void on_switch(struct version_part *part, struct version_part *previous)
+{
+    (void)previous;
+    proxy_switch_part(part);
+}
+
 static void ignore_part(struct version_part *part)
 {
     (void)part;
@@ -126,10 +132,11 @@ static const struct reactor_app recorder = {
     .proxy_accept_handler = &proxy_accept_handler,
     .open = open_app,
     .load = succeed,
-    .begin = succeed,
+    .begin = proxy_begin_part,
     .starting = succeed,
-    .supersede = ignore_part,
+    .on_switch = on_switch,
     .unload = ignore_part,
+    .finish = proxy_finish_part,
     .turn = turn_app,
     .abandon = abandon_app,
     .close = close_app,

@@ -17,6 +17,7 @@
 #include "proxy/group_config.h"
 #include "proxy/proxy.h"
 #include "proxy/resolution.h"
+#include "core/version.h"
 #include "proxy/routing.h"
 #include "proxy/shared.h"
 
@@ -132,7 +133,7 @@ static void memory_that_the_kernel_lacks_is_not_the_servers_failure(void **state
 static void resolve_to(struct fixture *f, const uint16_t *ports, uint32_t count)
 {
     static struct resolution resolution;
-    struct group *group = f->reactor.proxy->routing->views[0]->group;
+    struct group *group = f->version->parts[0].routing->views[0]->group;
 
     resolution = (struct resolution){.ttl_ms = NAMES_TTL_MS, .count = count};
     for (uint32_t i = 0; i < count; i++)
@@ -196,7 +197,7 @@ static void a_name_is_the_host_of_the_request(void **state)
 static void a_server_that_is_back_calls_as_many_of_those_in_line_as_it_may_have(void **state)
 {
     struct fixture *f = *state;
-    struct waitline *line = &f->reactor.proxy->routing->views[0]->group->waitline;
+    struct waitline *line = &f->version->parts[0].routing->views[0]->group->waitline;
     struct waiter waiters[3];
 
     for (int i = 0; i < 3; i++)
@@ -291,7 +292,7 @@ static void without_checks_nobody_is_held_down(void **state)
 {
     struct fixture *f = *state;
     struct upstream_config config = usual_checks();
-    struct waitline *line = &f->reactor.proxy->routing->views[0]->group->waitline;
+    struct waitline *line = &f->version->parts[0].routing->views[0]->group->waitline;
     struct waiter waiter;
 
     for (int i = 0; i < 3; i++)
@@ -309,7 +310,7 @@ static void without_checks_nobody_is_held_down(void **state)
     assert_true(fixture_log_has(f, "upstream app: it is not checked any more"));
     fixture_advance(f, 10 * INTERVAL_MS);
     assert_null(present_check(f));
-    assert_int_equal(f->reactor.proxy->routing->views[0]->users, 0);
+    assert_int_equal(f->version->parts[0].routing->views[0]->users, 0);
 }
 
 static void checks_may_begin_later(void **state)

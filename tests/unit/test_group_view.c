@@ -17,6 +17,7 @@
 #include "proxy/group.h"
 #include "proxy/group_config.h"
 #include "proxy/proxy.h"
+#include "core/version.h"
 #include "proxy/routing.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
@@ -63,7 +64,7 @@ static int setup_two(void **state)
 
 static struct group_view *view_of(const struct ns_fixture *t)
 {
-    return t->f->reactor.proxy->routing->views[0];
+    return t->f->version->parts[0].routing->views[0];
 }
 
 static void on_answered(struct view_waiter *waiter)
@@ -263,7 +264,7 @@ static void a_group_without_names_has_nothing_to_ask(void **state)
     struct group_view *view;
     struct view_waiter waiter;
 
-    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->reactor.proxy->routing, "10.0.0.1:80", 11, &view), 0);
+    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->version->parts[0].routing, "10.0.0.1:80", 11, &view), 0);
     view_waiter_init(&waiter, on_answered_again);
     assert_int_equal(group_view_await(view, &waiter), -ENOENT);
     group_view_refresh(view);
@@ -413,7 +414,7 @@ static struct group_view *find_number(struct ns_fixture *t, uint32_t number)
     char target[32];
     int len = snprintf(target, sizeof(target), "host%u.test.:80", number);
 
-    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->reactor.proxy->routing, target, (size_t)len, &view),
+    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->version->parts[0].routing, target, (size_t)len, &view),
                      0);
     return view;
 }
@@ -426,9 +427,9 @@ static void a_plain_target_is_found_again(void **state)
     assert_ptr_not_equal(find_number(t, 2), view);
     assert_ptr_equal(find_number(t, 1), view);
     assert_int_equal(t->f->reactor.proxy->plain_group_count, 2);
-    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->reactor.proxy->routing, "app", 3, &view), 0);
+    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->version->parts[0].routing, "app", 3, &view), 0);
     assert_ptr_equal(view, view_of(t));
-    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->reactor.proxy->routing, "ap", 2, &view), -EINVAL);
+    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->version->parts[0].routing, "ap", 2, &view), -EINVAL);
 }
 
 static void targets_that_nobody_uses_are_forgotten_the_oldest_first(void **state)

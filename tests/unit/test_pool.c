@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "core/connect.h"
 #include "core/inbox.h"
+#include "core/version.h"
 #include "fake_ring.h"
 #include "fixture.h"
 #include "proxy/group.h"
@@ -52,7 +53,8 @@ static struct group_view *view_of(const struct setup *s, const char *target)
 {
     struct group_view *view;
 
-    assert_int_equal(proxy_find_group(s->f->reactor.proxy, s->f->reactor.proxy->routing, target, strlen(target), &view),
+    assert_int_equal(proxy_find_group(s->f->reactor.proxy, s->f->version->parts[0].routing, target, strlen(target),
+                                      &view),
                      0);
     return view;
 }
@@ -93,10 +95,10 @@ static void lose_upstream(struct setup *s)
 {
     struct proxy *proxy = s->f->reactor.proxy;
     struct config none = s->f->config;
-    struct routing *before = proxy->routing;
+    struct routing *before = s->f->version->parts[0].routing;
 
     none.upstream_count = 0;
-    assert_int_equal(routing_new(&proxy->routing, proxy, &none, NULL), 0);
+    assert_int_equal(routing_new(&s->f->version->parts[0].routing, proxy, &none, NULL), 0);
     routing_free(before);
 }
 

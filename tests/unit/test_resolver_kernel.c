@@ -63,11 +63,24 @@ static int succeed(struct version_part *part)
     return 0;
 }
 
+static void on_switch(struct version_part *part, struct version_part *previous)
+{
+    (void)part;
+    (void)previous;
+}
+
+static void ignore_part(struct version_part *part)
+{
+    (void)part;
+}
+
 static const struct reactor_app app = {
     .open = open_app,
     .load = succeed,
     .begin = succeed,
     .starting = succeed,
+    .on_switch = on_switch,
+    .finish = ignore_part,
     .turn = turn_app,
     .close = close_app,
 };

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/config.h"
+#include "core/version.h"
 #include "fake_ring.h"
 #include "fixture.h"
 #include "proxy/group.h"
@@ -79,16 +80,16 @@ static struct routing *routing_of(struct fixture *f, const struct group_set *set
 static void change(struct fixture *f)
 {
     struct group_set *set = set_of(f);
-    struct routing *before = proxy_of(f)->routing;
+    struct routing *before = f->version->parts[0].routing;
 
     proxy_shared_change(&f->engine, set, f->ring);
-    proxy_of(f)->routing = routing_of(f, set);
+    f->version->parts[0].routing = routing_of(f, set);
     routing_free(before);
 }
 
 static struct group_view *view_of(const struct fixture *f, const char *name)
 {
-    return routing_find(proxy_of(f)->routing, name, strlen(name));
+    return routing_find(f->version->parts[0].routing, name, strlen(name));
 }
 
 /* ---- where to ---- */
@@ -100,14 +101,14 @@ static void listeners_and_routes_lead_to_upstreams_and_plain_targets(void **stat
 
     route.forward = (char *)"10.0.0.9:80";
     change(f);
-    assert_string_equal(routing_forward(proxy_of(f)->routing, 0)->group->name, "app");
-    assert_null(routing_forward(proxy_of(f)->routing, 1));
-    plain = routing_route(proxy_of(f)->routing, 0);
+    assert_string_equal(routing_forward(f->version->parts[0].routing, 0)->group->name, "app");
+    assert_null(routing_forward(f->version->parts[0].routing, 1));
+    plain = routing_route(f->version->parts[0].routing, 0);
     assert_string_equal(plain->group->name, "10.0.0.9:80");
     assert_int_equal(plain->users, 1); /* it is not forgotten */
     route.forward = NULL;
     change(f);
-    assert_null(routing_route(proxy_of(f)->routing, 0));
+    assert_null(routing_route(f->version->parts[0].routing, 0));
     assert_int_equal(plain->users, 0);
 }
 
@@ -118,7 +119,7 @@ static void each_configuration_has_names_of_its_own(void **state)
     struct group_set *set = set_of(f);
     struct routing *next = routing_of(f, set);
 
-    assert_int_equal(proxy_find_group(proxy_of(f), proxy_of(f)->routing, "other", 5, &view), 0);
+    assert_int_equal(proxy_find_group(proxy_of(f), f->version->parts[0].routing, "other", 5, &view), 0);
     assert_int_equal(proxy_find_group(proxy_of(f), next, "other", 5, &view), -EINVAL);
     assert_int_equal(proxy_find_group(proxy_of(f), next, "app", 3, &view), 0);
     assert_ptr_equal(view, view_of(f, "app"));
@@ -133,7 +134,7 @@ static void plain_targets_are_the_same_for_all(void **state)
     struct group_set *set = set_of(f);
     struct routing *next = routing_of(f, set);
 
-    assert_int_equal(proxy_find_group(proxy_of(f), proxy_of(f)->routing, "10.0.0.5:80", 11, &view), 0);
+    assert_int_equal(proxy_find_group(proxy_of(f), f->version->parts[0].routing, "10.0.0.5:80", 11, &view), 0);
     assert_int_equal(proxy_find_group(proxy_of(f), next, "10.0.0.5:80", 11, &again), 0);
     assert_ptr_equal(view, again);
     routing_free(next);
@@ -208,8 +209,8 @@ static void a_view_that_is_held_again_at_once_stays(void **state)
     struct group_view *app = view_of(f, "app");
     struct group_set *set = set_of(f);
 
-    routing_free(proxy_of(f)->routing);
-    proxy_of(f)->routing = routing_of(f, set);
+    routing_free(f->version->parts[0].routing);
+    f->version->parts[0].routing = routing_of(f, set);
     fixture_pump(f);
     assert_ptr_equal(view_of(f, "app"), app);
     group_set_free(set);
