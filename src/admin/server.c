@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "admin/loop.h"
 #include "admin/privileges.h"
 #include "admin/reload.h"
 #include "admin/watchdog.h"
@@ -28,7 +29,9 @@ struct server {
     struct engine engine;
     struct watchdog watchdog;
     struct reload reload;
-    int signal_fd;
+    struct loop loop;
+    struct loop_source signals; /* a signalfd, owned; -1: not open */
+    struct loop_source wakeups; /* the engine's control eventfd */
     bool is_draining;
     bool is_stopping;
     uint64_t drain_until_ms;
@@ -49,8 +52,8 @@ static int open_signals(struct server *server)
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;
     signal(SIGPIPE, SIG_IGN);
-    server->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return server->signal_fd < 0 ? -errno : stall_install_signal();
+    server->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return server->signals.fd < 0 ? -errno : stall_install_signal();
 }
 
 /* ---- ending ---- */
@@ -106,19 +109,23 @@ static void on_signal(struct server *server, int number)
 
 /* ---- the loop ---- */
 
-static void read_signals(struct server *server)
+static void on_signals_ready(struct loop_source *source, short ready)
 {
+    struct server *server = CONTAINER_OF(source, struct server, signals);
     struct signalfd_siginfo info;
 
-    while (read(server->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+    (void)ready;
+    while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
         on_signal(server, (int)info.ssi_signo);
 }
 
-static void clear_eventfd(int fd)
+/* What it is about is looked at in every turn of the loop anyway. */
+static void on_wakeup(struct loop_source *source, short ready)
 {
     uint64_t count;
 
-    while (read(fd, &count, sizeof(count)) > 0)
+    (void)ready;
+    while (read(source->fd, &count, sizeof(count)) > 0)
         continue;
 }
 
@@ -165,19 +172,21 @@ static void look_at_versions(struct server *server)
 
 static int serve(struct server *server)
 {
-    struct pollfd fds[] = {
-        {.fd = server->signal_fd, .events = POLLIN},
-        {.fd = server->engine.control_eventfd, .events = POLLIN},
+    server->wakeups = (struct loop_source){
+        .fd = server->engine.control_eventfd,
+        .events = POLLIN,
+        .on_ready = on_wakeup,
     };
-
+    if (loop_add(&server->loop, &server->signals) < 0 || loop_add(&server->loop, &server->wakeups) < 0)
+        return 1;
     while (!engine_has_ended(&server->engine)) {
-        if (poll(fds, COUNT_OF(fds), next_timeout(server)) < 0 && errno != EINTR) {
-            log_error("poll: %s", strerror(errno));
+        int rc = loop_turn(&server->loop, next_timeout(server));
+
+        if (rc < 0) {
+            log_error("poll: %s", strerror(-rc));
             begin_stop(server, "the control thread failed");
             return 1;
         }
-        clear_eventfd(server->engine.control_eventfd);
-        read_signals(server);
         look_at_versions(server);
     }
     return server->is_draining || server->is_stopping ? 0 : 1;
@@ -198,7 +207,11 @@ static int start(struct server *server)
 
 int server_run(struct config *config, const struct config_request *request)
 {
-    struct server server = {.config = config, .engine.control_eventfd = -1, .signal_fd = -1};
+    struct server server = {
+        .config = config,
+        .engine.control_eventfd = -1,
+        .signals = {.fd = -1, .events = POLLIN, .on_ready = on_signals_ready},
+    };
     int status = 1;
     int rc = log_open(config->log.file, config->log.level, config->log.format);
 
@@ -207,6 +220,7 @@ int server_run(struct config *config, const struct config_request *request)
         return 1;
     }
     reload_init(&server.reload, &server.engine, request);
+    loop_init(&server.loop);
     privileges_raise_file_limit();
     rc = open_signals(&server);
     if (rc < 0)
@@ -220,8 +234,8 @@ int server_run(struct config *config, const struct config_request *request)
     engine_close(&server.engine);
     reload_deinit(&server.reload);
     watchdog_deinit(&server.watchdog);
-    if (server.signal_fd >= 0)
-        close(server.signal_fd);
+    if (server.signals.fd >= 0)
+        close(server.signals.fd);
     log_info("zerg has stopped");
     log_close();
     return status;

@@ -100,6 +100,9 @@ enum {
     COROUTINE_POOL_MAX = 1024, /* idle coroutines kept per reactor */
     READY_BUDGET = 4096,       /* ready tasks resumed in one turn */
     SCRIPT_STALL_MS = 1000,    /* a handler that runs longer is reported */
+
+    /* The control thread. */
+    LOOP_SOURCES_MAX = 64, /* descriptors it waits for */
 };
 
 static_assert(RESERVE_BYTES_MAX <= CHUNK_LARGE_BYTES, "a reservation fits one chunk");
