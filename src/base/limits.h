@@ -101,14 +101,22 @@ enum {
     READY_BUDGET = 4096,       /* ready tasks resumed in one turn */
     SCRIPT_STALL_MS = 1000,    /* a handler that runs longer is reported */
 
-    /* The control thread. */
-    LOOP_SOURCES_MAX = 64, /* descriptors it waits for */
+    /* The control thread, and who asks it things. */
+    LOOP_SOURCES_MAX = 64,                 /* descriptors it waits for */
+    CONTROL_CLIENTS_MAX = 32,              /* connected at once */
+    CONTROL_REQUEST_BYTES_MAX = 64 * 1024, /* of one line */
+    CONTROL_WORDS_MAX = 16,                /* in it */
+    CONTROL_WAITING_BYTES = 1024 * 1024,   /* of answers: who does not read them is dropped when more is to be said */
+    CONTROL_FLUSH_MS = 1000,               /* for the last of them to be read, at the end */
+    CONTROL_PROGRESS_MS = 1000,            /* between two reports on how far something is */
+    CONTROL_LOCK_MS = 1000,                /* for another server that begins at the same path right now */
 };
 
 static_assert(RESERVE_BYTES_MAX <= CHUNK_LARGE_BYTES, "a reservation fits one chunk");
 static_assert(WRITE_BUFFER_BYTES >= CHUNK_LARGE_BYTES, "a full chunk can always be staged");
 static_assert(PROXY_HEADER_BYTES_MAX <= CHUNK_SMALL_BYTES, "a PROXY protocol header that we send fits one chunk");
 static_assert(HTTP_HEAD_BYTES_MAX <= CHUNK_LARGE_BYTES, "a head can be put into one piece");
+static_assert(CONTROL_CLIENTS_MAX + 16 <= LOOP_SOURCES_MAX, "what is no client of the control socket has room too");
 static_assert(HTTP_ANSWER_FIELDS_BYTES + 1024 <= RESERVE_BYTES_MAX, "the head of an answer is written in one piece");
 /* c-ares looks for a free message id by trying: most of the 65536 must be. A host is two questions, A and AAAA. */
 static_assert(RESOLVE_QUESTIONS_MAX * RESOLVE_TARGETS_AT_ONCE * 2 <= 65536 / 4, "message ids stay easy to find");
