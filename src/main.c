@@ -54,6 +54,7 @@ static bool make_request(const struct cli *cli, struct config_request *request)
         .target_count = cli->target_count,
         .reactors = cli->reactors,
         .log_level = cli->log_level,
+        .control = cli->control,
         .run_scripts = cli->command == CLI_CHECK,
         .on_problem = print_problem,
     };

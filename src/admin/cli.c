@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/control_path.h"
 #include "admin/nearest.h"
 #include "base/assert.h"
 #include "base/limits.h"
@@ -21,6 +22,7 @@ enum flag_id {
     FLAG_PORT,
     FLAG_REACTORS,
     FLAG_LOG_LEVEL,
+    FLAG_CONTROL,
     FLAG_TCP,
     FLAG_HTTP,
     FLAG_HELP,
@@ -47,6 +49,7 @@ static const struct flag flags[] = {
     {"--port", "-p", "PORT", FLAG_PORT, BIT(CLI_SCRIPT)},
     {"--reactors", NULL, "N", FLAG_REACTORS, SERVING | BIT(CLI_CHECK)},
     {"--log-level", NULL, "LEVEL", FLAG_LOG_LEVEL, SERVING | BIT(CLI_CHECK)},
+    {"--control", NULL, "PATH", FLAG_CONTROL, SERVING},
     {"--tcp", NULL, NULL, FLAG_TCP, BIT(CLI_PROXY)},
     {"--http", NULL, NULL, FLAG_HTTP, BIT(CLI_SCRIPT) | BIT(CLI_PROXY)},
     {"--help", "-h", NULL, FLAG_HELP, ANY_COMMAND},
@@ -54,7 +57,6 @@ static const struct flag flags[] = {
     {"--version", "-V", NULL, FLAG_VERSION, ANY_COMMAND},
     {"--now", NULL, NULL, FLAG_LATER, 0},
     {"--json", NULL, NULL, FLAG_LATER, 0},
-    {"--control", NULL, "PATH", FLAG_LATER, 0},
 };
 
 /* CLI_SCRIPT has no name of its own. */
@@ -153,6 +155,17 @@ static int set_number_flag(struct cli *cli, const struct flag *flag, const char 
     return 0;
 }
 
+static int set_control(struct cli *cli, const char *path)
+{
+    size_t len = strlen(path);
+
+    if (len == 0 || len >= CONTROL_PATH_BYTES || path[len - 1] == '/')
+        return wrong("--control: expected the path of a unix socket's file, of at most %d bytes, got \"%s\"",
+                     CONTROL_PATH_BYTES - 1, path);
+    cli->control = path;
+    return 0;
+}
+
 static int set_command(struct parsing *parsing, enum cli_command command)
 {
     if (parsing->has_command && parsing->cli->command != command)
@@ -176,6 +189,7 @@ static int set_flag(struct parsing *parsing, const struct flag *flag, const char
         if (log_level_parse(value) < 0)
             return wrong("--log-level: expected debug, info, warn or error, got \"%s\"", value);
         return 0;
+    case FLAG_CONTROL: return set_control(cli, value);
     case FLAG_TCP: parsing->wants_tcp = true; return 0;
     case FLAG_HTTP: cli->speaks_http = true; return 0;
     case FLAG_HELP: parsing->wants_help = true; return 0;

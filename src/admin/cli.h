@@ -21,6 +21,7 @@ struct cli {
     uint32_t target_count;
     const char *directory; /* of CLI_INIT */
     const char *log_level; /* NULL: not given */
+    const char *control;   /* path of the control socket, NULL: not given */
     int reactors;          /* -1: not given, 0: one per CPU */
     uint16_t port;         /* 0: not given */
     bool speaks_http;      /* of CLI_SCRIPT and CLI_PROXY */

@@ -23,19 +23,21 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                  "      --tcp             proxy relays connections as they are\n"
                  "      --reactors N      reactor threads, in place of what the configuration says; 0: one per CPU\n"
                  "      --log-level L     debug, info, warn or error, in place of what the configuration says\n"
+                 "      --control PATH    control socket, in place of what the configuration says\n"
                  "  -t, --check           the same as `zerg check`\n"
                  "  -V, --version         the same as `zerg version`\n"
                  "  -h, --help            help, for each command too\n",
-    [CLI_RUN] = "zerg [run] [-c FILE] [--reactors N] [--log-level L]\n"
+    [CLI_RUN] = "zerg [run] [-c FILE] [--reactors N] [--log-level L] [--control PATH]\n"
                 "\n"
                 "Serves a configuration in the foreground. TERM and QUIT let connections finish for as long as\n"
                 "drain_timeout says, INT stops at once, USR1 opens the log file anew.\n"
                 "\n"
                 "  -c, --config FILE     configuration; ./zerg.lua, then /etc/zerg/zerg.lua by default\n"
                 "      --reactors N      reactor threads, in place of what the configuration says; 0: one per CPU\n"
-                "      --log-level L     debug, info, warn or error, in place of what the configuration says\n",
+                "      --log-level L     debug, info, warn or error, in place of what the configuration says\n"
+                "      --control PATH    control socket, in place of what the configuration says\n",
     [CLI_SCRIPT] =
-        "zerg SCRIPT.lua [-p PORT] [--http] [--reactors N] [--log-level L]\n"
+        "zerg SCRIPT.lua [-p PORT] [--http] [--reactors N] [--log-level L] [--control PATH]\n"
         "\n"
         "Serves one handler script on all addresses of this machine. The script returns a function that gets\n"
         "the connection, or with --http one request after the other, or a table with that function as `serve`.\n"
@@ -43,9 +45,10 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
         "  -p, --port PORT       8080 by default\n"
         "      --http            speak HTTP: the handler gets a request and the answer to it\n"
         "      --reactors N      reactor threads; one per CPU by default\n"
-        "      --log-level L     debug, info, warn or error\n",
+        "      --log-level L     debug, info, warn or error\n"
+        "      --control PATH    control socket, in place of the usual one\n",
     [CLI_PROXY] =
-        "zerg proxy [LISTEN] TARGET... [--tcp] [--reactors N] [--log-level L]\n"
+        "zerg proxy [LISTEN] TARGET... [--tcp] [--reactors N] [--log-level L] [--control PATH]\n"
         "\n"
         "A reverse proxy: forwards every HTTP request that comes to LISTEN to a TARGET, or with --tcp every\n"
         "connection as it is. Several TARGETs get them in turn; when one cannot be connected to, the next is\n"
@@ -55,7 +58,8 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
         "\n"
         "      --tcp             relay bytes as they are\n"
         "      --reactors N      reactor threads; one per CPU by default\n"
-        "      --log-level L     debug, info, warn or error\n",
+        "      --log-level L     debug, info, warn or error\n"
+        "      --control PATH    control socket, in place of the usual one\n",
     [CLI_CHECK] = "zerg check [-c FILE]\n"
                   "\n"
                   "Loads a configuration and the scripts it names, and serves nothing. Every problem is a line\n"

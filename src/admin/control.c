@@ -16,8 +16,12 @@
 #include "base/log.h"
 
 enum { ACCEPT_RETRY_AFTER_MS = 1000, TEXT_BYTES = 512, COMMANDS_MAX = 32 };
+enum { REAL_DIGITS = 15 }; /* what a double has, so that 12.5 is not 12.499999999999999 */
+
+static const char ended_text[] = "the server has ended";
 
 struct control_request {
+    struct list link;
     struct control *control;               /* borrowed */
     struct control_client *client;         /* borrowed; NULL: it has gone */
     const struct control_command *command; /* borrowed */
@@ -58,7 +62,7 @@ static json_t *text_of(const char *format, va_list args)
 /* Takes the object over. One that could not be made for want of memory ends the client, which must not wait for ever. */
 static void put(struct control_client *client, json_t *object)
 {
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(REAL_DIGITS)) : NULL;
     size_t len = text ? strlen(text) : 0;
 
     json_decref(object);
@@ -114,8 +118,7 @@ static void answer(struct control_request *request, json_t *reply)
 {
     struct control_client *client = request->client;
 
-    assert(request->control->request_count > 0);
-    request->control->request_count--;
+    list_del(&request->link);
     free(request);
     if (!client) {
         json_decref(reply);
@@ -212,7 +215,7 @@ static struct control_request *new_request(struct control_client *client, const 
 
 static void run(struct control_request *request)
 {
-    request->control->request_count++;
+    list_add_tail(&request->control->requests, &request->link);
     request->client->request = request;
     request->command->run(request, &request->words);
 }
@@ -222,6 +225,10 @@ static void on_line(struct control_client *client, char *line, size_t len)
     struct control_request *request;
     const char *wrong;
 
+    if (client->control->is_stopped) {
+        put_failure(client, "%s", ended_text);
+        return;
+    }
     if (strlen(line) != len) {
         put_failure(client, "a request must not have NUL bytes in it");
         return;
@@ -321,6 +328,7 @@ void control_init(struct control *control, struct loop *loop, const struct contr
 {
     *control = (struct control){.socket = {.fd = -1}, .loop = loop, .commands = commands, .context = context};
     list_init(&control->clients);
+    list_init(&control->requests);
 }
 
 int control_open(struct control *control, const struct control_socket_options *options, char *error)
@@ -355,6 +363,7 @@ int control_look(struct control *control, uint64_t now_ms)
 
 void control_stop(struct control *control)
 {
+    control->is_stopped = true;
     loop_remove(control->loop, &control->listening);
     control_socket_close(&control->socket);
 }
@@ -365,7 +374,8 @@ void control_close(struct control *control)
     struct list *link;
 
     control_stop(control);
-    assert(control->request_count == 0);
+    while (!list_is_empty(&control->requests))
+        control_fail(CONTAINER_OF(control->requests.next, struct control_request, link), "%s", ended_text);
     while ((link = list_pop(&control->clients))) {
         struct control_client *client = CONTAINER_OF(link, struct control_client, link);
 

@@ -33,7 +33,8 @@ struct control {
     void *context;                          /* of the commands: borrowed */
     struct list clients;
     uint32_t client_count;
-    uint32_t request_count;  /* not answered yet */
+    struct list requests; /* not answered yet */
+    bool is_stopped;
     uint64_t accept_from_ms; /* no new clients before, as there was no descriptor for one; 0: at any time */
 };
 
@@ -44,9 +45,11 @@ void control_init(struct control *control, struct loop *loop, const struct contr
 MUST_CHECK int control_open(struct control *control, const struct control_socket_options *options, char *error);
 /* What is to be done by time alone. Returns the milliseconds until it is to be called again, -1: no time is set. */
 int control_look(struct control *control, uint64_t now_ms);
-/* Takes no more clients, and leaves the path to others; those that are there are served on. Idempotent. */
+/* Takes no more clients and runs no more commands, and leaves the path to others; what was asked before can be answered still.
+ * Idempotent. */
 void control_stop(struct control *control);
-/* Lets clients read their last answers for a moment and ends them. Every request has been answered. Idempotent. */
+/* Tells clients whose requests were not answered that the server has ended, lets them all read their last answers for a moment
+ * and ends them. Idempotent. */
 void control_close(struct control *control);
 
 /* ---- for commands ---- */

@@ -24,7 +24,7 @@ static int become(const char *user, uid_t uid, gid_t gid)
     return 0;
 }
 
-static int change_group(const char *name, gid_t *gid)
+static int find_group(const char *name, gid_t *gid)
 {
     const struct group *group = getgrnam(name);
 
@@ -36,14 +36,29 @@ static int change_group(const char *name, gid_t *gid)
     return 0;
 }
 
-/* `group` without `user`: root in another group. */
-static int become_group(const char *name)
+int privileges_find(const struct config *config, struct identity *identity)
 {
-    gid_t gid;
-    int rc = change_group(name, &gid);
+    const struct passwd *user;
 
-    if (rc < 0 || getegid() == gid)
-        return rc;
+    *identity = (struct identity){.uid = geteuid(), .gid = getegid()};
+    if (config->user) {
+        user = getpwnam(config->user);
+        if (!user) {
+            log_error("user: there is no user \"%s\" on this system", config->user);
+            return -EINVAL;
+        }
+        *identity = (struct identity){.uid = user->pw_uid, .gid = user->pw_gid};
+    }
+    return config->group ? find_group(config->group, &identity->gid) : 0;
+}
+
+/* `group` without `user`: root in another group. */
+static int become_group(const char *name, gid_t gid)
+{
+    int rc;
+
+    if (getegid() == gid)
+        return 0;
     if (setgroups(0, NULL) < 0 || setgid(gid) < 0) {
         rc = -errno;
         log_error("group: cannot become group \"%s\": %s", name, strerror(-rc));
@@ -55,28 +70,20 @@ static int become_group(const char *name)
 
 int privileges_drop(const struct config *config)
 {
-    const struct passwd *user;
-    gid_t gid;
-    int rc;
+    struct identity identity;
+    int rc = privileges_find(config, &identity);
 
-    if (!config->user)
-        return config->group ? become_group(config->group) : 0;
-    user = getpwnam(config->user);
-    if (!user) {
-        log_error("user: there is no user \"%s\" on this system", config->user);
-        return -EINVAL;
-    }
-    gid = user->pw_gid;
-    rc = config->group ? change_group(config->group, &gid) : 0;
     if (rc < 0)
         return rc;
+    if (!config->user)
+        return config->group ? become_group(config->group, identity.gid) : 0;
     if (geteuid() != 0) {
-        if (geteuid() == user->pw_uid)
+        if (geteuid() == identity.uid)
             return 0;
         log_error("user: only root can change to user \"%s\": start zerg as root, or remove `user`", config->user);
         return -EPERM;
     }
-    return become(config->user, user->pw_uid, gid);
+    return become(config->user, identity.uid, identity.gid);
 }
 
 void privileges_raise_file_limit(void)

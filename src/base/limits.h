@@ -96,6 +96,7 @@ enum {
 
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */
+    STOP_MS_MAX = 3000,        /* for reactors to end once they were told to */
     START_LOOK_MS = 100,
     COROUTINE_POOL_MAX = 1024, /* idle coroutines kept per reactor */
     READY_BUDGET = 4096,       /* ready tasks resumed in one turn */
@@ -109,6 +110,7 @@ enum {
     CONTROL_WAITING_BYTES = 1024 * 1024,   /* of answers: who does not read them is dropped when more is to be said */
     CONTROL_FLUSH_MS = 1000,               /* for the last of them to be read, at the end */
     CONTROL_PROGRESS_MS = 1000,            /* between two reports on how far something is */
+    STOP_WAITS_MAX = 64,                   /* requests to stop that wait for the end */
     CONTROL_LOCK_MS = 1000,                /* for another server that begins at the same path right now */
 };
 

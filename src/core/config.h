@@ -196,6 +196,8 @@ struct config {
     uint32_t upstream_count;
     struct resolver_config resolver;
     struct log_config log;
+    bool has_control;           /* there is a control socket, */
+    char *control;              /* here; NULL: at its usual place (admin/control_path.h) */
     uint64_t script_memory_max; /* per reactor */
     uint32_t script_stall_ms;   /* report a handler that runs this long, 0: never */
     uint32_t drain_timeout_ms;

@@ -39,7 +39,7 @@ static int account_exists(lua_State *L)
 /* Pushes the options table of zerg.config.load(). */
 static void push_options(lua_State *L, int reactors, const char *log_level)
 {
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 8);
     lua_pushliteral(L, ZERG_VERSION);
     lua_setfield(L, -2, "version");
     if (reactors != CONFIG_REACTORS_AS_GIVEN) {
@@ -76,7 +76,7 @@ static void push_targets(lua_State *L, const struct config_request *request)
 static int push_call(lua_State *L, const struct config_request *request)
 {
     if (request->path) {
-        push_config_function(L, "load");
+        push_config_function(L, request->control_only ? "load_control" : "load");
         lua_pushstring(L, request->path);
         return 1;
     }
@@ -161,12 +161,16 @@ static int load_protected(lua_State *L)
     push_options(L, request->reactors, request->log_level);
     lua_pushboolean(L, request->run_scripts);
     lua_setfield(L, -2, "run_scripts");
+    lua_pushstring(L, request->control); /* nil when there is none */
+    lua_setfield(L, -2, "control");
     lua_pushcfunction(L, account_exists);
     lua_setfield(L, -2, "account_exists");
     call_config(L, request);
     report_all(L, loading);
     lua_pop(L, 1);
-    if (loading->problems == 0)
+    if (loading->problems == 0 && request->control_only)
+        config_read_control(L, loading->config);
+    else if (loading->problems == 0)
         config_read(L, loading->config);
     return 0;
 }
@@ -194,6 +198,7 @@ int config_load(const struct config_request *request, struct config **out)
 
     assert((request->path != NULL) + (request->script != NULL) + (request->listen != NULL) == 1);
     assert((request->listen == NULL) == (request->target_count == 0));
+    assert(request->path || !request->control_only);
     *out = NULL;
     loading.config = calloc(1, sizeof(*loading.config));
     if (!L || !loading.config) {
@@ -277,6 +282,7 @@ void config_free(struct config *config)
     free(config->directory);
     free(config->lua_path);
     free(config->log.file);
+    free(config->control);
     free(config->user);
     free(config->group);
     free(config);

@@ -32,6 +32,8 @@ struct config_request {
     enum protocol protocol; /* of `script` or `listen` */
     int reactors;           /* CONFIG_REACTORS_AS_GIVEN, 0: one per CPU, or their number */
     const char *log_level;  /* NULL: as given */
+    const char *control;    /* path of the control socket, NULL: as given */
+    bool control_only;      /* of `path` only has_control and control, whatever is wrong with the rest */
     bool run_scripts;       /* run the handler scripts too, to see what they return */
     void (*on_problem)(void *context, const struct config_problem *problem);
     void *context;

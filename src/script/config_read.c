@@ -142,6 +142,15 @@ static uint32_t reactors_for_this_machine(void)
     return count > REACTORS_MAX ? REACTORS_MAX : (uint32_t)count;
 }
 
+void config_read_control(lua_State *L, struct config *config)
+{
+    lua_getfield(L, -1, "control");
+    config->has_control = lua_isnil(L, -1) || lua_isstring(L, -1); /* else it is false */
+    lua_pop(L, 1);
+    if (config->has_control)
+        config->control = field_string(L, "control");
+}
+
 void config_read(lua_State *L, struct config *config)
 {
     static const char *const accept_modes[] = {"acceptor", "reuseport", NULL};
@@ -173,6 +182,7 @@ void config_read(lua_State *L, struct config *config)
     field_enter(L, "log");
     read_log(L, &config->log);
     field_leave(L);
+    config_read_control(L, config);
     config_read_resolver(L, &config->resolver);
     config_read_upstreams(L, config);
     field_enter(L, "listeners");

@@ -8,6 +8,8 @@
 /* Fills config from the table at the top of the stack. Raises a Lua error (call it protected) on what the checker
  * should not have let through, or without memory; config then holds what was read so far and wants config_free(). */
 void config_read(lua_State *L, struct config *config);
+/* Only where the control socket is, from a table that has nothing else. */
+void config_read_control(lua_State *L, struct config *config);
 /* The parts of that which are about forwarding, from the same table; the first is what `zerg proxy` was asked for. */
 void config_read_proxy(lua_State *L, struct config *config);
 void config_read_upstreams(lua_State *L, struct config *config);

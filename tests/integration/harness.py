@@ -101,6 +101,9 @@ class Server:
         self.reactors = reactors  # how many balance lines to expect at the end; None: at least one
         self.log = Log(directory.path / log)
         self.peers = []
+        self.control = directory.path / f"{log}.sock"  # one of its own, or it would ask for the user's only one
+        if "--control" not in args:
+            args = [*args, "--control", str(self.control)]
         self.check_at_end = True
         self._ready = set()
 

@@ -172,15 +172,45 @@ describe("zerg.config.check", function()
       problems_of({ watch = true }, { version = "0.1.0" }))
     assert.same({ "access_log: `access_log` is not available in this version",
       "admin: `admin` is not available in this version",
-      "control: `control` is not available in this version",
       "shared: `shared` is not available in this version",
       "watch: `watch` is not available in this version" }, problems_of {
-      access_log = { file = "x" }, admin = { port = 1 }, control = "/run/x", shared = { a = "1m" },
-      watch = true })
+      access_log = { file = "x" }, admin = { port = 1 }, shared = { a = "1m" }, watch = true })
   end)
 
   it("lets later keys stand that ask for nothing", function()
-    assert.same({}, problems_of { watch = false, shared = {}, control = false })
+    assert.same({}, problems_of { watch = false, shared = {}, admin = false })
+  end)
+
+  it("takes a control socket's file beside it, or none", function()
+    local listeners = { { port = 7000, handler = handler } }
+    local function control_of(value)
+      return assert(run({ control = value, listeners = listeners }, { directory = "conf" })).control
+    end
+    assert.is_nil(control_of(nil))
+    assert.is_false(control_of(false))
+    assert.equal("conf/c.sock", control_of("c.sock"))
+    assert.equal("/run/c.sock", control_of("/run/c.sock"))
+    for _, wrong in ipairs { true, "", "@name", "a\0b", "conf/", 7 } do
+      local problems = problems_of { control = wrong }
+      assert.matches("^control: expected the path of a unix socket's file, or false, got ",
+        problems[1])
+    end
+    assert.matches("^control: .* has 96 bytes, a unix socket's path at most 95$",
+      problems_of({ control = "/" .. ("x"):rep(95) })[1])
+  end)
+
+  it("checks one key alone, whatever is wrong with the others", function()
+    local context = { file = "zerg.lua", directory = "conf" }
+    local function key(raw)
+      local value, problems = check.check_key(raw, "control", context)
+      return value, problems[1] and problems[1].message
+    end
+    assert.same({ "conf/c" }, { key { control = "c", listeners = 7, what = "else" } })
+    assert.same({ false }, { key { control = false } })
+    assert.same({ nil }, { key {} })
+    assert.same({ nil, "expected the path of a unix socket's file, or false, got 1" },
+      { key { control = 1 } })
+    assert.same({ nil, "expected the file to return a table, got nil" }, { key(nil) })
   end)
 
   it("puts routes into the order in which they are tried", function()

@@ -191,7 +191,25 @@ static void what_comes_later_is_known_and_refused(void **state)
     assert_refused("reload", "`reload` is not available in this version (" ZERG_VERSION ")");
     assert_refused("stop --now", "`stop` is not available");
     assert_refused("proxy --tcp --http :8080 127.0.0.1:3000", "`proxy` takes `--tcp` or `--http`, not both");
-    assert_refused("--control=/x run", "`--control` is not available");
+}
+
+static void servers_take_the_path_of_their_control_socket(void **state)
+{
+    struct cli cli;
+
+    (void)state;
+    assert_int_equal(parse(&cli, "run --control /x/y"), 0);
+    assert_string_equal(cli.control, "/x/y");
+    assert_int_equal(parse(&cli, "x.lua --control=s"), 0);
+    assert_string_equal(cli.control, "s");
+    assert_int_equal(parse(&cli, "proxy :1 a:1 --control s"), 0);
+    assert_refused("init --control s", "`--control` does not go with `init`");
+    assert_refused("run --control x/",
+                   "--control: expected the path of a unix socket's file, of at most 95 bytes, got \"x/\"");
+    assert_refused("run --control=", "got \"\"");
+    assert_refused(
+        "run --control /a/very/long/path/that/is/longer/than/what/fits/into/the/address/of/a/unix/socket/and/a/little/more",
+        "of at most 95 bytes");
 }
 
 static void wrong_values_are_shown(void **state)
@@ -232,6 +250,7 @@ int main(void)
         cmocka_unit_test(help_is_for_all_or_for_one_command),
         cmocka_unit_test(unknown_words_bring_the_nearest_known),
         cmocka_unit_test(what_comes_later_is_known_and_refused),
+        cmocka_unit_test(servers_take_the_path_of_their_control_socket),
         cmocka_unit_test(wrong_values_are_shown),
         cmocka_unit_test(what_does_not_go_together_is_refused),
     };

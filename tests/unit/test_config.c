@@ -116,6 +116,8 @@ static void defaults_are_those_of_the_schema(void **state)
     assert_int_equal(config->script_stall_ms, 1000);
     assert_int_equal(config->drain_timeout_ms, 30000);
     assert_null(config->user);
+    assert_true(config->has_control);
+    assert_null(config->control);
     assert_int_equal(config->listener_count, 1);
     assert_string_equal(listener->name, "*:7000");
     assert_int_equal(addr_port(&listener->addr), 7000);
@@ -142,6 +144,7 @@ static void every_key_reaches_its_field(void **state)
         *state,
         "return { reactors = 3, accept = 'reuseport', pin_cpus = false, lua_path = 'lib/?.lua',\n"
         "script_memory_max = '5g', script_stall = '500ms', drain_timeout = 0, user = 'root', group = 'root',\n"
+        "control = 'c.sock',\n"
         "acceptor = { ring_entries = 8, backlog = 10, ip_version = 'v4' },\n"
         "reactor = { ring_entries = 64, recv_buffer_size = '4k', buffer_ring_entries = 4, incremental = true,\n"
         "  batch_cqes = 16, cq_timeout = 0.0001, max_connections = 9, sqpoll = true, sq_cpu = 1, sq_idle = 2 },\n"
@@ -334,6 +337,7 @@ static void script_takes_the_place_of_a_configuration(void **state)
     request.port = 9000;
     request.reactors = 2;
     request.log_level = "warn";
+    request.control = "/run/c.sock";
     assert_int_equal(config_load(&request, &config), 0);
     assert_null(config->path);
     assert_string_equal(config->script, "echo.lua");

@@ -123,7 +123,7 @@ static int teardown(void **state)
 
     control_close(&f->control);
     assert_int_equal(f->control.client_count, 0);
-    assert_int_equal(f->control.request_count, 0);
+    assert_true(list_is_empty(&f->control.requests));
     assert_int_equal(chdir("/"), 0);
     assert_int_equal(rmdir(f->directory), 0);
     free(f);
@@ -280,7 +280,7 @@ static void a_request_outlives_its_client(void **state)
     close(fd);
     turn(f);
     assert_int_equal(f->control.client_count, 0);
-    assert_int_equal(f->control.request_count, 1);
+    assert_false(list_is_empty(&f->control.requests));
     control_progress(f->later[0], "nobody hears it");
     control_fail(f->later[0], "nor this");
 }
@@ -414,7 +414,7 @@ static void without_descriptors_accepting_pauses(void **state)
     close(fd);
 }
 
-static void a_stopped_socket_serves_who_is_there(void **state)
+static void a_stopped_socket_answers_what_was_asked_before(void **state)
 {
     struct fixture *f = *state;
     int fd = dial(f);
@@ -425,6 +425,19 @@ static void a_stopped_socket_serves_who_is_there(void **state)
     control_ok(f->later[0], NULL);
     control_close(&f->control);
     assert_string_equal(heard(fd), "{\"ok\":true}\n");
+    assert_null(heard(fd));
+    close(fd);
+}
+
+static void what_was_not_answered_fails_at_the_end(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+
+    tell(f, fd, "wait\necho x\n", 12);
+    control_close(&f->control);
+    assert_string_equal(heard(fd), "{\"ok\":false,\"error\":\"the server has ended\"}\n"
+                                   "{\"ok\":false,\"error\":\"the server has ended\"}\n");
     assert_null(heard(fd));
     close(fd);
 }
@@ -447,7 +460,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_end_does_not_wait_for_ever, setup, teardown),
         cmocka_unit_test_setup_teardown(so_many_clients_are_served_and_one_more_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(without_descriptors_accepting_pauses, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_stopped_socket_serves_who_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stopped_socket_answers_what_was_asked_before, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_not_answered_fails_at_the_end, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,17 +91,33 @@ function M.read_name_server(checker, _, value, path)
   return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, tonumber(digits))
 end
 
+---The path joined to the configuration's directory, which must not be too long then.
+local function joined_path(checker, value, path, bytes_max)
+  local joined = value:sub(1, 1) == "@" and value or files.join(checker.context.directory, value)
+  if #joined > bytes_max then
+    return checker:problem(path, ("%s has %d bytes, a unix socket's path at most %d"):format(
+      values.show(joined), #joined, bytes_max))
+  end
+  return joined
+end
+
 ---Joined to the configuration's directory.
 function M.read_path(checker, _, value, path)
   if type(value) ~= "string" or value == "" or value == "@" or value:find("%z") then
     return checker:expected(path, "the path of a unix socket", value)
   end
-  local joined = value:sub(1, 1) == "@" and value or files.join(checker.context.directory, value)
-  if #joined > schema.PATH_BYTES_MAX then
-    return checker:problem(path, ("%s has %d bytes, a unix socket's path at most %d"):format(
-      values.show(joined), #joined, schema.PATH_BYTES_MAX))
+  return joined_path(checker, value, path, schema.PATH_BYTES_MAX)
+end
+
+---The same for the control socket, which must be a file: its permissions are what protects it.
+function M.read_control(checker, _, value, path)
+  if value == false then
+    return false
+  elseif type(value) ~= "string" or value == "" or value:find("^@") or value:find("%z")
+    or value:find("/$") then
+    return checker:expected(path, "the path of a unix socket's file, or false", value)
   end
-  return joined
+  return joined_path(checker, value, path, schema.CONTROL_BYTES_MAX)
 end
 
 return M

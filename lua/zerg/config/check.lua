@@ -74,6 +74,7 @@ readers.address = addresses.read_address
 readers.range = addresses.read_range
 readers.name_server = addresses.read_name_server
 readers.path = addresses.read_path
+readers.control = addresses.read_control
 readers.mode = listeners.read_mode
 readers.handler = listeners.read_handler
 readers.forward = listeners.read_forward
@@ -185,6 +186,28 @@ local function in_order(problems, file)
   return problems
 end
 
+local function begin(raw, context)
+  local self = setmetatable({ context = context, problems = {} }, checker)
+  if type(raw) ~= "table" then
+    self:problem({}, ("expected the file to return a table, got %s"):format(values.show(raw)))
+  end
+  return self
+end
+
+---Checks one key of what zerg.lua returned, whatever is wrong with the others.
+---@param raw any
+---@param name string
+---@param context table
+---@return any normalised
+---@return zerg.config.problem[] problems
+function M.check_key(raw, name, context)
+  local self = begin(raw, context)
+  if #self.problems > 0 then
+    return nil, self.problems
+  end
+  return self:field(schema.find(schema.fields, name), raw[name], { name }), self.problems
+end
+
 ---Checks the value that zerg.lua returned.
 ---@param raw any
 ---@param context table file, directory, locator, and of zerg.config.options version,
@@ -192,9 +215,8 @@ end
 ---@return table|nil normalised nil when there are problems
 ---@return zerg.config.problem[] problems
 function M.check(raw, context)
-  local self = setmetatable({ context = context, problems = {} }, checker)
-  if type(raw) ~= "table" then
-    self:problem({}, ("expected the file to return a table, got %s"):format(values.show(raw)))
+  local self = begin(raw, context)
+  if #self.problems > 0 then
     return nil, self.problems
   end
   local normalised = self:fields(schema.fields, raw, {})

@@ -14,6 +14,7 @@ M.set_package_path = search.set
 ---@class zerg.config.options
 ---@field reactors? integer takes the place of `reactors`
 ---@field log_level? string takes the place of `log.level`
+---@field control? string takes the place of `control`
 ---@field protocol? string of the listener of `zerg SCRIPT.lua` or `zerg proxy`; "tcp" by default
 ---@field version? string named where something is not available yet
 ---@field account_exists? fun(kind: "user"|"group", name: string): boolean
@@ -24,6 +25,9 @@ M.set_package_path = search.set
 local function apply(normalised, options)
   normalised.reactors = options.reactors or normalised.reactors
   normalised.log.level = options.log_level or normalised.log.level
+  if options.control then
+    normalised.control = options.control
+  end
 end
 
 ---Checks `raw` and completes it with path, script, directory and what the command line says.
@@ -46,6 +50,28 @@ local function finish(raw, context, options)
   return normalised, {}
 end
 
+---Runs a configuration file, with require() looking in its directory first.
+---@return any raw what it returned
+---@return table|nil context of the checker, nil after a problem
+---@return zerg.config.problem[] problems
+local function run_file(path)
+  local text, reason = files.read(path)
+  if not text then
+    return nil, nil, { { file = path, message = "cannot read the configuration: " .. reason } }
+  end
+  local chunk, problem = files.compile(text, path)
+  if not chunk then
+    return nil, nil, { problem }
+  end
+  local directory = files.directory(path)
+  search.set(directory)
+  local raw, raised = files.run(chunk, path)
+  if raised then
+    return nil, nil, { raised }
+  end
+  return raw, { file = path, directory = directory, locator = locate.new(text) }, {}
+end
+
 ---Loads a configuration file. Relative paths in it start at its directory, also those that
 ---require() tries.
 ---@param path string
@@ -53,26 +79,29 @@ end
 ---@return table|nil normalised every key of the schema with its value, and path, directory
 ---@return zerg.config.problem[] problems in the order of their lines, empty when there are none
 function M.load(path, options)
-  local text, reason = files.read(path)
-  if not text then
-    return nil, { { file = path, message = "cannot read the configuration: " .. reason } }
+  local raw, context, raised = run_file(path)
+  if not context then
+    return nil, raised
   end
-  local chunk, problem = files.compile(text, path)
-  if not chunk then
-    return nil, { problem }
-  end
-  local directory = files.directory(path)
-  search.set(directory)
-  local raw, raised = files.run(chunk, path)
-  if raised then
-    return nil, { raised }
-  end
-  local context = { file = path, directory = directory, locator = locate.new(text) }
   local normalised, problems = finish(raw, context, options or {})
   if normalised then
     normalised.path = path
   end
   return normalised, problems
+end
+
+---Where the server of a configuration file can be talked to: that key alone is checked, so that
+---a server can be stopped or asked with whatever else is wrong in its file by now.
+---@param path string
+---@return table|nil normalised control alone
+---@return zerg.config.problem[] problems
+function M.load_control(path)
+  local raw, context, problems = run_file(path)
+  local control
+  if context then
+    control, problems = check.check_key(raw, "control", context)
+  end
+  return #problems == 0 and { control = control } or nil, problems
 end
 
 ---LISTEN of `zerg proxy` as keys of a listener: ":8080", "127.0.0.1:8080", "[::1]:8080",

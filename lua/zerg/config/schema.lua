@@ -9,8 +9,8 @@
 --   enum                  values
 --   string                what (the words of "expected ..."), pattern, max (bytes),
 --                         account ("user" | "group")
---   address, range, name_server, path, mode, handler, forward, host, headers, target, server,
---   status, lua_path:
+--   address, range, name_server, path, control, mode, handler, forward, host, headers, target,
+--   server, status, lua_path:
 --                         see the readers that check.lua names
 --   table                 fields; optional (without a value it is nil, not a table of defaults)
 --   list                  item (type of each, "table" by default), fields of each item, min, max,
@@ -26,6 +26,7 @@ local KIB, MIB, GIB = 1024, 1024 ^ 2, 1024 ^ 3
 local HOUR, WEEK = 3600, 7 * 24 * 3600
 
 M.PATH_BYTES_MAX = 107 -- sun_path without its NUL
+M.CONTROL_BYTES_MAX = 95 -- CONTROL_PATH_BYTES without its NUL
 M.LISTENERS_MAX = 1024
 M.UPSTREAMS_MAX = 1024
 M.UPSTREAM_SERVERS_MAX = 512
@@ -287,10 +288,11 @@ M.fields = {
     doc = "User to become once the sockets are bound." },
   { name = "group", type = "string", what = "the name of a group", account = "group",
     doc = "Group to become; the user's own by default." },
+  { name = "control", type = "control", default = M.INHERIT,
+    doc = "Unix socket that `zerg status`, `zerg stop` and the like talk to; false: none." },
   { name = "log", type = "table", fields = log, doc = "The process log." },
   { name = "shared", later = "" },
   { name = "watch", later = "" },
-  { name = "control", later = "" },
   { name = "admin", later = "" },
   { name = "access_log", later = "" },
 }

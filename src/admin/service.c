@@ -1,0 +1,67 @@
+/* See service.h. */
+#include "admin/service.h"
+
+#include <unistd.h>
+
+#include "admin/cmd_stop.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/config.h"
+#include "core/version.h"
+
+void service_drain(struct service *service, const char *why)
+{
+    uint32_t timeout_ms = service->engine.version->config->drain_timeout_ms;
+    uint32_t open;
+
+    if (service->is_draining || service->is_stopping)
+        return;
+    service->is_draining = true;
+    service->drain_until_ms = clock_now_ms() + timeout_ms;
+    reload_forbid(&service->reload);
+    open = engine_open_connections(&service->engine);
+    engine_drain(&service->engine);
+    /* Afterwards: whoever has read this finds every reactor draining. */
+    log_info("%s: no more connections are accepted, %u may finish within %.1f s", why, open, (double)timeout_ms / 1000);
+}
+
+void service_stop(struct service *service, const char *why)
+{
+    if (service->is_stopping)
+        return;
+    service->is_stopping = true;
+    reload_forbid(&service->reload);
+    service->stop_until_ms = clock_now_ms() + STOP_MS_MAX;
+    log_info("%s: %u connections are cut", why, engine_open_connections(&service->engine));
+    engine_stop(&service->engine);
+}
+
+/* The reload first: it may wait for a version that has ended. */
+void service_look_at_versions(struct service *service)
+{
+    reload_look(&service->reload);
+    engine_collect(&service->engine);
+    service->watchdog.stall_ms = service->engine.version->config->script_stall_ms;
+}
+
+/* What a script holds for ever: nothing short of the process's end ends that. */
+void service_give_up(struct service *service, const char *what)
+{
+    double seconds = (double)STOP_MS_MAX / 1000;
+
+    log_error("%s did not stop within %.1f s: the process ends without it", what, seconds);
+    stop_fail(service, "%s did not stop within %.1f s: the process ended without it", what, seconds);
+    control_close(&service->control);
+    _exit(1);
+}
+
+uint64_t service_check_deadlines(struct service *service, uint64_t now_ms)
+{
+    if (service->is_draining && !service->is_stopping && now_ms >= service->drain_until_ms)
+        service_stop(service, "drain_timeout has passed");
+    if (service->is_stopping && now_ms >= service->stop_until_ms)
+        service_give_up(service, "a reactor that a handler holds");
+    if (service->is_stopping)
+        return service->stop_until_ms;
+    return service->is_draining ? service->drain_until_ms : UINT64_MAX;
+}
