@@ -1,5 +1,5 @@
-/* The commands of the program: load what the command line names, then hand over to admin/server.c. Exit status 0: done,
- * 1: it could not be done, 2: the command line is wrong. */
+/* The commands of the program: load what the command line names, then hand over to admin/server.c, or find the server that it
+ * means and hand over to admin/ask.c. Exit status 0: done, 1: it could not be done, 2: the command line is wrong. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/ask.h"
 #include "admin/cli.h"
+#include "admin/control_path.h"
 #include "admin/server.h"
 #include "admin/version.h"
 #include "base/assert.h"
@@ -19,15 +21,23 @@ enum { LINE_BYTES = 2048 };
 
 static const char *const default_configs[] = {"zerg.lua", "/etc/zerg/zerg.lua"};
 
-/* The configuration to use; NULL, after a message, when none was given and none is in its usual places. */
-static const char *find_config(const struct cli *cli)
+/* The first of the usual places where there is a configuration; NULL: there is none. */
+static const char *usual_config(void)
 {
-    if (cli->config)
-        return cli->config;
     for (size_t i = 0; i < COUNT_OF(default_configs); i++) {
         if (access(default_configs[i], F_OK) == 0)
             return default_configs[i];
     }
+    return NULL;
+}
+
+/* The configuration to use; NULL, after a message, when none was given and none is in its usual places. */
+static const char *find_config(const struct cli *cli)
+{
+    const char *path = cli->config ? cli->config : usual_config();
+
+    if (path)
+        return path;
     fprintf(stderr, "zerg: there is no configuration: neither ./%s nor %s exists.\n", default_configs[0],
             default_configs[1]);
     fputs("Name one with -c FILE, let `zerg init` write a first one, or serve a script: `zerg SCRIPT.lua`.\n", stderr);
@@ -128,6 +138,71 @@ static int init(const struct cli *cli)
     return STATUS_OK;
 }
 
+/* ---- talking to a running server ---- */
+
+static int explain_control(const char *config_path)
+{
+    char path[CONTROL_PATH_BYTES];
+
+    fprintf(stderr,
+            "zerg: %s cannot be loaded, so it does not say where its server is: name the control socket with "
+            "--control PATH",
+            config_path);
+    if (control_path_default(path) == 0)
+        fprintf(stderr, " (%s, unless it says otherwise)", path);
+    fputs(".\n", stderr);
+    return -EINVAL;
+}
+
+/* Where the configuration puts its server's control socket; out has CONTROL_PATH_BYTES bytes. 0, or a negative errno after a
+ * message. */
+static int read_control_path(const char *config_path, char *out)
+{
+    struct config_request request = {.path = config_path, .control_only = true, .on_problem = print_problem};
+    struct config *config;
+    int rc = config_load(&request, &config);
+
+    if (rc < 0)
+        return explain_control(config_path);
+    if (config->control) {
+        snprintf(out, CONTROL_PATH_BYTES, "%s", config->control);
+    } else if (config->has_control) {
+        rc = control_path_default(out);
+    } else {
+        fprintf(stderr, "zerg: the server of %s has no control socket: `control = false`\n", config_path);
+        rc = -ENOENT;
+    }
+    config_free(config);
+    return rc;
+}
+
+/* The path that the command line names, that of its configuration, of the one at the usual places, or the usual path. */
+static int find_control(const struct cli *cli, char *out)
+{
+    const char *config_path = cli->config ? cli->config : usual_config();
+
+    if (cli->control) {
+        snprintf(out, CONTROL_PATH_BYTES, "%s", cli->control);
+        return 0;
+    }
+    if (config_path)
+        return read_control_path(config_path, out);
+    return control_path_default(out);
+}
+
+static int ask_server(const struct cli *cli)
+{
+    char path[CONTROL_PATH_BYTES];
+    int rc = find_control(cli, path);
+
+    if (rc == -ENAMETOOLONG)
+        fputs("zerg: the path of XDG_RUNTIME_DIR is too long for a control socket: name it with --control PATH\n",
+              stderr);
+    if (rc < 0)
+        return STATUS_FAILED;
+    return ask_run(cli, path) == ASK_DONE ? STATUS_OK : STATUS_FAILED;
+}
+
 static int run_command(const struct cli *cli)
 {
     switch (cli->command) {
@@ -138,6 +213,13 @@ static int run_command(const struct cli *cli)
     case CLI_INIT: return init(cli);
     case CLI_VERSION: version_print(); return STATUS_OK;
     case CLI_HELP: cli_print_help(cli->topic); return STATUS_OK;
+    case CLI_RELOAD:
+    case CLI_STOP:
+    case CLI_STATUS:
+    case CLI_UPGRADE:
+    case CLI_CONNECTIONS:
+    case CLI_CLOSE:
+    case CLI_SERVERS: return ask_server(cli);
     case CLI_COMMAND_COUNT: break;
     }
     return STATUS_USAGE;

@@ -3,6 +3,7 @@
 #include "admin/cli.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,7 +29,8 @@ enum flag_id {
     FLAG_HELP,
     FLAG_CHECK,
     FLAG_VERSION,
-    FLAG_LATER
+    FLAG_NOW,
+    FLAG_JSON,
 };
 
 struct flag {
@@ -41,32 +43,34 @@ struct flag {
 
 enum {
     SERVING = BIT(CLI_RUN) | BIT(CLI_SCRIPT) | BIT(CLI_PROXY),
+    SHOWING = BIT(CLI_STATUS) | BIT(CLI_CONNECTIONS) | BIT(CLI_SERVERS),
+    ASKING = SHOWING | BIT(CLI_RELOAD) | BIT(CLI_STOP) | BIT(CLI_UPGRADE) | BIT(CLI_CLOSE), /* a running server */
     ANY_COMMAND = BIT(CLI_COMMAND_COUNT) - 1,
 };
 
 static const struct flag flags[] = {
-    {"--config", "-c", "FILE", FLAG_CONFIG, BIT(CLI_RUN) | BIT(CLI_CHECK)},
+    {"--config", "-c", "FILE", FLAG_CONFIG, BIT(CLI_RUN) | BIT(CLI_CHECK) | ASKING},
     {"--port", "-p", "PORT", FLAG_PORT, BIT(CLI_SCRIPT)},
     {"--reactors", NULL, "N", FLAG_REACTORS, SERVING | BIT(CLI_CHECK)},
     {"--log-level", NULL, "LEVEL", FLAG_LOG_LEVEL, SERVING | BIT(CLI_CHECK)},
-    {"--control", NULL, "PATH", FLAG_CONTROL, SERVING},
+    {"--control", NULL, "PATH", FLAG_CONTROL, SERVING | ASKING},
     {"--tcp", NULL, NULL, FLAG_TCP, BIT(CLI_PROXY)},
     {"--http", NULL, NULL, FLAG_HTTP, BIT(CLI_SCRIPT) | BIT(CLI_PROXY)},
     {"--help", "-h", NULL, FLAG_HELP, ANY_COMMAND},
     {"--check", "-t", NULL, FLAG_CHECK, ANY_COMMAND},
     {"--version", "-V", NULL, FLAG_VERSION, ANY_COMMAND},
-    {"--now", NULL, NULL, FLAG_LATER, 0},
-    {"--json", NULL, NULL, FLAG_LATER, 0},
+    {"--now", NULL, NULL, FLAG_NOW, BIT(CLI_STOP)},
+    {"--json", NULL, NULL, FLAG_JSON, SHOWING},
 };
 
 /* CLI_SCRIPT has no name of its own. */
 static const char *const command_names[CLI_COMMAND_COUNT] = {
-    [CLI_RUN] = "run",   [CLI_SCRIPT] = "SCRIPT.lua", [CLI_PROXY] = "proxy", [CLI_CHECK] = "check",
-    [CLI_INIT] = "init", [CLI_VERSION] = "version",   [CLI_HELP] = "help",
+    [CLI_RUN] = "run",         [CLI_SCRIPT] = "SCRIPT.lua", [CLI_PROXY] = "proxy",
+    [CLI_CHECK] = "check",     [CLI_RELOAD] = "reload",     [CLI_STOP] = "stop",
+    [CLI_STATUS] = "status",   [CLI_UPGRADE] = "upgrade",   [CLI_CONNECTIONS] = "connections",
+    [CLI_CLOSE] = "close",     [CLI_SERVERS] = "servers",   [CLI_INIT] = "init",
+    [CLI_VERSION] = "version", [CLI_HELP] = "help",
 };
-static const char *const later_commands[] = {"reload", "stop", "status", "repl", NULL};
-static const char *const all_commands[] = {"run",  "check",  "init",  "version", "help", "reload",
-                                           "stop", "status", "proxy", "repl",    NULL};
 
 /* What was seen so far. */
 struct parsing {
@@ -195,9 +199,10 @@ static int set_flag(struct parsing *parsing, const struct flag *flag, const char
     case FLAG_HELP: parsing->wants_help = true; return 0;
     case FLAG_CHECK: return set_command(parsing, CLI_CHECK);
     case FLAG_VERSION: return set_command(parsing, CLI_VERSION);
-    case FLAG_LATER: break;
+    case FLAG_NOW: cli->is_now = true; return 0;
+    case FLAG_JSON: cli->wants_json = true; return 0;
     }
-    return wrong("`%s` is not available in this version (" ZERG_VERSION ")", flag->name);
+    return -EINVAL;
 }
 
 /* Reads one flag: "--name", "--name=value", "--name value", "-n value" or "-nvalue". */
@@ -234,13 +239,13 @@ static int command_find(const char *word)
     return -ENOENT;
 }
 
-static bool is_later_command(const char *word)
+static int unknown_command(const char *word)
 {
-    for (size_t i = 0; later_commands[i]; i++) {
-        if (strcmp(word, later_commands[i]) == 0)
-            return true;
-    }
-    return false;
+    const char *names[CLI_COMMAND_COUNT + 1];
+
+    memcpy(names, command_names, sizeof(command_names));
+    names[CLI_COMMAND_COUNT] = NULL;
+    return unknown("command", word, names);
 }
 
 static bool ends_in_lua(const char *word)
@@ -256,10 +261,8 @@ static int parse_command(struct parsing *parsing, const char *word)
 
     if (command >= 0)
         return set_command(parsing, (enum cli_command)command);
-    if (is_later_command(word))
-        return wrong("`%s` is not available in this version (" ZERG_VERSION ")", word);
     if (!ends_in_lua(word))
-        return unknown("command", word, all_commands);
+        return unknown_command(word);
     parsing->cli->script = word;
     return set_command(parsing, CLI_SCRIPT);
 }
@@ -289,6 +292,10 @@ static int parse_argument(struct parsing *parsing, const char *word)
     }
     if (cli->command == CLI_PROXY)
         return parse_proxy_argument(cli, word);
+    if ((cli->command == CLI_CLOSE || cli->command == CLI_SERVERS) && cli->word_count < CLI_WORDS_MAX) {
+        cli->words[cli->word_count++] = word;
+        return 0;
+    }
     if (cli->command == CLI_HELP && cli->topic == CLI_HELP && command >= 0) {
         cli->topic = (enum cli_command)command;
         return 0;
@@ -316,8 +323,6 @@ static int finish_proxy(struct parsing *parsing)
 {
     struct cli *cli = parsing->cli;
 
-    if (cli->command != CLI_PROXY)
-        return 0;
     if (parsing->wants_tcp && cli->speaks_http)
         return wrong("`proxy` takes `--tcp` or `--http`, not both");
     cli->speaks_http = !parsing->wants_tcp;
@@ -328,6 +333,47 @@ static int finish_proxy(struct parsing *parsing)
         cli->listen = ":8080";
     }
     return 0;
+}
+
+static int finish_close(const struct cli *cli)
+{
+    long id;
+
+    if (cli->word_count != 1 || parse_number(cli->words[0], 1, LONG_MAX, &id) < 0)
+        return wrong("`close` wants the ID of a connection, as `zerg connections` shows it: `zerg close ID`");
+    return 0;
+}
+
+/* Nothing, to list them; or UPSTREAM SERVER and what is to be with it. */
+static int finish_servers(const struct cli *cli)
+{
+    static const char *const states[] = {"up", "down", "drain", "auto"};
+    const char *usage = "`zerg servers UPSTREAM SERVER up|down|drain|auto` or `... weight N`";
+    long weight;
+
+    if (cli->word_count == 0)
+        return 0;
+    if (cli->word_count == 4 && strcmp(cli->words[2], "weight") == 0) {
+        if (parse_number(cli->words[3], 1, UPSTREAM_WEIGHT_MAX, &weight) == 0)
+            return 0;
+        return wrong("weight: expected a number from 1 to %d, got \"%s\"", UPSTREAM_WEIGHT_MAX, cli->words[3]);
+    }
+    for (size_t i = 0; cli->word_count == 3 && i < COUNT_OF(states); i++) {
+        if (strcmp(cli->words[2], states[i]) == 0)
+            return 0;
+    }
+    return wrong("`servers` wants nothing, or which server and what: %s", usage);
+}
+
+/* What only the whole line says about a command. */
+static int finish(struct parsing *parsing)
+{
+    switch (parsing->cli->command) {
+    case CLI_PROXY: return finish_proxy(parsing);
+    case CLI_CLOSE: return finish_close(parsing->cli);
+    case CLI_SERVERS: return finish_servers(parsing->cli);
+    default: return 0;
+    }
 }
 
 static int parse_words(struct parsing *parsing)
@@ -360,7 +406,7 @@ int cli_parse(struct cli *cli, int argc, char **argv)
     if (status == 0 && !parsing.wants_help)
         status = check_flags(&parsing);
     if (status == 0 && !parsing.wants_help)
-        status = finish_proxy(&parsing);
+        status = finish(&parsing);
     if (parsing.wants_help) {
         cli->topic = parsing.has_command ? cli->command : CLI_HELP;
         cli->command = CLI_HELP;

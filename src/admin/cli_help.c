@@ -4,6 +4,11 @@
 #include "admin/cli.h"
 #include "base/assert.h"
 
+/* Of every command that asks a running server. */
+#define WHICH_SERVER                                                                                       \
+    "  -c, --config FILE     the server's configuration; ./zerg.lua, then /etc/zerg/zerg.lua by default\n" \
+    "      --control PATH    or where its control socket is\n"
+
 static const char *const help_texts[CLI_COMMAND_COUNT] = {
     [CLI_HELP] = "zerg: a TCP and HTTP server whose connections and requests are handled by Lua scripts\n"
                  "\n"
@@ -13,6 +18,15 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                  "  zerg proxy [LISTEN] TARGET... [--tcp]\n"
                  "                               reverse proxy of HTTP, or of TCP connections\n"
                  "  zerg check [-c FILE]         say what is wrong with a configuration and its scripts\n"
+                 "  zerg status [--json]         how the running server is\n"
+                 "  zerg stop [--now]            end it, and wait for that\n"
+                 "  zerg reload                  let it load its configuration and scripts anew\n"
+                 "  zerg upgrade                 let a new process take over from it\n"
+                 "  zerg connections [--json]    its connections\n"
+                 "  zerg close ID                end one of them\n"
+                 "  zerg servers [--json]        servers of its upstreams\n"
+                 "  zerg servers UPSTREAM SERVER up|down|drain|auto, or weight N\n"
+                 "                               say how it is to use one of them\n"
                  "  zerg init [DIR]              write a first configuration and handler\n"
                  "  zerg version                 version, libraries, and the kernel features in use\n"
                  "  zerg help [COMMAND]          this text, or that of one command\n"
@@ -24,6 +38,8 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                  "      --reactors N      reactor threads, in place of what the configuration says; 0: one per CPU\n"
                  "      --log-level L     debug, info, warn or error, in place of what the configuration says\n"
                  "      --control PATH    control socket, in place of what the configuration says\n"
+                 "      --now             stop cuts connections\n"
+                 "      --json            the answer as it came\n"
                  "  -t, --check           the same as `zerg check`\n"
                  "  -V, --version         the same as `zerg version`\n"
                  "  -h, --help            help, for each command too\n",
@@ -66,6 +82,46 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                   "`file:line: key: what is wrong`, and the exit status is 1; without one it is 0.\n"
                   "\n"
                   "  -c, --config FILE     configuration; ./zerg.lua, then /etc/zerg/zerg.lua by default\n",
+    [CLI_RELOAD] = "zerg reload [-c FILE] [--control PATH]\n"
+                   "\n"
+                   "Lets the running server load its configuration and scripts anew and waits until it has. What is\n"
+                   "wrong with them is said, with file and line, and nothing changes then.\n"
+                   "\n" WHICH_SERVER,
+    [CLI_STOP] = "zerg stop [--now] [-c FILE] [--control PATH]\n"
+                 "\n"
+                 "Ends the running server and waits until it has ended: no more connections are accepted, and those\n"
+                 "that are open may finish for as long as drain_timeout says. How many are left is shown.\n"
+                 "\n"
+                 "      --now             cut connections\n" WHICH_SERVER,
+    [CLI_STATUS] = "zerg status [--json] [-c FILE] [--control PATH]\n"
+                   "\n"
+                   "Says how the running server is: since when, in which state, and how many connections its reactors\n"
+                   "and listeners have.\n"
+                   "\n"
+                   "      --json            the answer as it came, one line\n" WHICH_SERVER,
+    [CLI_UPGRADE] = "zerg upgrade [-c FILE] [--control PATH]\n"
+                    "\n"
+                    "Lets the running server start the program anew, which takes its listeners over, and waits until\n"
+                    "that serves. If it does not start, nothing changes.\n"
+                    "\n" WHICH_SERVER,
+    [CLI_CONNECTIONS] = "zerg connections [--json] [-c FILE] [--control PATH]\n"
+                        "\n"
+                        "Lists the connections of the running server, and what each waits for.\n"
+                        "\n"
+                        "      --json            the answer as it came, one line\n" WHICH_SERVER,
+    [CLI_CLOSE] = "zerg close ID [-c FILE] [--control PATH]\n"
+                  "\n"
+                  "Ends a connection of the running server. `zerg connections` shows their IDs.\n"
+                  "\n" WHICH_SERVER,
+    [CLI_SERVERS] = "zerg servers [--json] [-c FILE] [--control PATH]\n"
+                    "zerg servers UPSTREAM SERVER up|down|drain|auto\n"
+                    "zerg servers UPSTREAM SERVER weight N\n"
+                    "\n"
+                    "Lists the servers of the upstreams of the running server, or says how it is to use one of them:\n"
+                    "as if it were well (up), not at all (down), for what it has already (drain), or as checks and\n"
+                    "failures tell (auto); or with another weight.\n"
+                    "\n"
+                    "      --json            the answer as it came, one line\n" WHICH_SERVER,
     [CLI_INIT] =
         "zerg init [DIR]\n"
         "\n"

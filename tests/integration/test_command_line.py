@@ -79,7 +79,9 @@ def test_modules_from_disk_while_developing(zerg):
 # ---- help, version, misuse ----
 
 
-@pytest.mark.parametrize("args", [["--help"], ["-h"], ["run", "--help"], ["check", "--help"], ["init", "--help"]])
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["run", "--help"], ["check", "--help"], ["init", "--help"],
+                                  ["status", "--help"], ["help", "stop"], ["help", "servers"], ["reload", "-h"],
+                                  ["help", "upgrade"], ["connections", "--help"], ["close", "--help"]])
 def test_help(zerg, args):
     done = zerg.command(*args)
     assert done.returncode == 0 and "zerg" in done.stdout and not done.stderr
@@ -92,7 +94,7 @@ def test_version(zerg):
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("args, hint", [(["chek"], "check"), (["run", "--reactor", "2"], "--reactors"),
+@pytest.mark.parametrize("args, hint", [(["chek"], "check"), (["run", "--reactrs", "2"], "--reactors"),
                                         (["--log-levle", "info"], "--log-level"), (["verison"], "version")])
 def test_the_nearest_known_word_is_suggested(zerg, args, hint):
     done = zerg.command(*args, files=zerg_lua())

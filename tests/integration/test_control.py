@@ -77,7 +77,7 @@ def control():
 
 
 def test_the_socket_is_its_owners_alone_and_goes_with_the_server(zerg):
-    server = zerg(ECHO).wait_ready()
+    server = zerg(ECHO).wait_listening()
     mode = server.control.stat().st_mode
     assert stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o600
     server.stop()
@@ -107,7 +107,7 @@ def test_the_configuration_names_the_path_or_none(zerg):
 
 
 def test_the_file_of_a_server_that_was_killed_is_replaced(zerg, control):
-    first = zerg(ECHO).wait_ready()
+    first = zerg(ECHO).wait_listening()
     first.kill()
     assert first.control.is_socket()
     second = zerg(ECHO, args=["run", "-c", "zerg.lua", "--control", str(first.control)])
@@ -117,7 +117,7 @@ def test_the_file_of_a_server_that_was_killed_is_replaced(zerg, control):
 
 
 def test_a_path_that_was_asked_for_must_be_free(zerg, control):
-    first = zerg(ECHO).wait_ready()
+    first = zerg(ECHO).wait_listening()
     files = {"zerg.lua": f'return {{ listeners = {{ {{ port = {free_port()}, handler = print }} }} }}'}
     done = zerg.command("run", "--control", first.control, files=files)
     assert done.returncode == 1

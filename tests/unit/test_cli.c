@@ -179,18 +179,83 @@ static void unknown_words_bring_the_nearest_known(void **state)
     (void)state;
     assert_refused("chekc", "unknown command `chekc`: did you mean `check`?");
     assert_refused("verison", "did you mean `version`?");
-    assert_refused("--reactor 2", "unknown flag `--reactor`: did you mean `--reactors`?");
+    assert_refused("--reactrs 2", "unknown flag `--reactrs`: did you mean `--reactors`?");
+    assert_refused("statsu", "unknown command `statsu`: did you mean `status`?");
+    assert_refused("stop --nwo", "unknown flag `--nwo`: did you mean `--now`?");
     assert_refused("--zzz", "unknown flag `--zzz`\n");
     assert_refused("serve-it-all", "unknown command `serve-it-all`\n");
     assert_refused("-", "unknown command `-`");
 }
 
-static void what_comes_later_is_known_and_refused(void **state)
+static void commands_for_a_running_server_are_found(void **state)
 {
     (void)state;
-    assert_refused("reload", "`reload` is not available in this version (" ZERG_VERSION ")");
-    assert_refused("stop --now", "`stop` is not available");
-    assert_refused("proxy --tcp --http :8080 127.0.0.1:3000", "`proxy` takes `--tcp` or `--http`, not both");
+    assert_command("reload", CLI_RELOAD);
+    assert_command("stop", CLI_STOP);
+    assert_command("status", CLI_STATUS);
+    assert_command("upgrade", CLI_UPGRADE);
+    assert_command("connections", CLI_CONNECTIONS);
+    assert_command("servers", CLI_SERVERS);
+    assert_command("-c x.lua --control /s reload", CLI_RELOAD);
+}
+
+static void what_is_asked_of_a_server_has_flags_of_its_own(void **state)
+{
+    struct cli cli;
+
+    (void)state;
+    assert_int_equal(parse(&cli, "stop --now --control /x"), 0);
+    assert_true(cli.is_now);
+    assert_string_equal(cli.control, "/x");
+    assert_int_equal(parse(&cli, "stop -c y.lua"), 0);
+    assert_false(cli.is_now);
+    assert_string_equal(cli.config, "y.lua");
+    assert_int_equal(parse(&cli, "status --json"), 0);
+    assert_true(cli.wants_json);
+    assert_refused("status --now", "`--now` does not go with `status`");
+    assert_refused("reload --json", "`--json` does not go with `reload`");
+    assert_refused("run --now", "`--now` does not go with `run`");
+    assert_refused("stop --reactors 2", "`--reactors` does not go with `stop`");
+    assert_refused("stop now", "`stop` does not take `now`");
+    assert_refused("status x.lua", "`status` does not take `x.lua`");
+}
+
+static void close_wants_the_number_of_a_connection(void **state)
+{
+    struct cli cli;
+
+    (void)state;
+    assert_int_equal(parse(&cli, "close 17"), 0);
+    assert_int_equal(cli.command, CLI_CLOSE);
+    assert_int_equal(cli.word_count, 1);
+    assert_string_equal(cli.words[0], "17");
+    assert_refused("close", "`close` wants the ID of a connection");
+    assert_refused("close x", "`close` wants the ID of a connection");
+    assert_refused("close 0", "`close` wants the ID of a connection");
+    assert_refused("close 1 2", "`close` wants the ID of a connection");
+    assert_refused("close 1 2 3 4 5", "`close` does not take `5`");
+}
+
+static void servers_takes_nothing_or_one_server_and_what_is_to_be_with_it(void **state)
+{
+    const char *const right[] = {"app a:1 up", "app a:1 down", "app a:1 drain", "app a:1 auto", "app a:1 weight 5"};
+    const char *const wrong[] = {"app", "app a:1", "app a:1 off", "app a:1 weight", "app a:1 up 1", "app a:1 down now"};
+    char line[64];
+    struct cli cli;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(right); i++) {
+        snprintf(line, sizeof(line), "servers %s", right[i]);
+        assert_int_equal(parse(&cli, line), 0);
+        assert_string_equal(cli.words[1], "a:1");
+    }
+    assert_int_equal(cli.word_count, 4);
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        snprintf(line, sizeof(line), "servers %s", wrong[i]);
+        assert_refused(line, "`zerg servers UPSTREAM SERVER up|down|drain|auto` or `... weight N`");
+    }
+    assert_refused("servers app a:1 weight 0", "weight: expected a number from 1 to 65535, got \"0\"");
+    assert_refused("servers app a:1 weight x", "got \"x\"");
 }
 
 static void servers_take_the_path_of_their_control_socket(void **state)
@@ -233,6 +298,7 @@ static void what_does_not_go_together_is_refused(void **state)
     assert_refused("init --reactors 1", "`--reactors` does not go with `init`");
     assert_refused("run check", "`run` does not take `check`");
     assert_refused("-t run", "`check` does not take `run`");
+    assert_refused("proxy --tcp --http :8080 127.0.0.1:3000", "`proxy` takes `--tcp` or `--http`, not both");
     assert_refused("init a b", "`init` does not take `b`");
     assert_refused("check a.lua", "a configuration is given with -c a.lua");
     assert_refused("run -V", "one command at a time");
@@ -249,7 +315,10 @@ int main(void)
         cmocka_unit_test(proxy_takes_no_more_targets_than_an_upstream_has_servers),
         cmocka_unit_test(help_is_for_all_or_for_one_command),
         cmocka_unit_test(unknown_words_bring_the_nearest_known),
-        cmocka_unit_test(what_comes_later_is_known_and_refused),
+        cmocka_unit_test(commands_for_a_running_server_are_found),
+        cmocka_unit_test(what_is_asked_of_a_server_has_flags_of_its_own),
+        cmocka_unit_test(close_wants_the_number_of_a_connection),
+        cmocka_unit_test(servers_takes_nothing_or_one_server_and_what_is_to_be_with_it),
         cmocka_unit_test(servers_take_the_path_of_their_control_socket),
         cmocka_unit_test(wrong_values_are_shown),
         cmocka_unit_test(what_does_not_go_together_is_refused),

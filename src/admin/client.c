@@ -1,0 +1,176 @@
+/* See client.h. */
+#include "admin/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "admin/control_words.h"
+#include "base/addr.h"
+#include "base/limits.h"
+
+/* ---- connecting ---- */
+
+static int explain(const char *path, int rc)
+{
+    const char *advice = "";
+
+    fprintf(stderr, "zerg: no server answers at %s: %s\n", path, strerror(-rc));
+    if (rc == -ENOENT || rc == -ENOTDIR)
+        advice =
+            "Start one with `zerg run`, or say where it is: its configuration with -c FILE, or its control socket with "
+            "--control PATH.\n";
+    else if (rc == -ECONNREFUSED)
+        advice = "The server that was there has gone. Start it with `zerg run`.\n";
+    else if (rc == -EACCES || rc == -EPERM)
+        advice = "Only root, and the user whom it runs as, may talk to a server.\n";
+    fputs(advice, stderr);
+    return rc;
+}
+
+/* Somebody else could have been quicker at a path in /tmp than our own server. */
+static int check_owner(const struct client *client)
+{
+    struct ucred server;
+    socklen_t len = sizeof(server);
+
+    if (getsockopt(fileno(client->stream), SOL_SOCKET, SO_PEERCRED, &server, &len) < 0)
+        return -errno;
+    if (geteuid() == 0 || server.uid == 0 || server.uid == geteuid())
+        return 0;
+    fprintf(stderr, "zerg: the server at %s is another user's (uid %u): it is not asked.\n", client->path,
+            (unsigned)server.uid);
+    return -EPERM;
+}
+
+static int connect_to(const char *path)
+{
+    struct addr addr;
+    int rc = addr_parse_unix(&addr, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -errno;
+    if (rc == 0 && connect(fd, &addr.sa, addr.len) < 0)
+        rc = -errno;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+int client_open(struct client *client, const char *path)
+{
+    int fd = connect_to(path);
+    int rc;
+
+    *client = (struct client){.path = path};
+    if (fd < 0)
+        return explain(path, fd);
+    client->stream = fdopen(fd, "r");
+    if (!client->stream) {
+        rc = -errno;
+        close(fd);
+        return explain(path, rc);
+    }
+    rc = check_owner(client);
+    if (rc < 0)
+        client_close(client);
+    return rc;
+}
+
+void client_close(struct client *client)
+{
+    if (client->stream)
+        fclose(client->stream);
+    client->stream = NULL;
+}
+
+/* ---- asking ---- */
+
+static int send_request(const struct client *client, const char *const words[], size_t count)
+{
+    char *line = control_words_join(words, count);
+    size_t len = line ? strlen(line) : 0;
+    int rc = 0;
+
+    if (!line) {
+        fputs("zerg: the request is not valid UTF-8\n", stderr);
+        return -EINVAL;
+    }
+    line[len] = '\n';
+    if (len + 1 > CONTROL_REQUEST_BYTES_MAX) {
+        fprintf(stderr, "zerg: the request has %zu bytes, a server takes at most %d\n", len, CONTROL_REQUEST_BYTES_MAX);
+        rc = -EMSGSIZE;
+    } else if (send(fileno(client->stream), line, len + 1, MSG_NOSIGNAL) != (ssize_t)len + 1) {
+        fprintf(stderr, "zerg: the server at %s has gone\n", client->path);
+        rc = -EPIPE;
+    }
+    free(line);
+    return rc;
+}
+
+/* The next line from the server. */
+static int read_reply(const struct client *client, struct client_reply *reply)
+{
+    size_t size = 0;
+    ssize_t len;
+
+    *reply = (struct client_reply){.text = NULL};
+    len = getline(&reply->text, &size, client->stream);
+    if (len <= 0 || reply->text[len - 1] != '\n') {
+        fprintf(stderr, "zerg: the server at %s has gone without an answer\n", client->path);
+        client_reply_free(reply);
+        return -EPIPE;
+    }
+    reply->text[len - 1] = '\0';
+    reply->json = json_loads(reply->text, 0, NULL);
+    return 0;
+}
+
+int client_ask(struct client *client, const char *const words[], size_t count, struct client_reply *reply)
+{
+    const char *progress;
+    int rc = send_request(client, words, count);
+
+    if (rc < 0)
+        return rc;
+    do {
+        rc = read_reply(client, reply);
+        if (rc < 0)
+            return rc;
+        if (json_is_boolean(json_object_get(reply->json, "ok")))
+            return 0;
+        progress = json_string_value(json_object_get(reply->json, "progress"));
+        if (progress)
+            fprintf(stderr, "%s\n", progress);
+        else
+            fprintf(stderr, "zerg: what answers at %s is no server of zerg\n", client->path);
+        rc = progress ? 0 : -EPROTO;
+        client_reply_free(reply);
+    } while (rc == 0);
+    return rc;
+}
+
+/* ---- replies ---- */
+
+void client_reply_free(struct client_reply *reply)
+{
+    json_decref(reply->json);
+    free(reply->text);
+    *reply = (struct client_reply){.text = NULL};
+}
+
+bool client_reply_is_ok(const struct client_reply *reply)
+{
+    return json_is_true(json_object_get(reply->json, "ok"));
+}
+
+const char *client_reply_error(const struct client_reply *reply)
+{
+    const char *error = json_string_value(json_object_get(reply->json, "error"));
+
+    return error ? error : "the server did not say why";
+}
