@@ -24,7 +24,7 @@ LIBSYSTEMD ?= libsystemd
 FUZZ_SECONDS ?= 20
 SANITIZE ?=
 
-LIBRARIES := luajit liburing libcares jansson $(LIBSYSTEMD)
+LIBRARIES := luajit liburing libcares jansson libedit $(LIBSYSTEMD)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 \
 	-Wwrite-strings -fno-common
 # LuaJIT raises errors through C frames, so every frame needs an unwind table; frame pointers keep profiles readable.

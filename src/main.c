@@ -219,7 +219,8 @@ static int run_command(const struct cli *cli)
     case CLI_UPGRADE:
     case CLI_CONNECTIONS:
     case CLI_CLOSE:
-    case CLI_SERVERS: return ask_server(cli);
+    case CLI_SERVERS:
+    case CLI_REPL: return ask_server(cli);
     case CLI_COMMAND_COUNT: break;
     }
     return STATUS_USAGE;

@@ -6,6 +6,7 @@
 
 #include "admin/cli.h"
 #include "admin/client.h"
+#include "admin/repl.h"
 #include "admin/report.h"
 #include "base/assert.h"
 
@@ -119,10 +120,13 @@ enum ask_outcome ask_run(const struct cli *cli, const char *path)
     enum ask_outcome outcome;
     struct client client;
 
-    assert(questions[cli->command].request);
+    assert(cli->command == CLI_REPL || questions[cli->command].request);
     if (client_open(&client, path) < 0)
         return ASK_FAILED;
-    outcome = ask(cli, &client);
+    if (cli->command == CLI_REPL)
+        outcome = repl_run(&client, cli->reactor) == 0 ? ASK_DONE : ASK_FAILED;
+    else
+        outcome = ask(cli, &client);
     client_close(&client);
     return outcome;
 }

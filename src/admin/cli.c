@@ -22,6 +22,7 @@ enum flag_id {
     FLAG_CONFIG,
     FLAG_PORT,
     FLAG_REACTORS,
+    FLAG_REACTOR,
     FLAG_LOG_LEVEL,
     FLAG_CONTROL,
     FLAG_TCP,
@@ -44,7 +45,8 @@ struct flag {
 enum {
     SERVING = BIT(CLI_RUN) | BIT(CLI_SCRIPT) | BIT(CLI_PROXY),
     SHOWING = BIT(CLI_STATUS) | BIT(CLI_CONNECTIONS) | BIT(CLI_SERVERS),
-    ASKING = SHOWING | BIT(CLI_RELOAD) | BIT(CLI_STOP) | BIT(CLI_UPGRADE) | BIT(CLI_CLOSE), /* a running server */
+    ASKING = SHOWING | BIT(CLI_RELOAD) | BIT(CLI_STOP) | BIT(CLI_UPGRADE) | BIT(CLI_CLOSE) |
+             BIT(CLI_REPL), /* a running server */
     ANY_COMMAND = BIT(CLI_COMMAND_COUNT) - 1,
 };
 
@@ -52,6 +54,7 @@ static const struct flag flags[] = {
     {"--config", "-c", "FILE", FLAG_CONFIG, BIT(CLI_RUN) | BIT(CLI_CHECK) | ASKING},
     {"--port", "-p", "PORT", FLAG_PORT, BIT(CLI_SCRIPT)},
     {"--reactors", NULL, "N", FLAG_REACTORS, SERVING | BIT(CLI_CHECK)},
+    {"--reactor", NULL, "N", FLAG_REACTOR, BIT(CLI_REPL)},
     {"--log-level", NULL, "LEVEL", FLAG_LOG_LEVEL, SERVING | BIT(CLI_CHECK)},
     {"--control", NULL, "PATH", FLAG_CONTROL, SERVING | ASKING},
     {"--tcp", NULL, NULL, FLAG_TCP, BIT(CLI_PROXY)},
@@ -65,11 +68,11 @@ static const struct flag flags[] = {
 
 /* CLI_SCRIPT has no name of its own. */
 static const char *const command_names[CLI_COMMAND_COUNT] = {
-    [CLI_RUN] = "run",         [CLI_SCRIPT] = "SCRIPT.lua", [CLI_PROXY] = "proxy",
-    [CLI_CHECK] = "check",     [CLI_RELOAD] = "reload",     [CLI_STOP] = "stop",
-    [CLI_STATUS] = "status",   [CLI_UPGRADE] = "upgrade",   [CLI_CONNECTIONS] = "connections",
-    [CLI_CLOSE] = "close",     [CLI_SERVERS] = "servers",   [CLI_INIT] = "init",
-    [CLI_VERSION] = "version", [CLI_HELP] = "help",
+    [CLI_RUN] = "run",       [CLI_SCRIPT] = "SCRIPT.lua", [CLI_PROXY] = "proxy",
+    [CLI_CHECK] = "check",   [CLI_RELOAD] = "reload",     [CLI_STOP] = "stop",
+    [CLI_STATUS] = "status", [CLI_UPGRADE] = "upgrade",   [CLI_CONNECTIONS] = "connections",
+    [CLI_CLOSE] = "close",   [CLI_SERVERS] = "servers",   [CLI_REPL] = "repl",
+    [CLI_INIT] = "init",     [CLI_VERSION] = "version",   [CLI_HELP] = "help",
 };
 
 /* What was seen so far. */
@@ -147,13 +150,15 @@ static int parse_number(const char *text, long least, long most, long *out)
 static int set_number_flag(struct cli *cli, const struct flag *flag, const char *value)
 {
     long least = flag->id == FLAG_PORT ? 1 : 0;
-    long most = flag->id == FLAG_PORT ? UINT16_MAX : REACTORS_MAX;
+    long most = flag->id == FLAG_PORT ? UINT16_MAX : flag->id == FLAG_REACTOR ? REACTORS_MAX - 1 : REACTORS_MAX;
     long number;
 
     if (parse_number(value, least, most, &number) < 0)
         return wrong("%s: expected a number from %ld to %ld, got \"%s\"", flag->name, least, most, value);
     if (flag->id == FLAG_PORT)
         cli->port = (uint16_t)number;
+    else if (flag->id == FLAG_REACTOR)
+        cli->reactor = (int)number;
     else
         cli->reactors = (int)number;
     return 0;
@@ -187,6 +192,7 @@ static int set_flag(struct parsing *parsing, const struct flag *flag, const char
     switch (flag->id) {
     case FLAG_CONFIG: cli->config = value; return 0;
     case FLAG_PORT:
+    case FLAG_REACTOR:
     case FLAG_REACTORS: return set_number_flag(cli, flag, value);
     case FLAG_LOG_LEVEL:
         cli->log_level = value;

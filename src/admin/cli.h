@@ -20,6 +20,7 @@ enum cli_command {
     CLI_CONNECTIONS,
     CLI_CLOSE,
     CLI_SERVERS,
+    CLI_REPL,
     CLI_INIT,
     CLI_VERSION,
     CLI_HELP,
@@ -43,6 +44,7 @@ struct cli {
     int reactors;                     /* -1: not given, 0: one per CPU */
     uint16_t port;                    /* 0: not given */
     bool speaks_http;                 /* of CLI_SCRIPT and CLI_PROXY */
+    int reactor;                      /* of CLI_REPL */
     bool is_now;                      /* of CLI_STOP */
     bool wants_json;                  /* of CLI_STATUS, CLI_CONNECTIONS and CLI_SERVERS */
     const char *words[CLI_WORDS_MAX]; /* of CLI_CLOSE: the connection; of CLI_SERVERS: which, and what with it */

@@ -27,6 +27,7 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                  "  zerg servers [--json]        servers of its upstreams\n"
                  "  zerg servers UPSTREAM SERVER up|down|drain|auto, or weight N\n"
                  "                               say how it is to use one of them\n"
+                 "  zerg repl [--reactor N]      type Lua into it\n"
                  "  zerg init [DIR]              write a first configuration and handler\n"
                  "  zerg version                 version, libraries, and the kernel features in use\n"
                  "  zerg help [COMMAND]          this text, or that of one command\n"
@@ -40,6 +41,7 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                  "      --control PATH    control socket, in place of what the configuration says\n"
                  "      --now             stop cuts connections\n"
                  "      --json            the answer as it came\n"
+                 "      --reactor N       reactor that repl talks to; 0 by default\n"
                  "  -t, --check           the same as `zerg check`\n"
                  "  -V, --version         the same as `zerg version`\n"
                  "  -h, --help            help, for each command too\n",
@@ -122,6 +124,13 @@ static const char *const help_texts[CLI_COMMAND_COUNT] = {
                     "failures tell (auto); or with another weight.\n"
                     "\n"
                     "      --json            the answer as it came, one line\n" WHICH_SERVER,
+    [CLI_REPL] = "zerg repl [--reactor N] [-c FILE] [--control PATH]\n"
+                 "\n"
+                 "Evaluates lines of Lua in a reactor of the running server and shows what they give. A chunk that is\n"
+                 "not finished goes on in the next line. At a terminal there is line editing and a history, Control-D\n"
+                 "ends. Other input is taken line by line, too; the exit status is 1 then if some chunk failed.\n"
+                 "\n"
+                 "      --reactor N       0 by default\n" WHICH_SERVER,
     [CLI_INIT] =
         "zerg init [DIR]\n"
         "\n"

@@ -111,6 +111,7 @@ enum {
     CONTROL_FLUSH_MS = 1000,               /* for the last of them to be read, at the end */
     CONTROL_PROGRESS_MS = 1000,            /* between two reports on how far something is */
     STOP_WAITS_MAX = 64,                   /* requests to stop that wait for the end */
+    REPL_HISTORY_LINES = 1000,             /* that `zerg repl` remembers */
     CONTROL_LOCK_MS = 1000,                /* for another server that begins at the same path right now */
 };
 

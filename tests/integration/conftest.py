@@ -13,6 +13,7 @@ import signal
 
 import pytest
 
+from controls import Control, Fake
 from dnsserver import DnsServer
 from harness import PROGRAM, Factory
 from httpserver import Upstream
@@ -177,6 +178,37 @@ def handling(zerg):
         server.log.allow("upstream ")
         return server.wait_listening()
     return start
+
+
+@pytest.fixture
+def control():
+    """Connects to the control socket of a server."""
+    made = []
+
+    def connect(server):
+        server.log.wait("is ready")
+        made.append(Control(server.control))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def fake_control(zerg):
+    """Starts a controls.Fake with these answers; .command(...) runs the program against it."""
+    made = []
+
+    def start(*answers):
+        server = Fake(zerg.directory().path / "s", answers)
+        server.command = lambda *args, **options: zerg.command(*args, "--control", server.path, **options)
+        made.append(server)
+        return server
+
+    yield start
+    for server in made:
+        server.close()
 
 
 @pytest.fixture(autouse=True)

@@ -321,12 +321,12 @@ class Factory:
         self.servers.append(server)
         return server
 
-    def command(self, *args, files=None, directory=None, timeout=10, wrapper=(), env=None):
-        """Runs the program to its end in a directory with these files; returns code, stdout, stderr."""
+    def command(self, *args, files=None, directory=None, timeout=10, wrapper=(), env=None, text=""):
+        """Runs the program to its end in a directory with these files, with `text` to read; returns code, stdout,
+        stderr."""
         directory = directory or self.directory(files)
         return subprocess.run([*wrapper, str(PROGRAM), *map(str, args)], cwd=directory.path, env=environment(env),
-                              capture_output=True, text=True, timeout=timeout * SCALE, check=False,
-                              stdin=subprocess.DEVNULL)
+                              capture_output=True, text=True, timeout=timeout * SCALE, check=False, input=text)
 
     def stop_all(self):
         errors = []

@@ -1,6 +1,5 @@
 """The control socket of a server: its file, who it answers, and the commands `status`, `stop` and `help`."""
 
-import json
 import os
 import pathlib
 import pwd
@@ -12,65 +11,12 @@ import subprocess
 
 import pytest
 
+from controls import Control
 from harness import PROGRAM, environment, free_port
 from luatext import ECHO, handler
-from peer import PATIENCE, Peer, dial, until
+from peer import PATIENCE, dial, until
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-class Control:
-    """A client that speaks the protocol."""
-
-    def __init__(self, path):
-        self.peer = dial(str(path))
-        self.file = self.peer.sock.makefile("rb")
-
-    def send(self, text):
-        self.peer.send(text)
-        return self
-
-    def reply(self):
-        """The next line, as an object."""
-        line = self.file.readline()
-        assert line.endswith(b"\n"), f"the server hung up after {line!r}"
-        return json.loads(line)
-
-    def ask(self, request):
-        """The answer, and the progress that came before."""
-        self.send(request + "\n")
-        progress = []
-        while True:
-            reply = self.reply()
-            if "ok" in reply:
-                return reply, progress
-            progress.append(reply["progress"])
-
-    def ended(self):
-        """Whether the server hung up; it may have had more from us than it wanted."""
-        try:
-            return self.file.readline() == b""
-        except ConnectionResetError:
-            return True
-
-    def close(self):
-        self.file.close()
-        self.peer.close()
-
-
-@pytest.fixture
-def control():
-    """Connects to the control socket of a server."""
-    made = []
-
-    def connect(server):
-        server.log.wait("is ready")
-        made.append(Control(server.control))
-        return made[-1]
-
-    yield connect
-    for client in made:
-        client.close()
 
 
 # ---- the file ----

@@ -6,68 +6,15 @@ import re
 import signal
 import socket
 import subprocess
-import threading
 
 import pytest
 
+from controls import lines
 from harness import PROGRAM, environment, free_port
 from luatext import ECHO
 from peer import PATIENCE, until
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-class Fake:
-    """A control socket that answers each request line with the next of `answers`, and notes the requests."""
-
-    def __init__(self, path, answers):
-        self.path = path
-        self.requests = []
-        self.answers = list(answers)
-        self.hangs_up = False  # behind each answer
-        self.listening = socket.socket(socket.AF_UNIX)
-        self.listening.bind(str(path))
-        self.listening.listen()
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
-
-    def _serve(self):
-        while True:
-            try:
-                client = self.listening.accept()[0]
-            except OSError:
-                return
-            with client, client.makefile("rb") as lines:
-                for line in lines:
-                    self.requests.append(line.decode().removesuffix("\n"))
-                    client.sendall(self.answers.pop(0))
-                    if self.hangs_up:
-                        break
-
-    def close(self):
-        self.listening.shutdown(socket.SHUT_RDWR)
-        self.listening.close()
-        self.thread.join(PATIENCE)
-
-
-def lines(*replies):
-    return b"".join(json.dumps(reply).encode() + b"\n" for reply in replies)
-
-
-@pytest.fixture
-def fake(zerg):
-    """Starts a Fake with these answers; .command(...) runs the program against it."""
-    made = []
-
-    def start(*answers):
-        server = Fake(zerg.directory().path / "s", answers)
-        server.command = lambda *args, **options: zerg.command(*args, "--control", server.path, **options)
-        made.append(server)
-        return server
-
-    yield start
-    for server in made:
-        server.close()
 
 
 def ask(zerg, server, *args):
@@ -247,27 +194,27 @@ SERVER = {"upstream": "app", "server": "127.0.0.1:3000", "state": "up", "weight"
      "UPSTREAM  SERVER          STATE  ADMIN  WEIGHT  BACKUP  CONNECTIONS  TOTAL  FAILS\n"
      "app       127.0.0.1:3000  up     auto        1  no                0      5      0\n"),
 ])
-def test_requests_and_what_is_said_of_replies(fake, args, request_line, reply, said):
-    server = fake(lines({"ok": True, **reply}))
+def test_requests_and_what_is_said_of_replies(fake_control, args, request_line, reply, said):
+    server = fake_control(lines({"ok": True, **reply}))
     done = server.command(*args)
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
     assert server.requests == [request_line]
 
 
-def test_progress_and_errors_of_several_lines_go_to_stderr(fake):
-    server = fake(lines({"progress": "loading"}, {"progress": "checking"},
+def test_progress_and_errors_of_several_lines_go_to_stderr(fake_control):
+    server = fake_control(lines({"progress": "loading"}, {"progress": "checking"},
                         {"ok": False, "error": "zerg.lua:3: no\nhandler.lua:1: neither"}))
     done = server.command("reload")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == "loading\nchecking\nzerg: zerg.lua:3: no\nhandler.lua:1: neither\n"
 
 
-def test_json_is_printed_as_it_came_also_of_a_failure(fake):
+def test_json_is_printed_as_it_came_also_of_a_failure(fake_control):
     odd = b'{"ok":  true, "connections":[ ] }\n'
-    done = fake(odd).command("connections", "--json")
+    done = fake_control(odd).command("connections", "--json")
     assert (done.returncode, done.stdout, done.stderr) == (0, odd.decode(), "")
     failed = lines({"ok": False, "error": "no"})
-    done = fake(failed).command("servers", "--json")
+    done = fake_control(failed).command("servers", "--json")
     assert (done.returncode, done.stdout, done.stderr) == (1, failed.decode(), "zerg: no\n")
 
 
@@ -276,16 +223,16 @@ def test_json_is_printed_as_it_came_also_of_a_failure(fake):
     (b"HTTP/1.1 400 Bad Request\n", "no server of zerg"), (b"[]\n", "no server of zerg"), (b"{}\n", "no server of zerg"),
     (b'{"ok":1}\n', "no server of zerg"), (b'{"ok":false}\n', "did not say why"),
     (lines({"progress": "almost"}), "has gone without an answer")])
-def test_servers_that_do_not_answer_as_they_should(fake, answer, words):
-    server = fake(answer)
+def test_servers_that_do_not_answer_as_they_should(fake_control, answer, words):
+    server = fake_control(answer)
     server.hangs_up = True
     done = server.command("status")
     assert done.returncode == 1 and words in done.stderr
 
 
-def test_a_large_reply_arrives_whole(fake):
+def test_a_large_reply_arrives_whole(fake_control):
     rows = [dict(CONNECTION, id=number) for number in range(20_000)]
-    done = fake(lines({"ok": True, "connections": rows})).command("connections")
+    done = fake_control(lines({"ok": True, "connections": rows})).command("connections")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 20_001
 
 

@@ -196,6 +196,7 @@ static void commands_for_a_running_server_are_found(void **state)
     assert_command("upgrade", CLI_UPGRADE);
     assert_command("connections", CLI_CONNECTIONS);
     assert_command("servers", CLI_SERVERS);
+    assert_command("repl", CLI_REPL);
     assert_command("-c x.lua --control /s reload", CLI_RELOAD);
 }
 
@@ -212,6 +213,12 @@ static void what_is_asked_of_a_server_has_flags_of_its_own(void **state)
     assert_string_equal(cli.config, "y.lua");
     assert_int_equal(parse(&cli, "status --json"), 0);
     assert_true(cli.wants_json);
+    assert_int_equal(parse(&cli, "repl --reactor 3"), 0);
+    assert_int_equal(cli.reactor, 3);
+    assert_int_equal(parse(&cli, "repl"), 0);
+    assert_int_equal(cli.reactor, 0);
+    assert_refused("repl --reactor 256", "--reactor: expected a number from 0 to 255, got \"256\"");
+    assert_refused("run --reactor 2", "`--reactor` does not go with `run`");
     assert_refused("status --now", "`--now` does not go with `status`");
     assert_refused("reload --json", "`--json` does not go with `reload`");
     assert_refused("run --now", "`--now` does not go with `run`");

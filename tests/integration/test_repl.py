@@ -1,0 +1,216 @@
+"""`zerg repl` against a server that answers what the test wants: at a terminal, and with input from a pipe."""
+
+import json
+import os
+import pty
+import select
+import stat
+import subprocess
+import termios
+import time
+
+import pytest
+
+from controls import lines
+from harness import PROGRAM, environment
+from peer import PATIENCE, until
+
+UNFINISHED = lines({"ok": False, "error": "repl:1: 'end' expected near '<eof>'"})
+
+
+def result(*values, output=""):
+    return lines({"ok": True, "output": output, "values": list(values)})
+
+
+def code_of(request):
+    """The code in a request line `eval N "..."`."""
+    return json.loads(request.split(" ", 2)[2])
+
+
+# ---- from a pipe ----
+
+
+def test_lines_from_a_pipe_are_evaluated_one_by_one(fake_control):
+    server = fake_control(result("2"), result(), result("nil", '"x"', output="printed\n"))
+    done = server.command("repl", text="1 + 1\n\n   \nlocal x = \"a b\"\nf()")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2\nprinted\nnil\n\"x\"\n"
+    assert server.requests == ['eval 0 "1 + 1"', 'eval 0 "local x = \\"a b\\""', "eval 0 f()"]
+
+
+def test_the_reactor_is_chosen(fake_control):
+    server = fake_control(result("1"))
+    assert server.command("repl", "--reactor", "3", text="zerg.reactor\n").returncode == 0
+    assert server.requests == ["eval 3 zerg.reactor"]
+
+
+def test_an_unfinished_chunk_goes_on_in_the_next_line(fake_control):
+    server = fake_control(UNFINISHED, UNFINISHED, result(output="1\n2\n"), result("3"))
+    done = server.command("repl", text="for i = 1, 2 do\n  print(i)\nend\n3\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n2\n3\n", "")
+    assert [code_of(request) if '"' in request else request for request in server.requests] == [
+        "for i = 1, 2 do", "for i = 1, 2 do\n  print(i)", "for i = 1, 2 do\n  print(i)\nend", "eval 0 3"]
+
+
+def test_an_error_is_shown_and_the_next_chunk_is_evaluated(fake_control):
+    traceback = "repl:1: oops\nstack traceback:\n\tnear '<eof>'"
+    server = fake_control(lines({"ok": False, "error": traceback}),
+                          lines({"ok": False, "error": "repl:1: '<eof>' expected near 'end'"}), result("1"))
+    done = server.command("repl", text="error('oops')\nend\n1\n")
+    assert done.returncode == 1 and done.stdout == "1\n"
+    assert done.stderr == f"{traceback}\nrepl:1: '<eof>' expected near 'end'\n"
+
+
+def test_a_chunk_that_is_never_finished_is_an_error(fake_control):
+    done = fake_control(UNFINISHED).command("repl", text="do\n")
+    assert done.returncode == 1 and done.stderr == "repl:1: 'end' expected near '<eof>'\n"
+
+
+def test_a_chunk_that_is_too_long_or_no_text_is_refused_here(fake_control):
+    server = fake_control(result("1"))
+    done = server.command("repl", text="x" * 70_000 + "\n1\n")
+    assert done.returncode == 1 and "a server takes at most 65536" in done.stderr and done.stdout == "1\n"
+
+
+def test_a_server_that_goes_away_ends_it(fake_control):
+    server = fake_control(result("1"))
+    server.hangs_up = True
+    done = server.command("repl", text="1\n2\n3\n")
+    assert done.returncode == 1 and done.stdout == "1\n"
+    assert done.stderr == f"zerg: the server at {server.path} has gone without an answer\n" \
+        or done.stderr == f"zerg: the server at {server.path} has gone\n"
+
+
+def test_without_a_server(zerg):
+    done = zerg.command("repl", "--control", "absent.sock", text="1\n")
+    assert done.returncode == 1 and "no server answers at absent.sock" in done.stderr
+
+
+# ---- at a terminal ----
+
+
+class Terminal:
+    """The program with a terminal of its own; `state` is where its history goes."""
+
+    def __init__(self, server, state):
+        self.master, slave = pty.openpty()
+        env = environment({"TERM": "dumb", "XDG_STATE_HOME": str(state)})
+        self.process = subprocess.Popen([PROGRAM, "repl", "--control", server.path], stdin=slave, stdout=slave,
+                                        stderr=slave, env=env, start_new_session=True)
+        os.close(slave)
+        self.seen = ""
+
+    def type(self, text):
+        """Once the line editor listens: before that, the kernel takes control characters for its own."""
+        until(lambda: not termios.tcgetattr(self.master)[3] & termios.ICANON, "the line editor")
+        os.write(self.master, text.encode())
+        return self
+
+    def wait(self, text):
+        """Reads until `text` comes; what comes before it is forgotten."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.seen!r}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self.master, 4096).decode(errors="replace")
+                except OSError:
+                    assert text in self.seen, f"ended without {text!r}: {self.seen!r}"
+        self.seen = self.seen.split(text, 1)[1]
+        return self
+
+    def end(self):
+        """The exit status; what it still had to say is in `seen`."""
+        def gone():
+            if select.select([self.master], [], [], 0)[0]:
+                try:
+                    self.seen += os.read(self.master, 4096).decode(errors="replace")
+                except OSError:
+                    pass
+            return self.process.poll() is not None
+
+        until(gone, "the end of the program")
+        return self.process.returncode
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def terminal(zerg):
+    made = []
+    state = zerg.directory().path / "state"
+
+    def start(server):
+        made.append(Terminal(server, state))
+        made[-1].state = state
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def test_a_terminal_gets_prompts_and_control_d_ends(fake_control, terminal):
+    server = fake_control(result("2"), UNFINISHED, result('"both"'), lines({"ok": False, "error": "repl:1: oops"}))
+    session = terminal(server)
+    session.wait(f"Lua in reactor 0 of the server at {server.path}; Control-D ends.").wait("> ")
+    session.type("1 + 1\n").wait("\n2\r\n").wait("> ")
+    session.type("do\n").wait(">> ")
+    session.type("end\n").wait('\n"both"\r\n').wait("> ")
+    session.type("error()\n").wait("\nrepl:1: oops\r\n").wait("> ")
+    session.type("\x04")
+    assert session.end() == 0
+    assert [request.split(" ", 1)[1] for request in server.requests] == ['0 "1 + 1"', "0 do", '0 "do\\nend"', "0 error()"]
+
+
+def test_control_d_gives_an_unfinished_chunk_up(fake_control, terminal):
+    server = fake_control(UNFINISHED, result("1"))
+    session = terminal(server)
+    session.wait("> ").type("do\n").wait(">> ")
+    session.type("\x04").wait("> ").type("1\n").wait("\n1\r\n").wait("> ")
+    session.type("\x04")
+    assert session.end() == 0
+    assert server.requests == ["eval 0 do", "eval 0 1"]
+
+
+def test_lines_can_be_edited_and_are_remembered(fake_control, terminal):
+    server = fake_control(result("3"), result("3"), result("4"))
+    session = terminal(server)
+    session.wait("> ").type("2\x7f1 + 2\n").wait("\n3\r\n").wait("> ")
+    history = session.state / "zerg" / "history"
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+    assert stat.S_IMODE(history.parent.stat().st_mode) == 0o700
+    session.type("\x04")
+    assert session.end() == 0
+    session = terminal(server)
+    session.wait("> ").type("\x10\n").wait("\n3\r\n").wait("> ")  # Control-P: the line before
+    session.type("\x10\x7f3\n").wait("\n4\r\n").wait("> ")
+    session.type("\x04")
+    assert session.end() == 0
+    assert server.requests == ['eval 0 "1 + 2"', 'eval 0 "1 + 2"', 'eval 0 "1 + 3"']
+
+
+def test_the_history_is_bounded(fake_control, terminal):
+    session = terminal(fake_control(result()))
+    (session.state / "zerg").mkdir(parents=True, exist_ok=True)
+    session.wait("> ").type("\x04")
+    session.end()
+    (session.state / "zerg" / "history").write_text("_HiStOrY_V2_\n" + "".join(f"line{n}\n" for n in range(3000)))
+    session = terminal(fake_control(result()))
+    session.wait("> ").type("last\n").wait("> ").type("\x04")
+    assert session.end() == 0
+    remembered = (session.state / "zerg" / "history").read_text().splitlines()
+    assert len(remembered) <= 1001 and remembered[-1] == "last"
+
+
+def test_a_server_that_goes_away_at_a_terminal(fake_control, terminal):
+    server = fake_control(result("1"))
+    server.hangs_up = True
+    session = terminal(server)
+    session.wait("> ").type("1\n").wait("\n1\r\n").wait("> ")
+    session.type("2\n").wait("has gone")
+    assert session.end() == 1
