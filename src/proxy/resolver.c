@@ -24,14 +24,14 @@
 enum { UDP_BYTES_MAX = 1232 };
 
 struct resolver {
-    struct reactor *reactor; /* borrowed */
-    const struct resolver_config *config;
-    ares_channel channel;  /* owned; NULL: nothing is asked */
-    struct list sockets;   /* of the channel: struct dns_socket */
-    struct list asked;     /* questions that c-ares works on, those that were cancelled too */
-    struct list done;      /* questions whose on_done is due */
-    struct timer overdue;  /* when c-ares wants to look at the clock */
-    struct timer delivery; /* of `done` */
+    struct reactor *reactor;              /* borrowed */
+    const struct resolver_config *config; /* borrowed */
+    ares_channel channel;                 /* owned; NULL: nothing is asked */
+    struct list sockets;                  /* of the channel: struct dns_socket */
+    struct list asked;                    /* questions that c-ares works on, those that were cancelled too */
+    struct list done;                     /* questions whose on_done is due */
+    struct timer overdue;                 /* when c-ares wants to look at the clock */
+    struct timer delivery;                /* of `done` */
     uint32_t question_count;
 };
 
@@ -404,6 +404,11 @@ int resolver_open(struct resolver **out, struct reactor *reactor, const struct r
     timer_init(&resolver->delivery, deliver);
     *out = resolver;
     return 0;
+}
+
+void resolver_configure(struct resolver *resolver, const struct resolver_config *config)
+{
+    resolver->config = config; /* read when the channel is opened */
 }
 
 static void detach_all(struct list *questions)

@@ -27,8 +27,10 @@ struct resolve {
     struct question *question; /* the resolver's; NULL: nothing is asked */
 };
 
-/* config: borrowed for as long as the resolver. 0 or -ENOMEM. */
+/* config: borrowed until resolver_configure() or resolver_close(). 0 or -ENOMEM. */
 MUST_CHECK int resolver_open(struct resolver **out, struct reactor *reactor, const struct resolver_config *config);
+/* Another one, borrowed in the same way; it counts from the next question on that is asked while there is no other. */
+void resolver_configure(struct resolver *resolver, const struct resolver_config *config);
 /* Forgets all questions: no on_done is called any more. Not from within on_done. NULL is ignored. */
 void resolver_close(struct resolver *resolver);
 

@@ -389,6 +389,24 @@ static void name_servers_are_read_anew_when_nothing_was_asked(void **state)
     ns_assert_item(t, 0, "127.0.0.9:5432");
 }
 
+static void another_configuration_counts_from_the_next_question_on(void **state)
+{
+    struct resolver_config nowhere = {.servers = (char *)"nonsense"};
+    struct ns_fixture *t = *state;
+
+    ns_start(t, RESOLVE_HOST, "db.test.");
+    resolver_configure(t->resolver, &nowhere);
+    ns_answer_host(t, "db.test", "127.0.0.9", NULL); /* the one that is under way goes on */
+    ns_wait(t, 1);
+    ns_assert_item(t, 0, "127.0.0.9:5432");
+    assert_int_equal(resolver_start(t->resolver, &t->asker.resolve, RESOLVE_HOST, "db.test.", 5432), -EINVAL);
+    resolver_configure(t->resolver, &t->f->config.resolver);
+    assert_int_equal(resolver_start(t->resolver, &t->asker.resolve, RESOLVE_HOST, "db.test.", 5432), 0);
+    ns_answer_host(t, "db.test", "127.0.0.8", NULL);
+    ns_wait(t, 2);
+    ns_assert_item(t, 0, "127.0.0.8:5432");
+}
+
 static void closing_tells_nobody(void **state)
 {
     struct ns_fixture *t = *state;
@@ -499,6 +517,7 @@ int main(void)
         TEST(a_cancelled_service_asks_for_no_hosts),
         TEST(an_answer_that_is_due_can_be_cancelled),
         TEST(the_next_question_may_be_asked_on_the_answer),
+        TEST(another_configuration_counts_from_the_next_question_on),
         TEST(name_servers_are_read_anew_when_nothing_was_asked),
         TEST(closing_tells_nobody),
         TEST(closing_between_the_hosts_of_a_service_tells_nobody),
