@@ -366,6 +366,7 @@ static void stop_group(struct checked_group *group)
         stop_one(CONTAINER_OF(node, struct checked, link));
 }
 
+/* Its list is the caller's to mend. */
 static void close_group(struct checked_group *group)
 {
     stop_group(group);
@@ -373,7 +374,6 @@ static void close_group(struct checked_group *group)
     drop_those_that_left(group);
     if (group->upstream)
         upstream_release(group->upstream);
-    list_del(&group->link);
     group_view_unuse(group->view);
     free(group);
 }
@@ -439,6 +439,7 @@ static void close_unwanted(struct checks *checks)
 
         next = node->next;
         if (!group->is_wanted) {
+            list_del(&group->link);
             let_up(group);
             close_group(group);
         } else {
@@ -472,9 +473,13 @@ void checks_stop(struct checks *checks)
 
 void checks_close(struct checks *checks)
 {
-    struct list *node;
+    struct list *next;
 
-    while (checks && (node = list_pop(&checks->groups)))
+    if (!checks)
+        return;
+    for (struct list *node = checks->groups.next; node != &checks->groups; node = next) {
+        next = node->next;
         close_group(CONTAINER_OF(node, struct checked_group, link));
+    }
     free(checks);
 }

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "base/macros.h"
+
 static struct server_config servers[2];
 static struct upstream_config upstream;
 
@@ -82,38 +84,46 @@ static void the_same_upstream_under_another_name_is_the_same(void **state)
 }
 
 /* A number of the upstream is another one, and then as it was. */
-#define ASSERT_TELLS(config, field)                               \
-    do {                                                          \
-        upstream.field++;                                         \
-        assert_false(group_config_is_made_of(config, &upstream)); \
-        upstream.field--;                                         \
-        assert_true(group_config_is_made_of(config, &upstream));  \
-    } while (0)
+static void assert_tells(const struct group_config *config, uint32_t *number)
+{
+    ++*number;
+    assert_false(group_config_is_made_of(config, &upstream));
+    --*number;
+    assert_true(group_config_is_made_of(config, &upstream));
+}
 
-static void every_setting_counts(void **state)
+static void every_number_counts(void **state)
+{
+    uint32_t *const numbers[] = {
+        &upstream.keepalive,  &upstream.connect_ms,        &upstream.read_ms,           &upstream.retries,
+        &upstream.max_fails,  &upstream.fail_timeout_ms,   &upstream.slow_start_ms,     &upstream.queue,
+        &upstream.queue_ms,   &upstream.check.interval_ms, &upstream.check.timeout_ms,  &upstream.check.rise,
+        &upstream.check.fall, &servers[0].weight,          &servers[0].max_connections,
+    };
+    struct group_config *config = made();
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(numbers); i++)
+        assert_tells(config, numbers[i]);
+    group_config_release(config);
+}
+
+static void every_choice_counts(void **state)
 {
     struct group_config *config = made();
 
     (void)state;
-    ASSERT_TELLS(config, balance);
-    ASSERT_TELLS(config, proxy_send);
-    ASSERT_TELLS(config, keepalive);
-    ASSERT_TELLS(config, connect_ms);
-    ASSERT_TELLS(config, read_ms);
-    ASSERT_TELLS(config, retries);
-    ASSERT_TELLS(config, max_fails);
-    ASSERT_TELLS(config, fail_timeout_ms);
-    ASSERT_TELLS(config, slow_start_ms);
-    ASSERT_TELLS(config, queue);
-    ASSERT_TELLS(config, queue_ms);
-    ASSERT_TELLS(config, check.interval_ms);
-    ASSERT_TELLS(config, check.timeout_ms);
-    ASSERT_TELLS(config, check.rise);
-    ASSERT_TELLS(config, check.fall);
-    ASSERT_TELLS(config, check.status_min);
-    ASSERT_TELLS(config, check.status_max);
-    ASSERT_TELLS(config, servers[0].weight);
-    ASSERT_TELLS(config, servers[0].max_connections);
+    upstream.balance++;
+    assert_false(group_config_is_made_of(config, &upstream));
+    upstream.balance--;
+    upstream.proxy_send++;
+    assert_false(group_config_is_made_of(config, &upstream));
+    upstream.proxy_send--;
+    upstream.check.status_min++;
+    assert_false(group_config_is_made_of(config, &upstream));
+    upstream.check.status_min--;
+    upstream.check.status_max++;
+    assert_false(group_config_is_made_of(config, &upstream));
     group_config_release(config);
 }
 
@@ -149,7 +159,8 @@ int main(void)
         TEST(it_needs_nothing_of_what_it_was_made_of),
         TEST(a_target_that_is_none_is_refused),
         TEST(the_same_upstream_under_another_name_is_the_same),
-        TEST(every_setting_counts),
+        TEST(every_number_counts),
+        TEST(every_choice_counts),
         TEST(texts_and_servers_count),
     };
 
