@@ -271,6 +271,20 @@ def test_a_stop_goes_on_without_who_asked_for_it(zerg, control):
     assert server.wait_exit() == 0
 
 
+def test_so_many_may_wait_for_the_end_and_no_more(zerg, control):
+    server = zerg(ECHO, drain_timeout=30)
+    client = control(server)
+    server.connect().ask("x")
+    for _ in range(64):
+        with dial(str(server.control)) as one:
+            one.ask("stop\n", '{"progress":"1 connection left"}\n')
+    answer, _ = client.ask("stop")
+    assert answer == {"ok": False, "error": "the server ends, but 64 others wait for that already"}
+    assert client.ask("status")[0]["state"] == "draining"
+    server.close_peers()
+    assert server.wait_exit() == 0
+
+
 def test_nothing_is_run_behind_a_stop(zerg, control):
     server = zerg(ECHO)
     client = control(server)

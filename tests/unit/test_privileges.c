@@ -57,6 +57,25 @@ static void unknown_accounts_are_refused(void **state)
     assert_int_equal(privileges_drop(&no_group), -EINVAL);
 }
 
+static void who_we_are_to_be_is_found_without_becoming_it(void **state)
+{
+    const struct config nothing = {0};
+    const struct config user = {.user = nobody};
+    const struct config unknown_user = {.user = unknown};
+    const struct passwd *account = getpwnam(nobody);
+    struct identity identity;
+
+    (void)state;
+    assert_int_equal(privileges_find(&nothing, &identity), 0);
+    assert_int_equal(identity.uid, geteuid());
+    assert_int_equal(identity.gid, getegid());
+    assert_non_null(account);
+    assert_int_equal(privileges_find(&user, &identity), 0);
+    assert_int_equal(identity.uid, account->pw_uid);
+    assert_int_equal(identity.gid, account->pw_gid);
+    assert_int_equal(privileges_find(&unknown_user, &identity), -EINVAL);
+}
+
 static bool becomes_the_group_of_nobody(void)
 {
     const struct passwd *user = getpwnam("nobody");
@@ -158,9 +177,13 @@ static void the_file_limit_rises_to_the_hard_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_a_user_nothing_changes),       cmocka_unit_test(unknown_accounts_are_refused),
-        cmocka_unit_test(a_group_alone_changes_only_the_group), cmocka_unit_test(root_becomes_another_for_good),
-        cmocka_unit_test(a_group_goes_before_the_users_own),    cmocka_unit_test(an_ordinary_user_can_only_stay),
+        cmocka_unit_test(without_a_user_nothing_changes),
+        cmocka_unit_test(unknown_accounts_are_refused),
+        cmocka_unit_test(who_we_are_to_be_is_found_without_becoming_it),
+        cmocka_unit_test(a_group_alone_changes_only_the_group),
+        cmocka_unit_test(root_becomes_another_for_good),
+        cmocka_unit_test(a_group_goes_before_the_users_own),
+        cmocka_unit_test(an_ordinary_user_can_only_stay),
         cmocka_unit_test(the_file_limit_rises_to_the_hard_one),
     };
 
