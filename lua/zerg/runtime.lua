@@ -10,6 +10,7 @@ local http = require("zerg.http")
 local log = require("zerg.log")
 local park = require("zerg.park")
 local readonly = require("zerg.readonly")
+local repl = require("zerg.repl")
 local task = require("zerg.task")
 local trace = require("zerg.trace")
 local zerg = require("zerg")
@@ -209,6 +210,10 @@ end
 ---A connection that on_close was called on has ended. For C.
 ---@type fun(slot: integer, generation: integer)
 M.closed = conn_module.closed
+
+---Evaluates what an operator typed. For C, outside of any task.
+---@type fun(code: string): string
+M.eval = repl.eval
 
 ---The traceback to log for an error that ended a handler: the stack of its coroutine, or of where
 ---the error was raised when it passed through zerg.deadline. For C, which may as well make its own.

@@ -166,8 +166,10 @@ static int set_number_flag(struct cli *cli, const struct flag *flag, const char 
 
 static int set_control(struct cli *cli, const char *path)
 {
-    size_t len = strlen(path);
+    size_t len;
 
+    assert(path); /* the flag takes a value */
+    len = strlen(path);
     if (len == 0 || len >= CONTROL_PATH_BYTES || path[len - 1] == '/')
         return wrong("--control: expected the path of a unix socket's file, of at most %d bytes, got \"%s\"",
                      CONTROL_PATH_BYTES - 1, path);

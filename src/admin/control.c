@@ -47,7 +47,7 @@ json_t *control_text(const char *text)
     return value;
 }
 
-static json_t *text_of(const char *format, va_list args)
+static PRINTF_LIKE(1, 0) json_t *text_of(const char *format, va_list args)
 {
     char *text;
     json_t *value;

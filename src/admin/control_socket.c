@@ -119,7 +119,7 @@ static pid_t listening_process(int fd)
 /* 1 when somebody listens at the path, with who it is; 0 when nobody does, or a negative errno. */
 static int is_taken(const char *path, pid_t *pid)
 {
-    struct addr addr;
+    struct addr addr = {.len = 0};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int rc = fd < 0 ? -errno : addr_parse_unix(&addr, path);
 

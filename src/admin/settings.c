@@ -41,13 +41,6 @@ static void compare_reactors(struct differences *out, const struct reactor_confi
     note(out, "reactor.sq_idle", a->sq_idle_ms == b->sq_idle_ms);
 }
 
-static void compare_resolvers(struct differences *out, const struct resolver_config *a, const struct resolver_config *b)
-{
-    note(out, "resolver.servers", is_same_text(a->servers, b->servers));
-    note(out, "resolver.timeout", a->timeout_ms == b->timeout_ms);
-    note(out, "resolver.attempts", a->attempts == b->attempts);
-}
-
 bool settings_need_restart(const struct config *started, const struct config *next, char *out, size_t out_bytes)
 {
     struct differences differences = {.out = out, .out_bytes = out_bytes};
@@ -59,7 +52,6 @@ bool settings_need_restart(const struct config *started, const struct config *ne
     note(&differences, "pin_cpus", started->pin_cpus == next->pin_cpus);
     note(&differences, "acceptor.ring_entries", started->acceptor_ring_entries == next->acceptor_ring_entries);
     compare_reactors(&differences, &started->reactor, &next->reactor);
-    compare_resolvers(&differences, &started->resolver, &next->resolver);
     note(&differences, "user", is_same_text(started->user, next->user));
     note(&differences, "group", is_same_text(started->group, next->group));
     return differences.is_any;

@@ -48,7 +48,7 @@ static void report(struct watched *seen, const struct reactor *reactor, const ch
 static int look_at_stalled(struct watched *seen, struct reactor *reactor, uint64_t now_ms)
 {
     struct stall *stall = &host_of(reactor)->stall;
-    char place[STALL_PLACE_MAX];
+    char place[PLACE_MAX];
 
     if (seen->asks > 0 && stall_answer(stall, place)) {
         report(seen, reactor, place, now_ms);

@@ -29,6 +29,7 @@ void conn_init(struct conn *conn, int fd, const struct conn_handler *handler, en
     input_init(&conn->in, conn->generation);
     output_init(&conn->out);
     timer_init(&conn->timer, conn_on_timer);
+    conn->began_ms = reactor->now_ms;
     conn_set_state(conn, state);
     list_add_tail(&reactor->live, &conn->link);
     conn_mark_dirty(conn);

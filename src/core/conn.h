@@ -147,6 +147,7 @@ struct conn {
     struct listener *listener; /* borrowed, shared; NULL: a connection of our own making */
     struct client *client;     /* borrowed until it is closed: whom it counts for (admission.h); NULL: for nobody */
     uint64_t id;               /* unique in the process */
+    uint64_t began_ms;
     union {
         sa_family_t family; /* AF_UNSPEC: not known */
         struct sockaddr_in in4;

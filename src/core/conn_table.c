@@ -73,7 +73,7 @@ void conn_table_return(struct conn_table *table, struct conn *conn)
     list_add_tail(table->free.next, &conn->link); /* before the first: at the head */
 }
 
-static struct conn *conn_at(const struct conn_table *table, uint32_t slot)
+struct conn *conn_table_at(const struct conn_table *table, uint32_t slot)
 {
     return &table->blocks[slot / CONN_BLOCK_SLOTS][slot % CONN_BLOCK_SLOTS];
 }
@@ -84,7 +84,7 @@ void conn_table_prefetch(const struct conn_table *table, uint64_t user_data)
 
     if (op_slot(user_data) >= table->mapped)
         return;
-    conn = (const char *)conn_at(table, op_slot(user_data));
+    conn = (const char *)conn_table_at(table, op_slot(user_data));
     __builtin_prefetch(conn);
     __builtin_prefetch(conn + CACHE_LINE_BYTES);
     __builtin_prefetch(conn + 2 * (size_t)CACHE_LINE_BYTES);
@@ -93,7 +93,7 @@ void conn_table_prefetch(const struct conn_table *table, uint64_t user_data)
 void conn_table_prefetch_owner(const struct conn_table *table, uint64_t user_data)
 {
     if (op_slot(user_data) < table->mapped)
-        __builtin_prefetch(conn_at(table, op_slot(user_data))->owner);
+        __builtin_prefetch(conn_table_at(table, op_slot(user_data))->owner);
 }
 
 struct conn *conn_table_find(const struct conn_table *table, uint64_t user_data)
@@ -101,6 +101,6 @@ struct conn *conn_table_find(const struct conn_table *table, uint64_t user_data)
     struct conn *conn;
 
     assert(op_slot(user_data) < table->mapped);
-    conn = conn_at(table, op_slot(user_data));
+    conn = conn_table_at(table, op_slot(user_data));
     return (conn->generation & OP_GENERATION_MASK) == op_generation(user_data) ? conn : NULL;
 }

@@ -32,5 +32,7 @@ void conn_table_return(struct conn_table *table, struct conn *conn);
 /* Asks for the memory of a connection that will soon be found, and of what it points at. Any user_data will do. */
 void conn_table_prefetch(const struct conn_table *table, uint64_t user_data);
 void conn_table_prefetch_owner(const struct conn_table *table, uint64_t user_data);
+/* What is in a slot, below table->mapped: a connection, or CONN_FREE. */
+struct conn *conn_table_at(const struct conn_table *table, uint32_t slot);
 /* The connection that an operation's user_data names, NULL when that generation is gone. */
 struct conn *conn_table_find(const struct conn_table *table, uint64_t user_data);

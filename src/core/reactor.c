@@ -17,6 +17,7 @@
 #include "core/listen_socket.h"
 #include "core/listener.h"
 #include "core/part.h"
+#include "core/reactor_inbox.h"
 #include "core/reactor_options.h"
 #include "core/starved.h"
 #include "core/version.h"
@@ -132,23 +133,6 @@ int reactor_open(struct reactor *reactor)
     return rc;
 }
 
-/* Sockets that arrived after the last turn; there are none in an orderly end. */
-static void drop_undelivered(struct reactor *reactor)
-{
-    struct inbox_message *next;
-
-    for (struct inbox_message *message = inbox_take(&reactor->inbox); message; message = next) {
-        struct accept_batch *batch = (struct accept_batch *)message;
-
-        next = message->next;
-        if (message->kind != REACTOR_ACCEPTED)
-            continue;
-        for (uint32_t i = 0; i < batch->count; i++)
-            close(batch->items[i].fd);
-        acceptor_return_batch(reactor->engine->acceptor, batch);
-    }
-}
-
 static void log_balance(const struct reactor *reactor)
 {
     const struct reactor_stats *stats = &reactor->stats;
@@ -170,7 +154,7 @@ void reactor_close(struct reactor *reactor)
     if (reactor->app_data)
         reactor->app->close(reactor);
     if (reactor->conns.blocks) {
-        drop_undelivered(reactor);
+        reactor_inbox_drop(reactor);
         log_balance(reactor);
         accept_deinit(&reactor->accept);
         conn_table_deinit(&reactor->conns);
@@ -185,76 +169,6 @@ void reactor_close(struct reactor *reactor)
     if (reactor->ring)
         ring_close(reactor->ring);
     free(reactor->batch);
-}
-
-/* ---- the inbox ---- */
-
-static void on_accepted(struct reactor *reactor, struct accept_batch *batch)
-{
-    for (uint32_t i = 0; i < batch->count; i++) {
-        struct listen_socket *socket = batch->items[i].socket;
-
-        if (!reactor_adopt(reactor, socket, batch->items[i].fd)) {
-            log_warn(
-                "reactor %u: a connection to %s was refused, for want of memory or as nobody listens there any more",
-                reactor->index, socket->where);
-            close(batch->items[i].fd);
-            atomic_fetch_sub(&socket->open, 1);
-            reactor_on_slot_free(reactor);
-        }
-    }
-    acceptor_return_batch(reactor->engine->acceptor, batch);
-}
-
-static void begin_drain(struct reactor *reactor)
-{
-    if (reactor->state != REACTOR_RUNNING)
-        return;
-    reactor->state = REACTOR_DRAINING;
-    part_stop_starting(reactor);
-    accept_stop(&reactor->accept);
-    reactor->app->drain(reactor);
-}
-
-static void begin_stop(struct reactor *reactor)
-{
-    reactor->state = REACTOR_STOPPING;
-    part_stop_starting(reactor);
-    accept_stop(&reactor->accept);
-    reactor->app->abandon(reactor);
-    for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next)
-        conn_kill(CONTAINER_OF(node, struct conn, link), CLOSE_SHUTDOWN);
-}
-
-static void on_message(struct reactor *reactor, struct inbox_message *message)
-{
-    if (message->kind >= REACTOR_APP) {
-        reactor->app->on_message(reactor, message);
-        return;
-    }
-    switch ((enum reactor_message)message->kind) {
-    case REACTOR_ACCEPTED: on_accepted(reactor, (struct accept_batch *)message); break;
-    case REACTOR_RESUME_ACCEPT:
-        atomic_store(&reactor->resume_sent, false);
-        accept_resume(&reactor->accept);
-        break;
-    case REACTOR_DRAIN: begin_drain(reactor); break;
-    case REACTOR_STOP: begin_stop(reactor); break;
-    case REACTOR_PART_BEGIN:
-    case REACTOR_PART_SWITCH:
-    case REACTOR_PART_DROP: part_on_message(message); break;
-    case REACTOR_APP: break; /* not here */
-    }
-}
-
-static void drain_inbox(struct reactor *reactor)
-{
-    struct inbox_message *next;
-
-    for (struct inbox_message *message = inbox_take(&reactor->inbox); message; message = next) {
-        next = message->next;
-        on_message(reactor, message);
-    }
 }
 
 /* ---- completions ---- */
@@ -406,7 +320,7 @@ int reactor_turn(struct reactor *reactor, uint64_t wait_ns)
     read_clock(reactor);
     if (UNLIKELY(ring_take_overflow(reactor->ring)))
         reactor->stats.overflows++;
-    drain_inbox(reactor);
+    reactor_inbox_drain(reactor);
     count = ring_reap(reactor->ring, reactor->batch, reactor->batch_max);
     for (uint32_t i = 0; i < count; i++) {
         prefetch_ahead(reactor, i, count);
@@ -463,7 +377,7 @@ static void begin(struct reactor *reactor)
     int rc = become_ready(reactor);
 
     if (rc < 0)
-        begin_stop(reactor); /* what was begun meanwhile, connections of our own making, has to end first */
+        reactor_stop(reactor); /* what was begun meanwhile, connections of our own making, has to end first */
     engine_report_start(reactor->engine, rc);
     run(reactor);
 }

@@ -100,7 +100,16 @@ enum reactor_message {
     REACTOR_PART_BEGIN, /* struct version_part: see part.h */
     REACTOR_PART_SWITCH,
     REACTOR_PART_DROP,
-    REACTOR_APP, /* this and above: the app's own */
+    REACTOR_CALL, /* struct reactor_call */
+    REACTOR_APP,  /* this and above: the app's own */
+};
+
+/* Something that another thread wants a reactor to do between two completions, and to wait for. Owned by who sends it, until
+ * is_done: the reactor wakes the control thread then. One that ends before leaves it as it is. */
+struct reactor_call {
+    struct inbox_message message;
+    void (*run)(struct reactor_call *call, struct reactor *reactor);
+    atomic_bool is_done;
 };
 
 /* Sockets on their way from the acceptor; goes back to the acceptor's pool. */
@@ -193,6 +202,8 @@ void reactor_join(struct reactor *reactor);
 /* One turn without its thread: what the loop and tests call. wait_ns bounds the sleep. 0 or a negative errno the ring
  * does not survive. */
 MUST_CHECK int reactor_turn(struct reactor *reactor, uint64_t wait_ns);
+/* Sends a call; run is to be set. Any thread. */
+void reactor_send_call(struct reactor *reactor, struct reactor_call *call);
 /* The parts of start and end around the loop, for tests: on the thread that turns. Open, its first part is still starting. */
 MUST_CHECK int reactor_open(struct reactor *reactor);
 void reactor_close(struct reactor *reactor);

@@ -271,6 +271,7 @@ int proxy_begin_part(struct version_part *part)
 
 void proxy_switch_part(struct version_part *part)
 {
+    resolver_configure(part->reactor->proxy->resolver, &part->version->config->resolver);
     if (checks_configure(part->reactor->proxy->checks, part->routing) < 0)
         log_error("no memory to check all servers of version %u", part->version->number);
 }

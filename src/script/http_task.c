@@ -51,6 +51,7 @@ static void run(struct http_exchange *exchange, enum http_start start)
         return;
     }
     exchange->owner = sc;
+    sc->handler_task = task;
     task->serves = sc;
     task_pin(task, conn);
     arguments = push_serve(runtime, task->co, exchange);

@@ -20,7 +20,7 @@
 
 void migrate_offer(struct script_conn *sc)
 {
-    if (!sc->handler_task || sc->stays || list_is_linked(&sc->migrant_link) ||
+    if (!sc->handler_task || sc->is_http || sc->stays || list_is_linked(&sc->migrant_link) ||
         !sc->runtime->migrates[sc->conn->listener->index])
         return;
     list_add_tail(&sc->runtime->migrants, &sc->migrant_link);

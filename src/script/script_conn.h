@@ -41,7 +41,7 @@ struct script_conn {
     struct filtering *filtering; /* borrowed: filters of conn:forward() carry what comes and goes, NULL: none do */
     struct transfer *inflow;     /* borrowed: conn:relay() moves bytes to here */
     struct list writers;         /* tasks parked for room or a flush */
-    struct task *handler_task;   /* borrowed: that of an accepted connection, NULL: of others */
+    struct task *handler_task;   /* borrowed: that of an accepted connection, or of a request; NULL: of others */
     struct list migrant_link;    /* runtime->migrants: it may go to the next version */
     struct task *closer;         /* who closed it: later use by that task is misuse; compared, never followed */
     uint32_t closer_generation;

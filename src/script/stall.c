@@ -10,13 +10,14 @@
 
 #include "script/hook.h"
 #include "script/host.h"
+#include "script/place.h"
 #include "script/runtime.h"
 
 struct stall_trace {
     const struct runtime *runtime; /* compared, never followed; NULL: it is gone */
     uintptr_t begin;
     uintptr_t end;
-    char place[STALL_PLACE_MAX];
+    char place[PLACE_MAX];
 };
 
 static int stall_signal(void)
@@ -26,35 +27,14 @@ static int stall_signal(void)
 
 /* ---- the interpreter: a hook ---- */
 
-/* True for a chunk of zerg's own modules, whether linked in or loaded from ZERG_LUA_DIR. */
-static bool is_own_module(const char *source)
-{
-    const char *directory = getenv("ZERG_LUA_DIR");
-
-    if (strncmp(source, "@lua/zerg/", 10) == 0)
-        return true;
-    return directory && source[0] == '@' && strncmp(source + 1, directory, strlen(directory)) == 0;
-}
-
-/* The innermost frame of a script's own code, skipping zerg's modules and C. */
-static bool find_script_frame(lua_State *L, lua_Debug *frame)
-{
-    for (int level = 0; lua_getstack(L, level, frame); level++) {
-        lua_getinfo(L, "Sl", frame);
-        if (frame->currentline > 0 && !is_own_module(frame->source) && strcmp(frame->what, "C") != 0)
-            return true;
-    }
-    return false;
-}
-
 void stall_on_hook(struct stall *stall, lua_State *L)
 {
-    lua_Debug frame;
+    char place[PLACE_MAX];
 
-    if (!atomic_exchange(&stall->is_asked, false) || !find_script_frame(L, &frame))
+    if (!atomic_exchange(&stall->is_asked, false) || !place_find(L, place))
         return;
     pthread_mutex_lock(&stall->lock);
-    snprintf(stall->place, STALL_PLACE_MAX, "%s:%d", frame.source + (frame.source[0] == '@'), frame.currentline);
+    memcpy(stall->place, place, PLACE_MAX);
     pthread_mutex_unlock(&stall->lock);
 }
 
@@ -236,9 +216,9 @@ bool stall_answer(struct stall *stall, char *place)
     trace = find_trace(stall);
     place[0] = '\0';
     if (stall->place[0] != '\0')
-        memcpy(place, stall->place, STALL_PLACE_MAX);
+        memcpy(place, stall->place, PLACE_MAX);
     else if (trace)
-        snprintf(place, STALL_PLACE_MAX, "%s", trace->place);
+        snprintf(place, PLACE_MAX, "%s", trace->place);
     pthread_mutex_unlock(&stall->lock);
     return place[0] != '\0';
 }

@@ -11,8 +11,9 @@
 #include <stdint.h>
 
 #include "base/macros.h"
+#include "script/place.h"
 
-enum { STALL_PLACE_MAX = 256, STALL_WORDS_MAX = 512, STALL_TRACES_MAX = 8192 };
+enum { STALL_WORDS_MAX = 512, STALL_TRACES_MAX = 8192 };
 
 struct runtime;
 struct stall_trace;
@@ -23,7 +24,7 @@ struct stall {
     struct stall_trace *traces; /* owned */
     uint32_t trace_count;       /* reported since the last flush; the last STALL_TRACES_MAX are kept */
     uint32_t trace_capacity;
-    char place[STALL_PLACE_MAX];      /* what the hook found, "" when nothing yet */
+    char place[PLACE_MAX];            /* what the hook found, "" when nothing yet */
     uintptr_t stack_end;              /* of the reactor thread: nothing is read past it */
     uintptr_t words[STALL_WORDS_MAX]; /* what the signal found: the program counter, then the top of the stack */
     _Atomic uint32_t word_count;      /* 0: the signal asked for was not handled yet */
@@ -47,6 +48,6 @@ void stall_on_hook(struct stall *stall, lua_State *L);
 
 /* Control thread: asks the thread where it is. */
 void stall_ask(struct stall *stall, pthread_t thread);
-/* Control thread, some milliseconds later: true and "file:line" in place (STALL_PLACE_MAX bytes) when it is known. Ask again
+/* Control thread, some milliseconds later: true and "file:line" in place (PLACE_MAX bytes) when it is known. Ask again
  * otherwise. */
 bool stall_answer(struct stall *stall, char *place);

@@ -21,7 +21,7 @@ enum { CODE = 0x10000, CODE_BYTES = 0x100 };
 #define OTHER ((const struct runtime *)(uintptr_t)16)
 
 static struct stall stall;
-static char place[STALL_PLACE_MAX];
+static char place[PLACE_MAX];
 
 static int setup(void **state)
 {
@@ -114,7 +114,7 @@ static void those_of_another_runtime_stay(void **state)
 
 static void many_traces_and_long_places_fit(void **state)
 {
-    char name[2 * STALL_PLACE_MAX];
+    char name[2 * PLACE_MAX];
 
     (void)state;
     for (uintptr_t i = 0; i < 1000; i++) {
@@ -129,7 +129,7 @@ static void many_traces_and_long_places_fit(void **state)
     assert_string_equal(place, "file.lua:777");
     signal_finds(CODE + 1000 * CODE_BYTES, 0);
     assert_true(stall_answer(&stall, place));
-    assert_int_equal(strlen(place), STALL_PLACE_MAX - 1);
+    assert_int_equal(strlen(place), PLACE_MAX - 1);
 }
 
 static void of_more_traces_than_are_kept_the_last_are(void **state)

@@ -1,0 +1,48 @@
+/* Handing the listening sockets over to another process of the program, and getting them: by the convention of systemd
+ * (LISTEN_FDS, sd_listen_fds(3)), so that activation by the service manager is the same thing.
+ *
+ * The old process starts the program anew with its sockets and a pipe. The new one says over that when it serves; it says
+ * nothing when it could not start. It is nobody's child: its parent was a process in between, so that the service manager
+ * may take it for its own. Control thread only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/macros.h"
+
+struct engine;
+struct inherited;
+
+enum { HANDOVER_PROBLEM_BYTES = 512 };
+
+/* The new process on its way. */
+struct handover {
+    int fd;    /* owned: the end of the pipe that is read from; -1: nothing is under way */
+    pid_t pid; /* of the new process */
+    uint64_t until_ms;
+    char line[64]; /* what came so far */
+    uint32_t line_bytes;
+};
+
+enum handover_outcome { HANDOVER_WAITS, HANDOVER_DONE, HANDOVER_FAILED };
+
+/* Remembers what to start, before it can be replaced on disk or the arguments are changed. argv: borrowed for ever. Once, at the
+ * start of the process. */
+void handover_remember(char **argv);
+/* The sockets that this process was started with, and how it says that it serves. Changes the environment, so before any thread
+ * is started. Those that it cannot use are closed, and the log says so. */
+void handover_receive(struct inherited *out);
+/* This process serves: tells who started it for that; if nobody did, nothing. */
+void handover_confirm(void);
+
+void handover_init(struct handover *handover);
+/* Starts the program anew with the sockets of the engine's current version. 0, or a negative errno with a sentence in problem
+ * (HANDOVER_PROBLEM_BYTES). */
+MUST_CHECK int handover_begin(struct handover *handover, const struct engine *engine, char *problem);
+/* When handover->fd is readable, or until_ms has come. FAILED: with a sentence in problem; the new process has ended then. */
+enum handover_outcome handover_look(struct handover *handover, uint64_t now_ms, char *problem);
+/* Ends the new process, if one is under way. */
+void handover_cancel(struct handover *handover);

@@ -1,0 +1,157 @@
+/* See inspect.h. */
+#include "script/inspect.h"
+
+#include <stdio.h>
+
+#include "core/conn.h"
+#include "core/conn_table.h"
+#include "core/listener.h"
+#include "core/reactor.h"
+#include "core/version.h"
+#include "http/http_conn.h"
+#include "http/http_exchange.h"
+#include "proxy/relay.h"
+#include "proxy/server.h"
+#include "script/http_task.h"
+#include "script/place.h"
+#include "script/script_conn.h"
+#include "script/task.h"
+
+static const char *state_text(const struct conn *conn)
+{
+    static const char *const texts[CONN_STATE_COUNT] = {
+        [CONN_FREE] = "free",         [CONN_CONNECTING] = "connecting", [CONN_OPEN] = "open",
+        [CONN_FLUSHING] = "flushing", [CONN_LINGERING] = "lingering",   [CONN_DYING] = "dying",
+        [CONN_DEAD] = "dead",
+    };
+
+    return texts[conn->state];
+}
+
+/* ---- scripts ---- */
+
+static const char *wait_text(const struct task *task)
+{
+    switch ((enum task_wait)task->wait) {
+    case TASK_READING: return "read";
+    case TASK_WRITING: return "write";
+    case TASK_WAITING: return "wait"; /* a time, another task, a server */
+    default: return "its turn";
+    }
+}
+
+static void describe_task(const struct task *task, char *out, size_t out_bytes)
+{
+    char place[PLACE_MAX];
+
+    if (place_find(task->co, place))
+        snprintf(out, out_bytes, "%s at %s", wait_text(task), place);
+    else
+        snprintf(out, out_bytes, "%s", wait_text(task));
+}
+
+/* A connection that a script has: that of a handler, or one that it made, which only who waits for it tells of. */
+static void describe_script(const struct script_conn *sc, char *out, size_t out_bytes)
+{
+    const struct task *task = sc->handler_task ? sc->handler_task : sc->reader;
+
+    if (task)
+        describe_task(task, out, out_bytes);
+    else
+        snprintf(out, out_bytes, "the script that made it");
+}
+
+/* ---- HTTP ---- */
+
+/* Who answers the request. */
+static void describe_answering(const struct http_exchange *exchange, char *out, size_t out_bytes)
+{
+    const struct script_conn *sc = exchange->handler == &http_task_handler ? exchange->owner : NULL;
+
+    if (sc && sc->http_forwarding)
+        snprintf(out, out_bytes, "a server's answer, for its script");
+    else if (sc && sc->handler_task)
+        describe_task(sc->handler_task, out, out_bytes);
+    else
+        snprintf(out, out_bytes, "a server's answer");
+}
+
+static void describe_http(const struct http_exchange *exchange, char *out, size_t out_bytes)
+{
+    const struct http_head *head;
+    char answering[PLACE_MAX + 16];
+
+    if (!exchange || exchange->stage != HTTP_RUNS) {
+        snprintf(out, out_bytes, "%s",
+                 !exchange ? "a request"
+                           : (exchange->stage == HTTP_DRAINS ? "the rest of a body" : "the rest of a head"));
+        return;
+    }
+    head = &exchange->head;
+    describe_answering(exchange, answering, sizeof(answering));
+    snprintf(out, out_bytes, "%s, %.*s", answering, (int)http_span_len(head->target.all),
+             (const char *)exchange->head_bytes + head->target.all.at);
+}
+
+/* ---- relays ---- */
+
+static void describe_relay(const struct relay *relay, char *out, size_t out_bytes)
+{
+    if (!relay)
+        return;
+    if (!relay->server)
+        snprintf(out, out_bytes, "a server of %s", relay->options.group);
+    else if (relay->options.slot.server)
+        snprintf(out, out_bytes, "both sides, relayed to %s", relay->options.slot.server->name);
+    else
+        snprintf(out, out_bytes, "both sides, relayed");
+}
+
+/* ---- all ---- */
+
+static void describe(const struct conn *conn, char *out, size_t out_bytes)
+{
+    out[0] = '\0';
+    if (conn->state != CONN_OPEN)
+        return;
+    if (conn->handler == &http_conn_handler)
+        describe_http(conn->owner, out, out_bytes);
+    else if (conn->handler == &relay_handler)
+        describe_relay(conn->owner, out, out_bytes);
+    else if (conn->handler == &script_conn_handler && conn->owner)
+        describe_script(conn->owner, out, out_bytes);
+    else if (!conn->listener)
+        snprintf(out, out_bytes, "its next use");
+}
+
+static void fill_in(const struct conn *conn, struct conn_info *out)
+{
+    struct addr peer;
+
+    conn_remote(conn, &peer);
+    addr_format(&peer, out->peer);
+    out->id = conn->id;
+    out->state = state_text(conn);
+    out->version = conn->listener ? conn->listener->version->number : 0;
+    snprintf(out->listener, sizeof(out->listener), "%s", conn->listener ? conn->listener->config->name : "");
+    out->age_ms = conn->reactor->now_ms - conn->began_ms;
+    out->bytes_in = conn->bytes_in;
+    out->bytes_out = conn->bytes_out;
+    describe(conn, out->waits, sizeof(out->waits));
+}
+
+uint32_t inspect_conns(const struct reactor *reactor, uint32_t *slot, struct conn_info *out, uint32_t max)
+{
+    const struct conn_table *table = &reactor->conns;
+    uint32_t count = 0;
+
+    for (; *slot < table->mapped && count < max; (*slot)++) {
+        const struct conn *conn = conn_table_at(table, *slot);
+
+        if (conn->state != CONN_FREE)
+            fill_in(conn, &out[count++]);
+    }
+    if (*slot == table->mapped)
+        *slot = 0;
+    return count;
+}
