@@ -10,6 +10,7 @@
 #include "admin/ask.h"
 #include "admin/cli.h"
 #include "admin/control_path.h"
+#include "admin/handover.h"
 #include "admin/server.h"
 #include "admin/version.h"
 #include "base/assert.h"
@@ -230,6 +231,7 @@ int main(int argc, char **argv)
 {
     struct cli cli;
 
+    handover_remember(argv);
     if (cli_parse(&cli, argc, argv) < 0)
         return STATUS_USAGE;
     return run_command(&cli);

@@ -3,6 +3,7 @@
 
 local carry = require("zerg.carry")
 local config_files = require("zerg.config")
+local config_paths = require("zerg.config.files")
 local handler_files = require("zerg.config.handler")
 
 local conn_module = require("zerg.conn")
@@ -210,6 +211,12 @@ end
 ---A connection that on_close was called on has ended. For C.
 ---@type fun(slot: integer, generation: integer)
 M.closed = conn_module.closed
+
+---The files that the scripts came from, one on a line. For C, once they are loaded, or could not be.
+---@return string
+function M.files()
+  return table.concat(config_paths.loaded(), "\n")
+end
 
 ---Evaluates what an operator typed. For C, outside of any task.
 ---@type fun(code: string): string

@@ -24,6 +24,7 @@
 #include "core/version.h"
 
 #define READY_VARIABLE "ZERG_READY_FD"
+#define PREDECESSOR_VARIABLE "ZERG_PREDECESSOR"
 
 enum { FIRST_FD = SD_LISTEN_FDS_START, PATH_BYTES = 4096, HANDOVER_MS_MAX = START_MS_MAX + 15 * 1000 };
 
@@ -31,6 +32,7 @@ static struct {
     char path[PATH_BYTES]; /* of the program */
     char **argv;
     int ready_fd; /* where to say that we serve; -1: nobody asks */
+    pid_t predecessor;
 } self = {.ready_fd = -1};
 
 /* ---- the new process ---- */
@@ -52,12 +54,27 @@ static int take_ready_fd(void)
     return fd >= FIRST_FD && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
 }
 
+static pid_t take_predecessor(void)
+{
+    const char *text = getenv(PREDECESSOR_VARIABLE);
+    long pid = text ? strtol(text, NULL, 10) : 0;
+
+    unsetenv(PREDECESSOR_VARIABLE);
+    return self.ready_fd >= 0 && pid > 0 ? (pid_t)pid : 0;
+}
+
+pid_t handover_predecessor(void)
+{
+    return self.predecessor;
+}
+
 void handover_receive(struct inherited *out)
 {
     int count;
 
     *out = (struct inherited){0};
     self.ready_fd = take_ready_fd();
+    self.predecessor = take_predecessor();
     count = sd_listen_fds(1);
     if (count < 0)
         log_warn("LISTEN_FDS: %s", strerror(-count));
@@ -96,15 +113,17 @@ void handover_init(struct handover *handover)
 struct start {
     int *fds; /* owned: sockets, then the end of the pipe that is written to */
     int fd_count;
-    char **environment; /* owned array; of its strings the three that are ours */
+    char **environment; /* owned array; of its strings those that follow are ours */
     char listen_pid[32];
     char listen_fds[32];
     char ready_fd[32];
+    char predecessor[32];
 };
 
 static bool is_ours(const char *variable)
 {
-    return strncmp(variable, "LISTEN_", 7) == 0 || strncmp(variable, READY_VARIABLE "=", sizeof(READY_VARIABLE)) == 0;
+    return strncmp(variable, "LISTEN_", 7) == 0 || strncmp(variable, READY_VARIABLE "=", sizeof(READY_VARIABLE)) == 0 ||
+           strncmp(variable, PREDECESSOR_VARIABLE "=", sizeof(PREDECESSOR_VARIABLE)) == 0;
 }
 
 static int make_environment(struct start *start)
@@ -114,7 +133,7 @@ static int make_environment(struct start *start)
 
     while (environ[count])
         count++;
-    start->environment = calloc(count + 4, sizeof(char *));
+    start->environment = calloc(count + 5, sizeof(char *));
     if (!start->environment)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
@@ -123,6 +142,8 @@ static int make_environment(struct start *start)
     }
     snprintf(start->listen_fds, sizeof(start->listen_fds), "LISTEN_FDS=%d", start->fd_count - 1);
     snprintf(start->ready_fd, sizeof(start->ready_fd), READY_VARIABLE "=%d", FIRST_FD + start->fd_count - 1);
+    snprintf(start->predecessor, sizeof(start->predecessor), PREDECESSOR_VARIABLE "=%d", (int)getpid());
+    start->environment[at++] = start->predecessor;
     start->environment[at++] = start->listen_pid; /* which the child itself fills in */
     start->environment[at++] = start->listen_fds;
     start->environment[at] = start->ready_fd;
@@ -295,8 +316,8 @@ static enum handover_outcome fail(struct handover *handover, char *problem, cons
 
 enum handover_outcome handover_look(struct handover *handover, uint64_t now_ms, char *problem)
 {
-    ssize_t count = read(handover->fd, handover->line + handover->line_bytes,
-                         sizeof(handover->line) - 1 - handover->line_bytes);
+    ssize_t count =
+        read(handover->fd, handover->line + handover->line_bytes, sizeof(handover->line) - 1 - handover->line_bytes);
 
     if (count > 0) {
         handover->line_bytes += (uint32_t)count;

@@ -35,6 +35,8 @@ void handover_remember(char **argv);
 /* The sockets that this process was started with, and how it says that it serves. Changes the environment, so before any thread
  * is started. Those that it cannot use are closed, and the log says so. */
 void handover_receive(struct inherited *out);
+/* The process that makes way for this one, 0: nobody does. Of the service manager, too, there is none. */
+pid_t handover_predecessor(void);
 /* This process serves: tells who started it for that; if nobody did, nothing. */
 void handover_confirm(void);
 

@@ -18,6 +18,7 @@
 #include "core/reactor.h"
 #include "core/version.h"
 #include "script/config.h"
+#include "script/runtime.h"
 
 enum { LINE_BYTES = 2048, KEYS_BYTES = 512 };
 
@@ -71,6 +72,7 @@ static void *read_config(void *context)
     int rc;
 
     log_thread_name("reload");
+    request.run_scripts = reload->kind == RELOAD_CHECK;
     request.on_problem = on_config_problem;
     request.context = reload;
     rc = config_load(&request, &reload->config);
@@ -125,12 +127,12 @@ static void tell_all(struct list *waiters, uint32_t version, const char *problem
     }
 }
 
-void reload_forget(struct reload_waiter *waiter)
-{
-    list_del(&waiter->link);
-}
-
 static void start(struct reload *reload);
+
+static bool is_more_wanted(const struct reload *reload)
+{
+    return !reload->is_forbidden && (reload->is_wanted || !list_is_empty(&reload->asking));
+}
 
 static void end(struct reload *reload)
 {
@@ -140,7 +142,8 @@ static void end(struct reload *reload)
     free(reload->problem);
     reload->problem = NULL;
     reload->stage = RELOAD_IDLE;
-    if (reload->is_wanted && !reload->is_forbidden)
+    reload->ended++;
+    if (is_more_wanted(reload))
         start(reload);
 }
 
@@ -162,24 +165,59 @@ static void drop_version(struct reload *reload)
     version_free(version);
 }
 
+/* Of the version that is being loaded, also when that failed. */
+static void note_files(struct reload *reload)
+{
+    const char *files = runtime_files(&reload->version->parts[0]);
+
+    free(reload->files);
+    reload->files = files ? strdup(files) : NULL;
+}
+
 static void fail(struct reload *reload)
 {
     const char *problem = reload->problem ? reload->problem : "not enough memory";
 
-    log_error("reload: version %u goes on: %s", reload->engine->version->number, problem);
+    if (reload->kind == RELOAD_SWITCH)
+        log_error("reload: version %u goes on: %s", reload->engine->version->number, problem);
     tell_all(&reload->asked, 0, problem);
     drop_version(reload);
     end(reload);
 }
 
+static void succeed(struct reload *reload)
+{
+    if (reload->kind == RELOAD_SWITCH) {
+        free(reload->files);
+        reload->files = NULL;
+    }
+    tell_all(&reload->asked, reload->engine->version->number, NULL);
+    end(reload);
+}
+
 /* ---- the stages ---- */
+
+/* Those who want the same are answered together. */
+static void take_waiters(struct reload *reload)
+{
+    struct list *next;
+
+    for (struct list *node = reload->asking.next; node != &reload->asking; node = next) {
+        next = node->next;
+        if (CONTAINER_OF(node, struct reload_waiter, link)->kind == reload->kind)
+            list_move_tail(&reload->asked, node);
+    }
+}
 
 static void start(struct reload *reload)
 {
     int rc;
 
+    reload->kind = RELOAD_SWITCH;
+    if (!reload->is_wanted)
+        reload->kind = CONTAINER_OF(reload->asking.next, struct reload_waiter, link)->kind;
     reload->is_wanted = false;
-    list_splice_tail(&reload->asked, &reload->asking);
+    take_waiters(reload);
     rc = start_work(reload, RELOAD_READ);
     if (rc == 0)
         return;
@@ -197,8 +235,9 @@ void reload_begin(struct reload *reload, struct reload_waiter *waiter)
     if (waiter) {
         list_init(&waiter->link);
         list_add_tail(&reload->asking, &waiter->link);
+    } else {
+        reload->is_wanted = true;
     }
-    reload->is_wanted = true;
     if (reload->stage == RELOAD_IDLE)
         start(reload);
 }
@@ -235,12 +274,16 @@ static void look_at_thread(struct reload *reload)
     if (!atomic_load(&reload->is_done))
         return;
     pthread_join(reload->thread, NULL);
+    if (reload->stage == RELOAD_LOAD)
+        note_files(reload);
     if (reload->is_forbidden && reload->result == 0) {
         add_problem(reload, "the server is shutting down");
         reload->result = -ECANCELED;
     }
     if (reload->result < 0)
         fail(reload);
+    else if (reload->kind == RELOAD_CHECK)
+        succeed(reload);
     else if (reload->stage == RELOAD_READ)
         after_read(reload);
     else
@@ -268,8 +311,7 @@ static void make_switch(struct reload *reload)
     }
     version_switch(version);
     log_info("reload: version %u is current", version->number);
-    tell_all(&reload->asked, version->number, NULL);
-    end(reload);
+    succeed(reload);
 }
 
 static void look_at_reactors(struct reload *reload)
@@ -324,5 +366,6 @@ bool reload_join(struct reload *reload, uint32_t wait_ms)
 void reload_deinit(struct reload *reload)
 {
     assert(reload->stage == RELOAD_IDLE);
+    free(reload->files);
     tell_all(&reload->asking, 0, "the server is shutting down");
 }

@@ -21,9 +21,13 @@ struct config_request;
 struct engine;
 struct version;
 
+/* A check reads everything, runs the scripts and their self-tests, and changes nothing. */
+enum reload_kind { RELOAD_SWITCH, RELOAD_CHECK };
+
 /* Who wants to know how a reload went. Embedded in its owner. */
 struct reload_waiter {
     struct list link;
+    enum reload_kind kind;
     /* Once. version: the number of the one that is current now; or problem: why nothing has changed, in one or several lines,
      * borrowed for the call. */
     void (*on_done)(struct reload_waiter *waiter, uint32_t version, const char *problem);
@@ -35,23 +39,25 @@ struct reload {
     struct engine *engine;                /* borrowed */
     const struct config_request *request; /* borrowed: where the configuration comes from */
     enum reload_stage stage;
-    bool is_wanted;          /* once more, when the one under way has ended */
-    bool is_forbidden;       /* the server is shutting down */
-    struct list asked;       /* struct reload_waiter: for the one under way, */
-    struct list asking;      /* and for the next */
-    pthread_t thread;        /* of READ and LOAD */
-    atomic_bool is_done;     /* the thread has done its part */
-    int result;              /* the thread's, when is_done: 0 or a negative errno */
-    char *problem;           /* owned: the thread's, until is_done; NULL: none */
-    struct config *config;   /* owned: what was read, until a version has it */
+    enum reload_kind kind; /* of the one under way */
+    bool is_wanted;        /* once more, when the one under way has ended */
+    bool is_forbidden;     /* the server is shutting down */
+    struct list asked;     /* struct reload_waiter: for the one under way, */
+    struct list asking;    /* and for the next */
+    pthread_t thread;      /* of READ and LOAD */
+    atomic_bool is_done;   /* the thread has done its part */
+    int result;            /* the thread's, when is_done: 0 or a negative errno */
+    char *problem;         /* owned: the thread's, until is_done; NULL: none */
+    struct config *config; /* owned: what was read, until a version has it */
+    char *
+        files; /* owned: those that the one under way, or the last one if it failed, has loaded, a path on each line; NULL: unknown */
+    uint32_t ended;          /* how many have come to an end */
     struct version *version; /* borrowed from the engine: what is being made; NULL: nothing */
 };
 
 void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request);
-/* Begins one, or another one once that under way has ended; waiter may be NULL. */
+/* Begins one, or another one once that under way has ended. waiter: NULL: nobody waits for a switch. */
 void reload_begin(struct reload *reload, struct reload_waiter *waiter);
-/* Nobody wants to know any more. */
-void reload_forget(struct reload_waiter *waiter);
 /* Goes on, if there is something to go on with: whenever the control thread was woken. */
 void reload_look(struct reload *reload);
 /* No reload is begun any more, and the one under way comes to nothing. */

@@ -13,11 +13,16 @@
 #include "admin/cmd_stop.h"
 #include "admin/commands.h"
 #include "admin/control_path.h"
+#include "admin/handover.h"
+#include "admin/inquiry.h"
+#include "admin/notify.h"
 #include "admin/privileges.h"
 #include "admin/service.h"
+#include "admin/service_watch.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/config.h"
+#include "core/inherited.h"
 #include "script/host.h"
 #include "script/stall.h"
 
@@ -33,6 +38,7 @@ static int open_signals(struct service *service)
     sigaddset(&set, SIGQUIT);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
     sigaddset(&set, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;
@@ -51,14 +57,35 @@ static void reopen_log(void)
         log_info("USR1: log file reopened");
 }
 
+/* The second one does not wait any more. */
+static void drain_or_stop(struct service *service, const char *name)
+{
+    char again[32];
+
+    if (!service->is_draining) {
+        service_drain(service, name);
+        return;
+    }
+    snprintf(again, sizeof(again), "%s again", name);
+    service_stop(service, again);
+}
+
+static void reload(struct service *service)
+{
+    log_info("HUP: reloading");
+    notify_reloading();
+    reload_begin(&service->reload, NULL);
+}
+
 static void on_signal(struct service *service, int number)
 {
     switch (number) {
-    case SIGTERM: service_drain(service, "TERM"); break;
-    case SIGQUIT: service_drain(service, "QUIT"); break;
+    case SIGTERM: drain_or_stop(service, "TERM"); break;
+    case SIGQUIT: drain_or_stop(service, "QUIT"); break;
     case SIGINT: service_stop(service, "INT"); break;
     case SIGUSR1: reopen_log(); break;
-    default: log_info("HUP: reloading"); reload_begin(&service->reload, NULL);
+    case SIGUSR2: service_upgrade(service, NULL); break;
+    default: reload(service);
     }
 }
 
@@ -92,6 +119,20 @@ static int earlier(int left_ms, int right_ms)
     return left_ms < right_ms ? left_ms : right_ms;
 }
 
+/* The service manager's watchdog: that the control thread turns is what it is told. */
+static int feed_watchdog(struct service *service, uint64_t now_ms)
+{
+    uint32_t interval_ms = notify_watchdog_ms();
+
+    if (interval_ms == 0)
+        return -1;
+    if (now_ms >= service->watchdog_due_ms) {
+        notify_watchdog();
+        service->watchdog_due_ms = now_ms + interval_ms;
+    }
+    return (int)(service->watchdog_due_ms - now_ms);
+}
+
 /* Milliseconds until the control thread has something to do by itself, -1: nothing. */
 static int next_timeout(struct service *service)
 {
@@ -103,6 +144,10 @@ static int next_timeout(struct service *service)
     if (until_ms != UINT64_MAX)
         timeout = earlier(timeout, (int)(left_ms < INT_MAX ? left_ms : INT_MAX));
     timeout = earlier(timeout, stop_look(service, now_ms));
+    timeout = earlier(timeout, inquiry_look(service, now_ms));
+    timeout = earlier(timeout, service_look_at_files(service, now_ms));
+    timeout = earlier(timeout, service_look_at_successor(service, now_ms));
+    timeout = earlier(timeout, feed_watchdog(service, now_ms));
     return earlier(timeout, control_look(&service->control, now_ms));
 }
 
@@ -145,7 +190,10 @@ static int open_control(struct service *service)
     char path[CONTROL_PATH_BYTES];
     char error[CONTROL_ERROR_MAX];
     struct identity identity;
-    struct control_socket_options options = {.path = config->control ? config->control : path};
+    struct control_socket_options options = {
+        .path = config->control ? config->control : path,
+        .predecessor = handover_predecessor(),
+    };
     int rc = config->has_control ? privileges_find(config, &identity) : 0;
 
     if (rc < 0 || !config->has_control)
@@ -167,11 +215,14 @@ static int open_control(struct service *service)
     return rc;
 }
 
-static int start(struct service *service)
+/* Where another process served until now, it goes on with its control socket until this one serves. */
+static int start(struct service *service, struct inherited *inherited)
 {
-    int rc = engine_open(&service->engine, service->config, &host_app, NULL);
+    bool takes_over = handover_predecessor() > 0;
+    int rc = engine_open(&service->engine, service->config, &host_app, inherited);
 
-    if (rc == 0)
+    inherited_close(inherited);
+    if (rc == 0 && !takes_over)
         rc = open_control(service);
     if (rc == 0)
         rc = privileges_drop(service->config);
@@ -179,6 +230,10 @@ static int start(struct service *service)
         rc = watchdog_init(&service->watchdog, &service->engine, service->config->script_stall_ms);
     if (rc == 0)
         rc = engine_start(&service->engine);
+    if (rc == 0 && takes_over)
+        rc = open_control(service);
+    if (rc == 0)
+        handover_confirm();
     return rc;
 }
 
@@ -189,6 +244,8 @@ static void end(struct service *service)
     if (!reload_join(&service->reload, STOP_MS_MAX))
         service_give_up(service, "a script that is being loaded");
     engine_close(&service->engine);
+    inquiry_lose_all(service);
+    service_close_watch(service);
     reload_deinit(&service->reload);
     watchdog_deinit(&service->watchdog);
     if (service->signals.fd >= 0)
@@ -197,6 +254,7 @@ static void end(struct service *service)
     log_close();
     stop_done(service);
     control_close(&service->control);
+    notify_close();
 }
 
 int server_run(struct config *config, const struct config_request *request)
@@ -207,6 +265,7 @@ int server_run(struct config *config, const struct config_request *request)
         .signals = {.fd = -1, .events = POLLIN, .on_ready = on_signals_ready},
         .started_ms = clock_now_ms(),
     };
+    struct inherited inherited;
     int status = 1;
     int rc = log_open(config->log.file, config->log.level, config->log.format);
 
@@ -214,14 +273,20 @@ int server_run(struct config *config, const struct config_request *request)
         log_error("log.file: cannot open %s: %s", config->log.file, strerror(-rc));
         return 1;
     }
+    handover_receive(&inherited);
+    notify_open();
     loop_init(&service.loop);
+    list_init(&service.inquiries);
+    handover_init(&service.handover);
     control_init(&service.control, &service.loop, service_commands, &service);
     reload_init(&service.reload, &service.engine, request);
     privileges_raise_file_limit();
     rc = open_signals(&service);
     if (rc < 0)
         log_error("cannot set up signals: %s", strerror(-rc));
-    else if (start(&service) == 0) {
+    else if (start(&service, &inherited) == 0) {
+        service_watch_files(&service);
+        service_tell_ready(&service);
         log_info("zerg %s is ready, %u reactor%s", ZERG_VERSION, config->reactors, config->reactors == 1 ? "" : "s");
         status = serve(&service);
     }

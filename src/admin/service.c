@@ -4,10 +4,19 @@
 #include <unistd.h>
 
 #include "admin/cmd_stop.h"
+#include "admin/notify.h"
+#include "admin/service_watch.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/config.h"
 #include "core/version.h"
+
+/* To what end the server is on its way. */
+static void tell_manager(const struct service *service)
+{
+    notify_stopping();
+    notify_status("%u connections left", engine_open_connections(&service->engine));
+}
 
 void service_drain(struct service *service, const char *why)
 {
@@ -17,6 +26,8 @@ void service_drain(struct service *service, const char *why)
     if (service->is_draining || service->is_stopping)
         return;
     service->is_draining = true;
+    service_cancel_upgrade(service);
+    tell_manager(service);
     service->drain_until_ms = clock_now_ms() + timeout_ms;
     reload_forbid(&service->reload);
     open = engine_open_connections(&service->engine);
@@ -30,10 +41,21 @@ void service_stop(struct service *service, const char *why)
     if (service->is_stopping)
         return;
     service->is_stopping = true;
+    service_cancel_upgrade(service);
+    tell_manager(service);
     reload_forbid(&service->reload);
     service->stop_until_ms = clock_now_ms() + STOP_MS_MAX;
     log_info("%s: %u connections are cut", why, engine_open_connections(&service->engine));
     engine_stop(&service->engine);
+}
+
+void service_tell_ready(const struct service *service)
+{
+    const struct version *version = service->engine.version;
+
+    notify_ready("version %u, %u listener%s, %u reactor%s", version->number, version->listener_count,
+                 version->listener_count == 1 ? "" : "s", service->engine.reactor_count,
+                 service->engine.reactor_count == 1 ? "" : "s");
 }
 
 /* The reload first: it may wait for a version that has ended. */
@@ -41,7 +63,11 @@ void service_look_at_versions(struct service *service)
 {
     reload_look(&service->reload);
     engine_collect(&service->engine);
+    if (service->reloads_seen == service->reload.ended)
+        return;
     service->watchdog.stall_ms = service->engine.version->config->script_stall_ms;
+    service_watch_files(service);
+    service_tell_ready(service);
 }
 
 /* What a script holds for ever: nothing short of the process's end ends that. */

@@ -54,5 +54,7 @@ bool settings_need_restart(const struct config *started, const struct config *ne
     compare_reactors(&differences, &started->reactor, &next->reactor);
     note(&differences, "user", is_same_text(started->user, next->user));
     note(&differences, "group", is_same_text(started->group, next->group));
+    note(&differences, "control",
+         started->has_control == next->has_control && is_same_text(started->control, next->control));
     return differences.is_any;
 }

@@ -201,6 +201,7 @@ struct config {
     uint64_t script_memory_max; /* per reactor */
     uint32_t script_stall_ms;   /* report a handler that runs this long, 0: never */
     uint32_t drain_timeout_ms;
+    bool watches; /* reload when a file that was loaded changes */
     char *user;  /* NULL: stay who we are */
     char *group; /* NULL: the user's own group */
 };

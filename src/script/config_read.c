@@ -172,6 +172,7 @@ void config_read(lua_State *L, struct config *config)
     config->script_memory_max = (uint64_t)field_number(L, "script_memory_max");
     config->script_stall_ms = field_ms(L, "script_stall");
     config->drain_timeout_ms = field_ms(L, "drain_timeout");
+    config->watches = field_bool(L, "watch");
 
     field_enter(L, "acceptor");
     config->acceptor_ring_entries = field_u32(L, "ring_entries");

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/log.h"
 #include "core/conn.h"
 #include "core/version.h"
 #include "http/http_conn.h"
@@ -96,6 +98,24 @@ static void drain(struct reactor *reactor)
 {
     proxy_drain(reactor);
     http_server_drain(reactor);
+}
+
+char *host_eval(struct reactor *reactor, const char *code)
+{
+    struct runtime *runtime = reactor->current ? reactor->current->app_data : NULL;
+    char *result = NULL;
+    int rc;
+
+    if (!runtime)
+        return NULL;
+    lua_pushstring(runtime->L, code);
+    rc = runtime_call(runtime, "eval", 1);
+    if (rc == 0)
+        result = strdup(lua_tostring(runtime->L, -1));
+    else
+        log_error("eval: %s", lua_tostring(runtime->L, -1));
+    lua_pop(runtime->L, 1);
+    return result;
 }
 
 /* ---- versions ---- */

@@ -209,6 +209,23 @@ static int note_migrating_listeners(struct runtime *runtime)
     return 0;
 }
 
+/* Also when they could not be loaded: what was read until then is what must change. */
+static void note_files(struct runtime *runtime)
+{
+    if (!runtime->part->version->config->watches || !runtime->module_ref)
+        return;
+    if (runtime_call(runtime, "files", 0) == 0)
+        runtime->files = strdup(lua_tostring(runtime->L, -1));
+    lua_pop(runtime->L, 1);
+}
+
+const char *runtime_files(const struct version_part *part)
+{
+    const struct runtime *runtime = part->app_data;
+
+    return runtime ? runtime->files : NULL;
+}
+
 /* A task that runs zerg.runtime[hook]; the caller starts it. */
 static struct task *new_hook_task(struct runtime *runtime, const char *hook)
 {
@@ -309,6 +326,7 @@ int runtime_load(struct version_part *part)
         return -ENOMEM;
     before = runtime_enter(runtime);
     rc = open_state(runtime);
+    note_files(runtime);
     runtime_leave(before);
     return rc;
 }
@@ -393,6 +411,7 @@ void runtime_unload(struct version_part *part)
     slab_deinit(&runtime->conn_slab);
     slab_deinit(&runtime->scope_slab);
     slab_deinit(&runtime->task_slab);
+    free(runtime->files);
     free(runtime->migrates);
     free(runtime->pool);
     free(runtime);

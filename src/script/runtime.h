@@ -49,6 +49,7 @@ struct runtime {
     struct task *hook_task;           /* runs the `start` or `stop` hooks, NULL once they have ended */
     bool start_failed;                /* one of them raised */
     bool is_superseded;               /* a newer version is current */
+    char *files;                      /* owned: what was loaded, a path on each line; NULL: nobody asks */
     bool *migrates;                   /* owned: by listener, whether its module has `migrate` */
     struct list migrants;          /* struct script_conn: of a superseded one, those that may go to the next version */
     bool is_closing;               /* no turn follows: nothing may be begun that needs one */
@@ -91,6 +92,9 @@ static inline void runtime_leave(struct runtime *before)
 /* Of the version that a connection is served by. */
 struct runtime *runtime_of(const struct conn *conn);
 
+/* The files that the scripts of a part came from, a path on each line; NULL: its configuration does not ask. Borrowed until
+ * unload(); any thread, once it was loaded. */
+const char *runtime_files(const struct version_part *part);
 /* See struct reactor_app. */
 MUST_CHECK int runtime_load(struct version_part *part);
 MUST_CHECK int runtime_begin(struct version_part *part);

@@ -168,17 +168,16 @@ describe("zerg.config.check", function()
   end)
 
   it("refuses what a later version will have, and says what to use", function()
-    assert.same({ "watch: `watch` is not available in this version (0.1.0)" },
-      problems_of({ watch = true }, { version = "0.1.0" }))
+    assert.same({ "shared: `shared` is not available in this version (0.1.0)" },
+      problems_of({ shared = { a = "1m" } }, { version = "0.1.0" }))
     assert.same({ "access_log: `access_log` is not available in this version",
       "admin: `admin` is not available in this version",
-      "shared: `shared` is not available in this version",
-      "watch: `watch` is not available in this version" }, problems_of {
-      access_log = { file = "x" }, admin = { port = 1 }, shared = { a = "1m" }, watch = true })
+      "shared: `shared` is not available in this version" }, problems_of {
+      access_log = { file = "x" }, admin = { port = 1 }, shared = { a = "1m" } })
   end)
 
   it("lets later keys stand that ask for nothing", function()
-    assert.same({}, problems_of { watch = false, shared = {}, admin = false })
+    assert.same({}, problems_of { access_log = false, shared = {}, admin = false })
   end)
 
   it("takes a control socket's file beside it, or none", function()

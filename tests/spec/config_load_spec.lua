@@ -206,8 +206,8 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
     normalised = assert(load(text))
     assert.equal(7, normalised.reactors)
     assert.equal("warn", normalised.log.level)
-    assert.same({ "zerg.lua:1: watch: `watch` is not available in this version (0.1.0)" },
-      problems_of("return { watch = true, listeners = { { port = 1, handler = print } } }",
+    assert.same({ "zerg.lua:1: admin: `admin` is not available in this version (0.1.0)" },
+      problems_of("return { admin = { port = 1 }, listeners = { { port = 1, handler = print } } }",
         { version = "0.1.0" }))
   end)
 

@@ -304,7 +304,7 @@ static void problems_come_one_by_one_with_file_line_and_key(void **state)
     struct config_request request = request_for(f, "zerg.lua");
     struct config *config;
 
-    write_file("zerg.lua", "return {\n reactors = -1,\n user = 'no-such-user',\n watch = true,\n"
+    write_file("zerg.lua", "return {\n reactors = -1,\n user = 'no-such-user',\n shared = { a = '1m' },\n"
                            "listeners = { { port = 1, handler = 'none.lua' } } }");
     assert_int_equal(config_load(&request, &config), -EINVAL);
     assert_null(config);
@@ -312,7 +312,7 @@ static void problems_come_one_by_one_with_file_line_and_key(void **state)
     assert_string_equal(f->problems[0], "zerg.lua:2: reactors: expected a number from 0 to 256, got -1");
     assert_string_equal(f->problems[1], "zerg.lua:3: user: there is no user \"no-such-user\" on this machine");
     assert_string_equal(f->problems[2],
-                        "zerg.lua:4: watch: `watch` is not available in this version (" ZERG_VERSION ")");
+                        "zerg.lua:4: shared: `shared` is not available in this version (" ZERG_VERSION ")");
     assert_string_equal(f->problems[3], "zerg.lua:5: listeners[1].handler: none.lua: No such file or directory");
 }
 

@@ -31,11 +31,36 @@ function M.join(directory, path)
   return (directory:gsub("/$", "")) .. "/" .. path
 end
 
+local read = {} -- paths that were read in this Lua state
+
+---The files that were read in this Lua state, and those of modules that require() found on disk.
+---@return string[]
+function M.loaded()
+  local paths, seen = {}, {}
+  local function add(path)
+    if path and not seen[path] then
+      seen[path] = true
+      paths[#paths + 1] = path
+    end
+  end
+  for path in pairs(read) do
+    add(path)
+  end
+  for name in pairs(package.loaded) do
+    if not package.preload[name] then
+      add(package.searchpath(name, package.path))
+    end
+  end
+  table.sort(paths)
+  return paths
+end
+
 ---The whole text of a file, or nil and the reason without the path.
 ---@param path string
 ---@return string|nil text
 ---@return string|nil reason
 function M.read(path)
+  read[path] = true
   local file, reason = io.open(path, "rb")
   if not file then
     return nil, (reason:gsub("^.*: ", ""))

@@ -284,6 +284,8 @@ M.fields = {
     doc = "A handler that runs this long without parking is reported; 0: never." },
   { name = "drain_timeout", type = "time", min = 0, max = WEEK, default = 30,
     doc = "How long handlers may finish after TERM; 0: no time at all." },
+  { name = "watch", type = "boolean", default = false,
+    doc = "Reload when zerg.lua or a script that was loaded changes." },
   { name = "user", type = "string", what = "the name of a user", account = "user",
     doc = "User to become once the sockets are bound." },
   { name = "group", type = "string", what = "the name of a group", account = "group",
@@ -292,7 +294,6 @@ M.fields = {
     doc = "Unix socket that `zerg status`, `zerg stop` and the like talk to; false: none." },
   { name = "log", type = "table", fields = log, doc = "The process log." },
   { name = "shared", later = "" },
-  { name = "watch", later = "" },
   { name = "admin", later = "" },
   { name = "access_log", later = "" },
 }

@@ -12,7 +12,8 @@ return [==[
 return {
   -- reactors = 0,                  -- threads that serve connections; 0: one per CPU
   -- accept = "acceptor",           -- "reuseport": every reactor accepts for itself
-  -- drain_timeout = 30,            -- how long handlers may finish after TERM
+  -- drain_timeout = 30,            -- how long handlers may finish after TERM or a reload
+  -- watch = false,                 -- true: reload when this file or a script changes
   -- script_memory_max = "256m",    -- memory of the scripts of one reactor
   -- script_stall = 1,              -- report a handler that runs this long without waiting
   -- lua_path = "lib/?.lua",        -- where else require() looks; this directory comes first

@@ -1,0 +1,88 @@
+/* See cmd_eval.h. */
+#include "admin/cmd_eval.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/control.h"
+#include "admin/inquiry.h"
+#include "admin/service.h"
+#include "base/log.h"
+#include "script/host.h"
+#include "script/runtime.h"
+
+struct evaluation {
+    struct inquiry inquiry;
+    char *code;   /* owned */
+    char *result; /* owned: JSON, see lua/zerg/repl.lua; NULL: no memory for it */
+};
+
+static void evaluate(struct reactor_call *call, struct reactor *reactor)
+{
+    struct evaluation *evaluation = (struct evaluation *)call;
+
+    evaluation->result = host_eval(reactor, evaluation->code);
+}
+
+static void free_evaluation(struct inquiry *inquiry)
+{
+    struct evaluation *evaluation = (struct evaluation *)inquiry;
+
+    free(evaluation->code);
+    free(evaluation->result);
+    free(evaluation);
+}
+
+static void answer(struct control_request *request, const char *result)
+{
+    json_t *reply = result ? json_loads(result, 0, NULL) : NULL;
+    const char *error = json_string_value(json_object_get(reply, "error"));
+    const char *output = json_string_value(json_object_get(reply, "output"));
+
+    if (!reply) {
+        control_fail(request, "the result cannot be shown: it is no text, or there is no memory for it");
+    } else if (error) {
+        control_fail(request, "%s%s", output ? output : "", error);
+        json_decref(reply);
+    } else {
+        control_ok(request, reply);
+    }
+}
+
+static void on_evaluated(struct inquiry *inquiry)
+{
+    const struct evaluation *evaluation = (const struct evaluation *)inquiry;
+
+    if (inquiry->request)
+        answer(inquiry->request, evaluation->result);
+    free_evaluation(inquiry);
+}
+
+void cmd_eval(struct control_request *request, const struct control_words *words)
+{
+    struct service *service = control_context(request);
+    struct evaluation *evaluation;
+    int reactor;
+
+    if (words->count != 3) {
+        control_misused(request);
+        return;
+    }
+    reactor = inquiry_reactor(request, words->word[1]);
+    if (reactor < 0)
+        return;
+    evaluation = calloc(1, sizeof(*evaluation));
+    if (evaluation)
+        evaluation->code = strdup(words->word[2]);
+    if (!evaluation || !evaluation->code) {
+        free(evaluation);
+        control_fail(request, "no memory");
+        return;
+    }
+    evaluation->inquiry.call.run = evaluate;
+    evaluation->inquiry.request = request;
+    evaluation->inquiry.on_answer = on_evaluated;
+    evaluation->inquiry.on_lost = free_evaluation;
+    inquiry_send(service, &evaluation->inquiry, (uint32_t)reactor);
+}

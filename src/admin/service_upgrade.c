@@ -1,0 +1,113 @@
+/* The part of service.h about another process that takes the place of this one. */
+#include <poll.h>
+#include <stdio.h>
+
+#include "admin/notify.h"
+#include "admin/service.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/engine.h"
+
+/* Who asked has gone over to the new process by then, or learns it here. */
+static void answer(struct service *service, const char *problem, pid_t pid)
+{
+    struct control_request *request = service->upgrade_request;
+
+    service->upgrade_request = NULL;
+    if (!request)
+        return;
+    if (problem)
+        control_fail(request, "%s", problem);
+    else
+        control_ok(request, json_pack("{s:i}", "pid", (int)pid));
+}
+
+/* It serves already: what is left to us is what we have. */
+static void make_way(struct service *service)
+{
+    pid_t pid = service->handover.pid;
+
+    log_info("upgrade: process %d serves now", (int)pid);
+    notify_main_pid(pid);
+    answer(service, NULL, pid);
+    engine_lend_sockets(&service->engine);
+    service_drain(service, "upgrade");
+}
+
+static void look(struct service *service, uint64_t now_ms)
+{
+    char problem[HANDOVER_PROBLEM_BYTES];
+
+    switch (handover_look(&service->handover, now_ms, problem)) {
+    case HANDOVER_WAITS: return;
+    case HANDOVER_DONE:
+        loop_remove(&service->loop, &service->successor);
+        make_way(service);
+        return;
+    case HANDOVER_FAILED:
+        loop_remove(&service->loop, &service->successor);
+        log_error("upgrade: %s", problem);
+        answer(service, problem, 0);
+    }
+}
+
+static void on_successor(struct loop_source *source, short ready)
+{
+    (void)ready;
+    look(CONTAINER_OF(source, struct service, successor), clock_now_ms());
+}
+
+static void refuse(struct control_request *request, const char *problem)
+{
+    log_warn("upgrade: %s", problem);
+    if (request)
+        control_fail(request, "%s", problem);
+}
+
+static void begin(struct service *service, struct control_request *request)
+{
+    char problem[HANDOVER_PROBLEM_BYTES];
+
+    if (handover_begin(&service->handover, &service->engine, problem) < 0) {
+        refuse(request, problem);
+        return;
+    }
+    service->successor = (struct loop_source){.fd = service->handover.fd, .events = POLLIN, .on_ready = on_successor};
+    if (loop_add(&service->loop, &service->successor) < 0) {
+        handover_cancel(&service->handover);
+        refuse(request, "too many clients of the control socket");
+        return;
+    }
+    service->upgrade_request = request;
+    log_info("upgrade: process %d starts", (int)service->handover.pid);
+    if (request)
+        control_progress(request, "process %d starts", (int)service->handover.pid);
+}
+
+void service_upgrade(struct service *service, struct control_request *request)
+{
+    if (service->is_draining || service->is_stopping)
+        refuse(request, "the server is shutting down");
+    else if (service->handover.fd >= 0)
+        refuse(request, "another process is being started already");
+    else if (service->reload.stage != RELOAD_IDLE)
+        refuse(request, "a reload is under way");
+    else
+        begin(service, request);
+}
+
+int service_look_at_successor(struct service *service, uint64_t now_ms)
+{
+    if (service->handover.fd >= 0 && now_ms >= service->handover.until_ms)
+        look(service, now_ms);
+    return service->handover.fd < 0 ? -1 : (int)(service->handover.until_ms - now_ms);
+}
+
+void service_cancel_upgrade(struct service *service)
+{
+    if (service->handover.fd < 0)
+        return;
+    loop_remove(&service->loop, &service->successor);
+    handover_cancel(&service->handover);
+    answer(service, "the server is shutting down", 0);
+}
