@@ -158,10 +158,6 @@ static void drop_version(struct reload *reload)
         version_drop(version); /* engine_collect() frees it */
         return;
     }
-    for (uint32_t i = 0; i < version->part_count; i++) {
-        if (version->parts[i].app_data)
-            reload->engine->app->unload(&version->parts[i]);
-    }
     version_free(version);
 }
 

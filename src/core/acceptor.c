@@ -110,12 +110,14 @@ static bool take_accepted(struct accept_group *group, struct listen_socket *sock
 
 /* ---- the thread ---- */
 
-static void follow(struct acceptor *acceptor, const struct version *version)
+static void follow(struct acceptor *acceptor, struct version *version)
 {
     if (accept_reserve(&acceptor->accept, version->listener_count) < 0)
         log_error("acceptor: no memory for the listeners of version %u: those of the one before stay", version->number);
     else
         accept_follow(&acceptor->accept, version);
+    atomic_store(&version->is_awaited, false);
+    engine_wake_control(acceptor->engine);
 }
 
 static void on_message(struct acceptor *acceptor, struct inbox_message *message)

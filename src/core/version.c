@@ -175,7 +175,8 @@ void version_free(struct version *version)
     for (uint32_t i = 0; i < version->listener_count; i++)
         version->listeners[i].socket->versions--;
     for (uint32_t i = 0; i < version->part_count; i++) {
-        assert(!version->parts[i].app_data);
+        if (version->parts[i].app_data) /* no reactor has come to begin it */
+            engine->app->unload(&version->parts[i]);
         free(version->parts[i].problem);
     }
     engine_close_sockets(engine);
@@ -238,8 +239,11 @@ void version_switch(struct version *version)
     for (uint32_t i = 0; i < version->part_count; i++)
         inbox_send(&version->parts[i].reactor->inbox, &version->parts[i].switch_to, NULL);
     /* Behind the reactors, so that they know of a new listener before they get its connections. */
-    if (engine->acceptor)
+    if (engine->acceptor) {
+        atomic_store(&version->is_awaited, true);
         inbox_send(&engine->acceptor->inbox, &version->follow, NULL);
+    }
+    engine_on_room(engine, NULL); /* listeners may let in more than before */
 }
 
 void version_drop(struct version *version)
@@ -250,6 +254,8 @@ void version_drop(struct version *version)
 
 bool version_has_ended(const struct version *version)
 {
+    if (atomic_load(&version->is_awaited))
+        return false;
     for (uint32_t i = 0; version->is_begun && i < version->part_count; i++) {
         if (state_of(&version->parts[i]) != PART_ENDED)
             return false;

@@ -65,7 +65,8 @@ struct version {
     void *shared;          /* owned by the app: what its parts share; NULL: nothing */
     uint32_t part_count;
     struct version_part *parts;  /* owned: one per reactor */
-    struct inbox_message follow; /* for the acceptor */
+    struct inbox_message follow; /* for the acceptor, */
+    atomic_bool is_awaited;      /* which has not read it yet */
 };
 
 /* A version with sockets for all its listeners: those of versions before it that are bound as it wants, or new ones, which

@@ -102,10 +102,18 @@ void runtime_push(struct runtime *runtime, lua_State *co, const char *name)
     lua_remove(co, -2);
 }
 
-int runtime_call(struct runtime *runtime, const char *name, int arguments)
+/* For the watchdog; a thread that loads scripts is not watched. */
+static void beat(const struct runtime *runtime)
 {
     struct reactor_pulse *pulse = &runtime->reactor->pulse;
-    uint64_t resumes = atomic_load_explicit(&pulse->resumes, memory_order_relaxed);
+
+    if (runtime->has_begun)
+        atomic_store_explicit(&pulse->resumes, atomic_load_explicit(&pulse->resumes, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+}
+
+int runtime_call(struct runtime *runtime, const char *name, int arguments)
+{
     struct runtime *before = runtime_enter(runtime);
     lua_State *L = runtime->L;
     int base = lua_gettop(L) - arguments + 1;
@@ -115,11 +123,11 @@ int runtime_call(struct runtime *runtime, const char *name, int arguments)
     lua_insert(L, base);
     runtime_push(runtime, L, name);
     lua_insert(L, base + 1);
-    atomic_store_explicit(&pulse->resumes, resumes + 1, memory_order_relaxed);
+    beat(runtime);
     heap_limit(&runtime->heap);
     status = lua_pcall(L, arguments, 1, base);
     heap_unlimit(&runtime->heap);
-    atomic_store_explicit(&pulse->resumes, resumes + 2, memory_order_relaxed);
+    beat(runtime);
     lua_remove(L, base);
     runtime_leave(before);
     return status == 0 ? 0 : -EINVAL;
