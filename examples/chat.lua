@@ -10,6 +10,9 @@
 -- time, and is sent away.
 --
 -- Tables are local to a reactor: clients of another one would not hear. Hence --reactors 1.
+--
+-- This file may be changed while they talk: after `zerg reload` they are served by the new one, on
+-- the same sockets, with their names. That is what `migrate` is for.
 
 local zerg = require "zerg"
 
@@ -45,8 +48,9 @@ end
 local function write_lines(client)
   repeat
     repeat
-      client.conn:write(client.queue:get()) -- get() waits for a first line
+      local line = client.queue:get() -- waits for a first one
       client.waiting = client.waiting - 1
+      client.conn:write(line)
     until client.waiting == 0
   until not client.conn:flush() -- until the kernel has it all; nil when the peer is gone
 end
@@ -58,9 +62,8 @@ local function read_line(reader)
   return line and line:match("^%s*(.-)%s*$")
 end
 
---- Asks until the answer is a name that is still free.
-local function ask_name(conn, reader)
-  conn:write("Your name?\n")
+--- Reads lines until one is a name that is still free.
+local function read_name(conn, reader)
   while true do
     local name = read_line(reader)
     if not name then
@@ -75,11 +78,21 @@ local function ask_name(conn, reader)
   end
 end
 
-local function join(conn, reader, name)
+local function add(conn, reader, name)
   local client = { conn = conn, reader = reader, name = name }
   client.queue, client.waiting = zerg.queue(QUEUE_LINES), 0 -- and how many lines are in it
   clients[name] = client
   client.writer = zerg.spawn(write_lines, client)
+  conn.ctx.client = client -- for migrate()
+  return client
+end
+
+local function join(conn, reader)
+  local name = read_name(conn, reader)
+  if not name then
+    return nil
+  end
+  local client = add(conn, reader, name)
   tell(client, "Welcome, " .. name .. ". /who lists who is here, /quit leaves.\n")
   tell_others(client, "* " .. name .. " joined\n")
   return client
@@ -104,20 +117,15 @@ local function who()
   return "* here: " .. table.concat(names, ", ") .. "\n"
 end
 
-return function(conn)
-  local reader = conn:reader()
-  local name = ask_name(conn, reader)
-  if not name then
-    return
-  end
-  local client = join(conn, reader, name)
+local function talk(client)
+  local reader = client.reader
   for line in read_line, reader do
     if line == "/quit" then
       break
     elseif line == "/who" then
       tell(client, who())
     elseif line ~= "" then
-      tell_others(client, name .. ": " .. line .. "\n")
+      tell_others(client, client.name .. ": " .. line .. "\n")
     end
     -- Whoever sends a thousand lines at once would fill the queues before any writer got to run:
     -- let them all have a turn after each line.
@@ -125,3 +133,36 @@ return function(conn)
   end
   leave(client)
 end
+
+--- `state`: what migrate() of the version before gave, nil for a new connection.
+local function serve(conn, state)
+  local reader = conn:reader()
+  if not state then
+    conn:write("Your name?\n")
+  end
+  local client
+  if state and state.name then
+    client = add(conn, reader, state.name)
+  else
+    client = join(conn, reader)
+  end
+  if client then
+    talk(client)
+  end
+end
+
+--- Called while serve() waits for a line: what the next version has to know. The lines that its
+--- writer has not sent yet go on their way now.
+local function migrate(conn)
+  local client = conn.ctx.client
+  if not client then
+    return {} -- who was asked for a name
+  end
+  while client.waiting > 0 do
+    conn:write(client.queue:get())
+    client.waiting = client.waiting - 1
+  end
+  return { name = client.name }
+end
+
+return { serve = serve, migrate = migrate }

@@ -306,7 +306,16 @@ static void make_switch(struct reload *reload)
         return;
     }
     version_switch(version);
-    log_info("reload: version %u is current", version->number);
+    reload->stage = RELOAD_SWITCHING;
+}
+
+static void look_at_switch(struct reload *reload)
+{
+    enum part_state state = version_state(reload->version);
+
+    if (state != PART_CURRENT && state != PART_ENDED) /* which a server that stops may make it meanwhile */
+        return;
+    log_info("reload: version %u is current", reload->version->number);
     succeed(reload);
 }
 
@@ -329,6 +338,7 @@ void reload_look(struct reload *reload)
     case RELOAD_READ:
     case RELOAD_LOAD: look_at_thread(reload); break;
     case RELOAD_START: look_at_reactors(reload); break;
+    case RELOAD_SWITCHING: look_at_switch(reload); break;
     }
 }
 
@@ -349,6 +359,8 @@ bool reload_join(struct reload *reload, uint32_t wait_ms)
 {
     struct timespec until;
 
+    if (reload->stage == RELOAD_SWITCHING)
+        succeed(reload);
     if (reload->stage != RELOAD_READ && reload->stage != RELOAD_LOAD)
         return true;
     clock_gettime(CLOCK_REALTIME, &until);

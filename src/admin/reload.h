@@ -1,6 +1,6 @@
 /* Reloading: another version of the configuration and its scripts takes the place of the current one, or nothing changes.
  *
- *     IDLE ──▶ READ: zerg.lua ──▶ LOAD: the scripts of every reactor ──▶ START: `start` hooks ──▶ the switch ──▶ IDLE
+ *     IDLE ──▶ READ: zerg.lua ──▶ LOAD: the scripts of every reactor ──▶ START: `start` hooks ──▶ SWITCHING ──▶ IDLE
  *                   (a thread)                (a thread)                    (the reactors)
  *
  * What is wrong anywhere ends it: what was made is dropped, and the message goes to who asked for it and to the log. A thread of
@@ -33,7 +33,7 @@ struct reload_waiter {
     void (*on_done)(struct reload_waiter *waiter, uint32_t version, const char *problem);
 };
 
-enum reload_stage { RELOAD_IDLE, RELOAD_READ, RELOAD_LOAD, RELOAD_START };
+enum reload_stage { RELOAD_IDLE, RELOAD_READ, RELOAD_LOAD, RELOAD_START, RELOAD_SWITCHING };
 
 struct reload {
     struct engine *engine;                /* borrowed */

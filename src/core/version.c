@@ -206,6 +206,7 @@ void version_begin(struct version *version)
 enum part_state version_state(const struct version *version)
 {
     uint32_t ready = 0;
+    uint32_t switched = 0;
 
     for (uint32_t i = 0; i < version->part_count; i++) {
         enum part_state state = state_of(&version->parts[i]);
@@ -213,7 +214,10 @@ enum part_state version_state(const struct version *version)
         if (state == PART_ENDED)
             return PART_ENDED;
         ready += state == PART_READY;
+        switched += state == PART_CURRENT;
     }
+    if (switched == version->part_count)
+        return PART_CURRENT;
     return ready == version->part_count ? PART_READY : PART_STARTING;
 }
 

@@ -78,7 +78,7 @@ void version_free(struct version *version);
 
 /* Gives the loaded parts to their reactors. */
 void version_begin(struct version *version);
-/* READY when all parts are, ENDED as soon as one is, STARTING before. */
+/* READY or CURRENT when all parts are, ENDED as soon as one is, else STARTING. */
 enum part_state version_state(const struct version *version);
 /* Why a part failed. */
 const char *version_problem(const struct version *version);

@@ -83,7 +83,9 @@ int zerg_conn_wait_room(const struct zerg_conn *handle)
     if (rc != ZERG_OK || api_fullness(sc->conn) == ZERG_OK)
         return rc;
     task = sc->runtime->running;
-    return task ? task_park_writing(task, sc) : ZERG_NO_TASK;
+    if (!task)
+        return sc->runtime->is_migrating ? ZERG_OK : ZERG_NO_TASK;
+    return task_park_writing(task, sc);
 }
 
 int zerg_conn_reserve(const struct zerg_conn *handle, uint32_t n, uint8_t **out)

@@ -88,7 +88,7 @@ static bool turn(struct reactor *reactor)
     for (struct list *node = host->runtimes.next; node != &host->runtimes; node = node->next)
         has_more |= runtime_turn(CONTAINER_OF(node, struct runtime, link));
     for (struct list *node = host->runtimes.next; node != &host->runtimes; node = node->next)
-        migrate_offered(CONTAINER_OF(node, struct runtime, link));
+        migrate_ready(CONTAINER_OF(node, struct runtime, link));
     if (UNLIKELY(is_drained(reactor)))
         abandon(reactor);
     return has_more;

@@ -20,10 +20,49 @@
 
 void migrate_offer(struct script_conn *sc)
 {
-    if (!sc->handler_task || sc->is_http || sc->stays || list_is_linked(&sc->migrant_link) ||
-        !sc->runtime->migrates[sc->conn->listener->index])
+    if (!sc->is_migrant || sc->reader != sc->handler_task || list_is_linked(&sc->migrant_link))
         return;
     list_add_tail(&sc->runtime->migrants, &sc->migrant_link);
+    sc->runtime->ready_migrants++;
+}
+
+void migrate_withdraw(struct script_conn *sc)
+{
+    if (LIKELY(!list_is_linked(&sc->migrant_link)))
+        return;
+    list_del(&sc->migrant_link);
+    sc->runtime->ready_migrants--;
+}
+
+void migrate_forget(struct script_conn *sc)
+{
+    migrate_withdraw(sc);
+    if (sc->is_migrant)
+        sc->runtime->migrant_count--;
+    sc->is_migrant = false;
+}
+
+static void add(struct script_conn *sc)
+{
+    if (!sc->handler_task || sc->is_http || !sc->runtime->migrates[sc->conn->listener->index])
+        return;
+    sc->is_migrant = true;
+    sc->runtime->migrant_count++;
+    if (sc->reader)
+        migrate_offer(sc);
+}
+
+/* The turn that it wakes does what is to be done. */
+static void on_waited(struct timer *timer, uint64_t now_ms)
+{
+    (void)timer;
+    (void)now_ms;
+}
+
+void migrate_init(struct runtime *runtime)
+{
+    list_init(&runtime->migrants);
+    timer_init(&runtime->together, on_waited);
 }
 
 void migrate_supersede(struct runtime *runtime)
@@ -35,19 +74,21 @@ void migrate_supersede(struct runtime *runtime)
         struct conn *conn = CONTAINER_OF(node, struct conn, link);
 
         if (conn->handler == &script_conn_handler && conn->listener && conn->owner && runtime_of(conn) == runtime)
-            migrate_offer(conn->owner);
+            add(conn->owner);
     }
+    if (runtime->migrant_count > 0)
+        timer_start(&runtime->reactor->timers, &runtime->together, reactor->now_ms + MIGRATE_TOGETHER_MS);
 }
 
-/* Its handler waits for input and nothing else happens to it; a later park, or the end of what is in the way, offers it again. */
+/* Its handler waits for input and nothing else happens to it. Tasks that wait to write, of others, have staged all they had. */
 static bool is_ready(const struct script_conn *sc)
 {
     const struct conn *conn = sc->conn;
 
     return conn->state == CONN_OPEN && conn->owner == sc && sc->handler_task && sc->reader == sc->handler_task &&
-           !sc->is_partial && !sc->closed_by_script && !sc->close_announced && list_is_empty(&sc->writers) &&
-           !sc->transfer && !sc->inflow && !sc->forward && !sc->filtering && !conn->in.borrowed_first &&
-           conn->in.count.held == 0 && conn->reactor->state == REACTOR_RUNNING;
+           !sc->is_partial && !sc->closed_by_script && !sc->close_announced && !sc->transfer && !sc->inflow &&
+           !sc->forward && !sc->filtering && !conn->in.borrowed_first && conn->in.count.held == 0 &&
+           conn->reactor->state == REACTOR_RUNNING;
 }
 
 /* The runtime that it would go to, NULL: there is none. */
@@ -74,7 +115,7 @@ static void report(struct script_conn *sc, const char *problem)
 {
     char what[512];
 
-    sc->stays = true;
+    migrate_forget(sc);
     log_error("%s stays with version %u: %s", script_conn_describe(sc, what, sizeof(what)),
               sc->runtime->part->version->number, problem);
 }
@@ -84,13 +125,15 @@ static bool ask(struct script_conn *sc)
 {
     struct runtime *runtime = sc->runtime;
     lua_State *L = runtime->L;
+    int rc;
 
-    if (runtime_call(runtime, "migrate", push_conn(L, sc->conn, sc->conn->listener)) < 0) {
+    runtime->is_migrating = true;
+    rc = runtime_call(runtime, "migrate", push_conn(L, sc->conn, sc->conn->listener));
+    runtime->is_migrating = false;
+    if (rc < 0)
         report(sc, lua_tostring(L, -1));
-    } else if (lua_type(L, -1) == LUA_TSTRING) {
-        if (is_ready(sc))
-            return true;
-    }
+    else if (lua_type(L, -1) == LUA_TSTRING && is_ready(sc))
+        return true;
     lua_pop(L, 1);
     return false;
 }
@@ -146,15 +189,26 @@ static void try_to_move(struct script_conn *sc)
         move(sc, next);
 }
 
-void migrate_offered(struct runtime *runtime)
+/* Those that are not, for a reason that parking again or the end of something else takes away, are offered again then. */
+static void move_all(struct runtime *runtime)
 {
-    struct list offered;
+    struct list ready;
     struct list *node;
 
+    list_init(&ready);
+    list_splice_tail(&ready, &runtime->migrants);
+    runtime->ready_migrants = 0;
+    timer_stop(&runtime->reactor->timers, &runtime->together);
+    while ((node = list_pop(&ready)))
+        try_to_move(CONTAINER_OF(node, struct script_conn, migrant_link));
+}
+
+void migrate_ready(struct runtime *runtime)
+{
     if (LIKELY(list_is_empty(&runtime->migrants)))
         return;
-    list_init(&offered);
-    list_splice_tail(&offered, &runtime->migrants);
-    while ((node = list_pop(&offered)))
-        try_to_move(CONTAINER_OF(node, struct script_conn, migrant_link));
+    if (!list_is_empty(&runtime->ready)) /* a task may have been given something, and is to have its turn with it */
+        return;
+    if (runtime->ready_migrants == runtime->migrant_count || !timer_is_armed(&runtime->together))
+        move_all(runtime);
 }

@@ -7,10 +7,16 @@
 struct runtime;
 struct script_conn;
 
-/* A newer version is current: offers all connections of this one. */
+/* Nobody is to go yet. */
+void migrate_init(struct runtime *runtime);
+/* A newer version is current: the connections whose handlers have `migrate` are to go to it. */
 void migrate_supersede(struct runtime *runtime);
-/* The connection's reader has parked, or nobody waits to write to it any more: it may go, if nothing comes meanwhile. */
+/* The connection's reader has parked: it is ready. */
 void migrate_offer(struct script_conn *sc);
-/* Moves those that were offered; once a turn, outside of any task. All of one turn go together, so that those who know each other
- * do not lose sight of each other. */
-void migrate_offered(struct runtime *runtime);
+/* It reads no more, and so is not ready. */
+void migrate_withdraw(struct script_conn *sc);
+/* It does not go, or has gone. */
+void migrate_forget(struct script_conn *sc);
+/* Moves those that are ready; once a turn, outside of any task. They wait a moment for each other, so that all go in one turn,
+ * and those who know each other do not lose sight of each other. */
+void migrate_ready(struct runtime *runtime);

@@ -23,6 +23,7 @@
 #include "script/http_forwarding.h"
 #include "script/http_watch.h"
 #include "script/lookup.h"
+#include "script/migrate.h"
 #include "script/modules.h"
 #include "script/native.h"
 #include "script/script_conn.h"
@@ -290,7 +291,7 @@ static void init_lists(struct runtime *runtime)
     list_init(&runtime->link);
     list_init(&runtime->tasks);
     list_init(&runtime->ready);
-    list_init(&runtime->migrants);
+    migrate_init(runtime);
     list_init(&runtime->ended);
     list_init(&runtime->outgoing);
 }
@@ -406,6 +407,7 @@ void runtime_unload(struct version_part *part)
     struct runtime *runtime = part->app_data;
 
     runtime->is_closing = true;
+    timer_stop(&runtime->reactor->timers, &runtime->together);
     if (runtime->L)
         close_state(runtime);
     list_del(&runtime->link);

@@ -89,8 +89,6 @@ void script_conn_wake_writers(struct script_conn *sc)
     list_splice_tail(&woken, &sc->writers);
     while ((node = list_pop(&woken)))
         task_wake_later(CONTAINER_OF(node, struct task, link), ZERG_WAKE);
-    if (UNLIKELY(sc->runtime->is_superseded))
-        migrate_offer(sc);
 }
 
 static void prefetch(const struct conn *conn, enum prefetch_step step)
@@ -186,6 +184,7 @@ void script_conn_reader_left(struct script_conn *sc)
 {
     sc->reader = NULL;
     conn_stop_awaiting(sc->conn);
+    migrate_withdraw(sc);
 }
 
 int script_conn_claim_input(struct script_conn *sc)
@@ -235,7 +234,7 @@ void script_conn_handler_ended(struct script_conn *sc)
     }
     sc->handler_ended = true;
     sc->handler_task = NULL;
-    list_del(&sc->migrant_link);
+    migrate_forget(sc);
     conn_close(sc->conn, CLOSE_LOCAL);
     script_conn_dismiss_users(sc);
     if (sc->filtering)
@@ -248,9 +247,10 @@ void script_conn_leave(struct script_conn *sc)
 {
     struct task *task = sc->handler_task;
 
-    list_del(&sc->migrant_link);
+    migrate_forget(sc);
     task->serves = NULL;
     task_drop(task);
+    script_conn_wake_writers(sc); /* all of what they wrote is staged */
     assert(!sc->reader && list_is_empty(&sc->writers) && !list_is_linked(&sc->ended_link) && !sc->transfer);
     slab_free(&sc->runtime->conn_slab, sc);
 }

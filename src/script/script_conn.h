@@ -29,7 +29,7 @@ struct script_conn {
     bool handler_ended;
     bool closed_by_script;
     bool is_partial;                         /* the script holds the front of something that it still reads */
-    bool stays;                              /* it could not go to the next version: it is not asked again */
+    bool is_migrant;                         /* it is to go to the next version: runtime->migrant_count */
     bool is_watched;                         /* on_close callbacks are registered */
     bool close_announced;                    /* they were called, or are about to be */
     bool is_http;                            /* it serves a request: */
@@ -42,7 +42,7 @@ struct script_conn {
     struct transfer *inflow;     /* borrowed: conn:relay() moves bytes to here */
     struct list writers;         /* tasks parked for room or a flush */
     struct task *handler_task;   /* borrowed: that of an accepted connection, or of a request; NULL: of others */
-    struct list migrant_link;    /* runtime->migrants: it may go to the next version */
+    struct list migrant_link;    /* runtime->migrants: it is ready to go */
     struct task *closer;         /* who closed it: later use by that task is misuse; compared, never followed */
     uint32_t closer_generation;
     struct list ended_link; /* runtime->ended: on_close callbacks are due */

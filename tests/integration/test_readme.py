@@ -117,6 +117,9 @@ class Reader:
                 self.succeed(command)
 
     def type(self, command, expected):
+        # Each server of the tests has a control socket of its own.
+        asking = f"build/zerg reload --control {self.zerg.servers[-1].control}" if self.zerg.servers else ""
+        command = command.replace("build/zerg reload", asking)
         env = {**os.environ, "CURL_HOME": str(self.directory.path)}
         done = subprocess.run(["bash", "-c", self.with_ports(command)], cwd=self.directory.path, env=env, text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
