@@ -201,12 +201,14 @@ void accept_resume(struct accept_group *group)
 
 static void on_accepted(struct accept_group *group, struct accept_source *source, int fd)
 {
-    if (group->is_stopping) {
+    bool is_handed_over = !group->is_dropping && held_count(source) == 0 && hand_over(group, source->socket, fd);
+
+    if (is_handed_over)
+        return;
+    if (group->is_stopping) { /* nobody would wait for room */
         close(fd);
         return;
     }
-    if (held_count(source) == 0 && hand_over(group, source->socket, fd))
-        return;
     hold(source, fd);
     pump(group, source);
 }
@@ -296,9 +298,10 @@ void accept_settle(struct accept_group *group)
     }
 }
 
-void accept_stop(struct accept_group *group)
+void accept_stop(struct accept_group *group, enum accept_rest rest)
 {
     group->is_stopping = true;
+    group->is_dropping |= rest == ACCEPT_DROP_REST;
     if (!group->ring) /* a reactor that does not accept by itself */
         return;
     timer_stop(group->timers, &group->retry);

@@ -47,7 +47,11 @@ struct accept_group {
     uint64_t report_again_ms; /* not before is it said in the log once more */
     bool is_waiting;          /* for the engine's word to begin, which is the first accept_resume() */
     bool is_stopping;
+    bool is_dropping; /* and what the kernel still accepts is closed */
 };
+
+/* What becomes of connections that the kernel has accepted by the time that accepting stops. */
+enum accept_rest { ACCEPT_SERVE_REST, ACCEPT_DROP_REST };
 
 /* index: which descriptor of each socket is this group's. Fields engine, ring, timers and take are set by the caller
  * before; there are no sources yet. */
@@ -66,6 +70,7 @@ void accept_on_cancel(struct accept_group *group, const struct completion *compl
 void accept_resume(struct accept_group *group);
 /* Arms and cancels as the limits say; once a turn. */
 void accept_settle(struct accept_group *group);
-/* Stops accepting for good; done when accept_is_stopped(), some turns later. */
-void accept_stop(struct accept_group *group);
+/* Stops accepting for good; done when accept_is_stopped(), some turns later. Those that were held for want of room are closed in any
+ * case. */
+void accept_stop(struct accept_group *group, enum accept_rest rest);
 bool accept_is_stopped(const struct accept_group *group);

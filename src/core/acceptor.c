@@ -127,7 +127,7 @@ static void on_message(struct acceptor *acceptor, struct inbox_message *message)
         atomic_store(&acceptor->resume_sent, false);
         accept_resume(&acceptor->accept);
         break;
-    case ACCEPTOR_STOP: accept_stop(&acceptor->accept); break;
+    case ACCEPTOR_STOP: accept_stop(&acceptor->accept, ACCEPT_SERVE_REST); break;
     case ACCEPTOR_FOLLOW: follow(acceptor, CONTAINER_OF(message, struct version, follow)); break;
     }
 }

@@ -187,7 +187,10 @@ static void begin_accepting(struct engine *engine)
 
 int engine_start(struct engine *engine)
 {
-    int rc = start_reactors(engine);
+    int rc;
+
+    engine->version->is_begun = true; /* its reactors do that themselves */
+    rc = start_reactors(engine);
 
     if (rc == 0)
         rc = start_acceptor(engine);

@@ -34,7 +34,7 @@ static void begin_drain(struct reactor *reactor)
         return;
     reactor->state = REACTOR_DRAINING;
     part_stop_starting(reactor);
-    accept_stop(&reactor->accept);
+    accept_stop(&reactor->accept, ACCEPT_SERVE_REST);
     reactor->app->drain(reactor);
 }
 
@@ -42,7 +42,7 @@ void reactor_stop(struct reactor *reactor)
 {
     reactor->state = REACTOR_STOPPING;
     part_stop_starting(reactor);
-    accept_stop(&reactor->accept);
+    accept_stop(&reactor->accept, ACCEPT_DROP_REST);
     reactor->app->abandon(reactor);
     for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next)
         conn_kill(CONTAINER_OF(node, struct conn, link), CLOSE_SHUTDOWN);

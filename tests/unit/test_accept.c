@@ -93,7 +93,7 @@ static int teardown(void **state)
 {
     struct accept_fixture *f = *state;
 
-    accept_stop(&f->group);
+    accept_stop(&f->group, ACCEPT_DROP_REST);
     fake_ring_forget(f->ring);
     accept_settle(&f->group);
     answer_cancels(f);
@@ -326,7 +326,7 @@ static void stopping_cancels_and_closes_what_is_held(void **state)
     f->room = 0;
     accept_settle(&f->group);
     int held = arrive(f, 0);
-    accept_stop(&f->group);
+    accept_stop(&f->group, ACCEPT_DROP_REST);
     assert_false(is_open(held));
     assert_false(accept_is_stopped(&f->group));
     int late = arrive(f, 1); /* was on its way */
@@ -339,13 +339,31 @@ static void stopping_cancels_and_closes_what_is_held(void **state)
     assert_int_equal(accepts(f), 0);
 }
 
+static void what_is_accepted_while_it_stops_in_order_is_served(void **state)
+{
+    struct accept_fixture *f = *state;
+
+    accept_settle(&f->group);
+    accept_stop(&f->group, ACCEPT_SERVE_REST);
+    accept_settle(&f->group);
+    assert_int_equal(cancels(f), 2);
+    int fd = arrive(f, 0);
+    assert_int_equal(f->taken_count, 1);
+    assert_true(is_open(fd));
+    f->room = 1;
+    fd = arrive(f, 0); /* nobody would wait for room */
+    assert_false(is_open(fd));
+    answer_cancels(f);
+    assert_true(accept_is_stopped(&f->group));
+}
+
 static void stopping_while_out_of_descriptors_leaves_no_timer(void **state)
 {
     struct accept_fixture *f = *state;
 
     accept_settle(&f->group);
     accept_error(f, 0, -EMFILE);
-    accept_stop(&f->group);
+    accept_stop(&f->group, ACCEPT_DROP_REST);
     assert_int_equal(f->timers.armed, 0);
     accept_error(f, 1, -EMFILE); /* after it */
     assert_int_equal(f->timers.armed, 0);
@@ -356,7 +374,7 @@ static void a_group_without_sources_stops_at_once(void **state)
     struct accept_group none = {0};
 
     (void)state;
-    accept_stop(&none);
+    accept_stop(&none, ACCEPT_DROP_REST);
     assert_true(accept_is_stopped(&none));
 }
 
@@ -376,6 +394,7 @@ int main(void)
         TEST(without_room_in_any_reactor_sockets_are_held),
         TEST(many_held_sockets_keep_their_order),
         TEST(stopping_cancels_and_closes_what_is_held),
+        TEST(what_is_accepted_while_it_stops_in_order_is_served),
         TEST(stopping_while_out_of_descriptors_leaves_no_timer),
         cmocka_unit_test(a_group_without_sources_stops_at_once),
     };
