@@ -212,7 +212,8 @@ end
 ---@type fun(slot: integer, generation: integer)
 M.closed = conn_module.closed
 
----The files that the scripts came from, one on a line. For C, once they are loaded, or could not be.
+---The files that the scripts came from, one on a line. For C, once they are loaded, or could not
+---be.
 ---@return string
 function M.files()
   return table.concat(config_paths.loaded(), "\n")

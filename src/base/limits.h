@@ -96,9 +96,9 @@ enum {
 
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */
-    INQUIRY_MS_MAX = 5000,     /* for a reactor to answer a question of its operator */
-    INSPECT_BATCH = 128,       /* connections that it tells of in one go */
-    STOP_MS_MAX = 3000,        /* for reactors to end once they were told to */
+    INQUIRY_MS_MAX = 5000,    /* for a reactor to answer a question of its operator */
+    INSPECT_BATCH = 128,      /* connections that it tells of in one go */
+    STOP_MS_MAX = 3000,       /* for reactors to end once they were told to */
     START_LOOK_MS = 100,
     COROUTINE_POOL_MAX = 1024, /* idle coroutines kept per reactor */
     MIGRATE_TOGETHER_MS = 20,  /* that connections wait for each other to go to the next version in one turn */

@@ -202,6 +202,6 @@ struct config {
     uint32_t script_stall_ms;   /* report a handler that runs this long, 0: never */
     uint32_t drain_timeout_ms;
     bool watches; /* reload when a file that was loaded changes */
-    char *user;  /* NULL: stay who we are */
-    char *group; /* NULL: the user's own group */
+    char *user;   /* NULL: stay who we are */
+    char *group;  /* NULL: the user's own group */
 };

@@ -235,6 +235,7 @@ void listen_socket_stop(struct listen_socket *self)
     if (self->is_stopped)
         return;
     self->is_stopped = true;
+    assert(self->fds || self->fd_count == 0);
     if (self->is_lent)
         return;
     for (uint32_t i = 0; i < self->fd_count; i++)
@@ -246,6 +247,7 @@ void listen_socket_stop(struct listen_socket *self)
 void listen_socket_free(struct listen_socket *self)
 {
     listen_socket_stop(self);
+    assert(self->fds || self->fd_count == 0);
     for (uint32_t i = 0; i < self->fd_count; i++)
         close(self->fds[i]);
     free(self->fds);

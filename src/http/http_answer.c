@@ -257,8 +257,7 @@ void http_answer_decide_end(struct http_exchange *exchange)
 
     /* Behind a CONNECT that was refused, what the client meant for the tunnel may have come already. */
     answer->closes = answer->closes || !exchange->head.keeps_alive || exchange->head.method == HTTP_CONNECT ||
-                     part_is_draining(conn) || answer->framing == HTTP_FRAMING_CLOSE ||
-                     !http_intake_may_end(exchange);
+                     part_is_draining(conn) || answer->framing == HTTP_FRAMING_CLOSE || !http_intake_may_end(exchange);
 }
 
 /* What has come of a body that nobody asked for is looked at first: if it is malformed, the answer is that. */

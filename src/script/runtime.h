@@ -52,11 +52,11 @@ struct runtime {
     bool is_superseded;               /* a newer version is current */
     char *files;                      /* owned: what was loaded, a path on each line; NULL: nobody asks */
     bool *migrates;                   /* owned: by listener, whether its module has `migrate` */
-    struct list migrants;             /* struct script_conn: of a superseded one, those that are ready to go to the next version */
-    uint32_t migrant_count;           /* those that are to go, */
-    uint32_t ready_migrants;          /* and how many of them are ready */
-    struct timer together;            /* while those that are ready wait for the others */
-    bool is_migrating;                /* `migrate` runs, which cannot wait */
+    struct list migrants; /* struct script_conn: of a superseded one, those that are ready to go to the next version */
+    uint32_t migrant_count;        /* those that are to go, */
+    uint32_t ready_migrants;       /* and how many of them are ready */
+    struct timer together;         /* while those that are ready wait for the others */
+    bool is_migrating;             /* `migrate` runs, which cannot wait */
     bool is_closing;               /* no turn follows: nothing may be begun that needs one */
     struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */
     uint32_t pool_count;

@@ -24,8 +24,8 @@ describe("zerg.repl", function()
     assert.are.same({ "{ 1, 2, a = true, b = {} }" }, eval("{ 1, 2, b = {}, a = true }").values)
     assert.are.same({ '{ [3] = "x", ["a b"] = 1 }' }, eval("{ [3] = 'x', ['a b'] = 1 }").values)
     assert.are.same({ "{ { { { ... } } } }" }, eval("{ { { { { 1 } } } } }").values)
-    assert.matches("20, %.%.%. }$", eval("(function() local t = {} for i = 1, 99 do t[i] = i end return t end)()")
-      .values[1])
+    local many = "(function() local t = {} for i = 1, 99 do t[i] = i end return t end)()"
+    assert.matches("20, %.%.%. }$", eval(many).values[1])
   end)
 
   it("keeps what is printed", function()

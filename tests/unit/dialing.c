@@ -11,12 +11,12 @@
 
 #include "base/list.h"
 #include "core/inbox.h"
+#include "core/version.h"
 #include "fake_ring.h"
 #include "proxy/group.h"
 #include "proxy/group_config.h"
 #include "proxy/proxy.h"
 #include "proxy/resolution.h"
-#include "core/version.h"
 #include "proxy/routing.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
@@ -69,7 +69,8 @@ static struct group_view *find(const struct dialing *t, const char *target)
 {
     struct group_view *view;
 
-    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->version->parts[0].routing, target, strlen(target), &view),
+    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->version->parts[0].routing, target, strlen(target),
+                                      &view),
                      0);
     return view;
 }

@@ -12,12 +12,12 @@
 #include "base/limits.h"
 #include "checking.h"
 #include "core/conn.h"
+#include "core/version.h"
 #include "fake_ring.h"
 #include "proxy/group.h"
 #include "proxy/group_config.h"
 #include "proxy/proxy.h"
 #include "proxy/resolution.h"
-#include "core/version.h"
 #include "proxy/routing.h"
 #include "proxy/shared.h"
 

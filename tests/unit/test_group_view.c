@@ -12,12 +12,12 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "core/version.h"
 #include "fake_ring.h"
 #include "name_server.h"
 #include "proxy/group.h"
 #include "proxy/group_config.h"
 #include "proxy/proxy.h"
-#include "core/version.h"
 #include "proxy/routing.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
@@ -264,7 +264,8 @@ static void a_group_without_names_has_nothing_to_ask(void **state)
     struct group_view *view;
     struct view_waiter waiter;
 
-    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->version->parts[0].routing, "10.0.0.1:80", 11, &view), 0);
+    assert_int_equal(proxy_find_group(t->f->reactor.proxy, t->f->version->parts[0].routing, "10.0.0.1:80", 11, &view),
+                     0);
     view_waiter_init(&waiter, on_answered_again);
     assert_int_equal(group_view_await(view, &waiter), -ENOENT);
     group_view_refresh(view);
