@@ -315,6 +315,12 @@ function M.leave(slot, id)
   M.finish(slot, id)
 end
 
+---No connection is served here any more: lets go of all that scripts kept about them. For
+---zerg.runtime.
+function M.forget_all()
+  records, serving_id, watching = {}, {}, {}
+end
+
 local function run_callbacks(record, callbacks, reason)
   for _, fn in ipairs(callbacks) do
     task.run_logged(fn, record.conn, reason)

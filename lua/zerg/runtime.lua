@@ -219,6 +219,17 @@ function M.files()
   return table.concat(config_paths.loaded(), "\n")
 end
 
+---Nothing runs here any more: lets go of what the scripts have loaded and made, so that it can be
+---collected bit by bit. For C.
+function M.forget()
+  conn_module.forget_all()
+  serve_by_listener, migrate_by_listener, serve_by_route, connect_by_route = {}, {}, {}, {}
+  modules, seen = {}, {}
+  for name in pairs(package.loaded) do
+    package.loaded[name] = nil
+  end
+end
+
 ---Evaluates what an operator typed. For C, outside of any task.
 ---@type fun(code: string): string
 M.eval = repl.eval

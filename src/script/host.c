@@ -18,6 +18,7 @@
 #include "script/http_task.h"
 #include "script/http_watch.h"
 #include "script/migrate.h"
+#include "script/retired.h"
 #include "script/runtime.h"
 #include "script/script_conn.h"
 
@@ -35,6 +36,7 @@ static int open_host(struct reactor *reactor)
     host->reactor = reactor;
     reactor->app_data = host;
     list_init(&host->runtimes);
+    list_init(&host->retired);
     stall_init(&host->stall);
     http_server_init(&host->http, reactor, &http_task_handler, &http_forward_handler);
     host->http.on_news = http_watch_on_news;
@@ -45,6 +47,7 @@ static void close_host(struct reactor *reactor)
 {
     struct host *host = host_of(reactor);
 
+    retired_free_all(host);
     proxy_close(reactor);
     http_server_deinit(&host->http);
     stall_deinit(&host->stall);
@@ -91,7 +94,7 @@ static bool turn(struct reactor *reactor)
         migrate_ready(CONTAINER_OF(node, struct runtime, link));
     if (UNLIKELY(is_drained(reactor)))
         abandon(reactor);
-    return has_more;
+    return retired_turn(host) || has_more;
 }
 
 static void drain(struct reactor *reactor)

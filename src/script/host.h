@@ -12,6 +12,7 @@ struct host {
     struct reactor *reactor; /* borrowed */
     struct http_server http;
     struct list runtimes; /* that have begun */
+    struct list retired;  /* see retired.h */
     struct stall stall;
 };
 

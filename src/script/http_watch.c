@@ -26,7 +26,7 @@ void http_watch_init(struct runtime *runtime)
 void http_watch_deinit(struct runtime *runtime)
 {
     free(runtime->http_watches);
-    slab_deinit(&runtime->http_watch_slab);
+    runtime->http_watches = NULL;
 }
 
 /* The table is made when it is first needed, and touched where it is used. */

@@ -26,6 +26,7 @@
 #include "script/migrate.h"
 #include "script/modules.h"
 #include "script/native.h"
+#include "script/retired.h"
 #include "script/script_conn.h"
 #include "script/task.h"
 #include "script/transfer.h"
@@ -383,11 +384,12 @@ void runtime_abandon(struct runtime *runtime)
     script_conn_let_go_all(runtime);
 }
 
-static void close_state(struct runtime *runtime)
+/* Whatever it still does ends here; no turn follows for it. */
+static void end_scripts(struct runtime *runtime)
 {
-    struct runtime *before;
-
-    if (runtime->has_begun) {
+    runtime->is_closing = true;
+    timer_stop(&runtime->reactor->timers, &runtime->together);
+    if (runtime->has_begun && runtime->module_ref) {
         runtime_abandon(runtime);
         script_conn_announce_ends(runtime); /* of the connections that were cut by that */
         http_watch_announce(runtime);
@@ -395,23 +397,33 @@ static void close_state(struct runtime *runtime)
     }
     runtime_abandon(runtime);
     task_free_pool(runtime);
-    before = runtime_enter(runtime);
+    http_watch_deinit(runtime);
+}
+
+static void close_state(struct runtime *runtime)
+{
+    struct runtime *before = runtime_enter(runtime);
+
     heap_uninstall(&runtime->heap, runtime->L);
     lua_close(runtime->L);
     runtime_leave(before);
     stall_forget_traces(&runtime->host->stall, runtime);
 }
 
-void runtime_unload(struct version_part *part)
+void runtime_drop_refs(struct runtime *runtime)
 {
-    struct runtime *runtime = part->app_data;
+    luaL_unref(runtime->L, LUA_REGISTRYINDEX, runtime->serve_ref);
+    luaL_unref(runtime->L, LUA_REGISTRYINDEX, runtime->closed_ref);
+    luaL_unref(runtime->L, LUA_REGISTRYINDEX, runtime->serve_http_ref);
+    luaL_unref(runtime->L, LUA_REGISTRYINDEX, runtime->module_ref);
+}
 
-    runtime->is_closing = true;
-    timer_stop(&runtime->reactor->timers, &runtime->together);
+void runtime_free(struct runtime *runtime)
+{
     if (runtime->L)
         close_state(runtime);
     list_del(&runtime->link);
-    http_watch_deinit(runtime);
+    slab_deinit(&runtime->http_watch_slab);
     slab_deinit(&runtime->http_forwarding_slab);
     slab_deinit(&runtime->lookup_slab);
     slab_deinit(&runtime->transfer_slab);
@@ -425,6 +437,19 @@ void runtime_unload(struct version_part *part)
     free(runtime->migrates);
     free(runtime->pool);
     free(runtime);
+}
+
+void runtime_unload(struct version_part *part)
+{
+    struct runtime *runtime = part->app_data;
+
+    if (runtime->L)
+        end_scripts(runtime);
     part->app_data = NULL;
+    runtime->part = NULL;
     atomic_store_explicit(&part->memory, 0, memory_order_relaxed);
+    if (runtime->has_begun && runtime->L)
+        retired_add(runtime->host, runtime);
+    else
+        runtime_free(runtime);
 }

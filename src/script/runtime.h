@@ -25,8 +25,8 @@ struct pooled_coroutine {
 struct runtime {
     struct reactor *reactor;   /* borrowed */
     struct host *host;         /* borrowed */
-    struct version_part *part; /* borrowed: whose app_data this is */
-    struct list link;          /* host->runtimes, from runtime_begin() on */
+    struct version_part *part; /* borrowed: whose app_data this is; NULL: retired */
+    struct list link;          /* host->runtimes, from runtime_begin() on, then host->retired */
     lua_State *L;              /* owned */
     struct heap heap;
     struct slab task_slab;
@@ -49,6 +49,7 @@ struct runtime {
     bool has_begun;                   /* the reactor's clock and timers may be used */
     struct task *hook_task;           /* runs the `start` or `stop` hooks, NULL once they have ended */
     bool start_failed;                /* one of them raised */
+    uint8_t cycles_left;              /* of the collector, for one that is retired */
     bool is_superseded;               /* a newer version is current */
     char *files;                      /* owned: what was loaded, a path on each line; NULL: nobody asks */
     bool *migrates;                   /* owned: by listener, whether its module has `migrate` */
@@ -105,6 +106,10 @@ MUST_CHECK int runtime_load(struct version_part *part);
 MUST_CHECK int runtime_begin(struct version_part *part);
 int runtime_starting(struct version_part *part);
 void runtime_unload(struct version_part *part);
+/* Lets go of the Lua side's functions: none of them is called any more. */
+void runtime_drop_refs(struct runtime *runtime);
+/* Of one that has ended: frees all of it. */
+void runtime_free(struct runtime *runtime);
 /* Runs what is ready; once a turn. True when more is. */
 bool runtime_turn(struct runtime *runtime);
 /* Drops every task, and lets go of every connection. */
