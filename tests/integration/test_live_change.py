@@ -80,7 +80,7 @@ def start(zerg, **options):
     server = zerg(files={"echo.lua": ECHO, "web.lua": ANSWER % 0}, listeners=[
         {"address": "127.0.0.1", "handler": "echo.lua"},
         {"address": "127.0.0.1", "handler": "web.lua", "protocol": "http"}], drain_timeout=60, **options)
-    return server.wait_ready()
+    return server.wait_listening()
 
 
 def reload(server, is_good=True):
@@ -149,7 +149,7 @@ return {
 def test_a_thousand_chat_clients_migrate_through_twenty_versions(zerg):
     """Everybody hears every line of everybody, once, and those of each speaker in their order."""
     server = zerg(files={"chat.lua": CHAT % 1}, listeners=[{"address": "127.0.0.1", "handler": "chat.lua"}],
-                  drain_timeout=60)
+                  drain_timeout=60).wait_listening()
     peers = [server.connect() for _ in range(1000)]
     for name, peer in enumerate(peers):
         peer.send(f"{name}\n")
