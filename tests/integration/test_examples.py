@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from controls import Control
 from harness import REPOSITORY, Server, free_port
 from peer import PATIENCE, pattern
 
@@ -201,6 +202,29 @@ def test_chat_shows_a_door_to_lines_without_end(zerg):
     bob = join(server, "bob")
     assert ann.line() == "* bob joined"
     bob.send("x" * 3000)
+    assert ann.line() == "* bob left"
+
+
+def test_chat_goes_on_with_the_next_version_of_its_file(zerg):
+    port = free_port()
+    text = (EXAMPLES / "chat.lua").read_text()
+    directory = zerg.directory({"chat.lua": text})
+    server = Server(directory, ["chat.lua", "-p", str(port), "--reactors", "1"], [("127.0.0.1", port)])
+    zerg.servers.append(server)
+    server.wait_listening()
+    ann, bob = join(server, "ann"), join(server, "bob")
+    assert ann.line() == "* bob joined"
+    newcomer = server.connect()
+    assert newcomer.line() == "Your name?"
+    ann.send("hel")
+    directory.write("chat.lua", text.replace('client.name .. ": "', 'client.name .. " says "'))
+    assert Control(server.control).ask("reload")[0]["ok"]
+    ann.send("lo\n")
+    assert bob.line() == "ann says hello"
+    assert bob.ask_line("/who") == "* here: ann, bob"
+    assert newcomer.ask_line("cem") == "Welcome, cem. /who lists who is here, /quit leaves."
+    assert ann.line() == bob.line() == "* cem joined"
+    bob.send("/quit\n").expect_end()
     assert ann.line() == "* bob left"
 
 
