@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "admin/control.h"
+#include "admin/control_words.h"
 #include "admin/inquiry.h"
 #include "admin/service.h"
 #include "base/clock.h"
@@ -136,10 +137,9 @@ void cmd_close(struct control_request *request, const struct control_words *word
 {
     struct service *service = control_context(request);
     struct closing *closing;
-    char *end = NULL;
-    uint64_t id = words->count == 2 ? strtoull(words->word[1], &end, 10) : 0;
+    uint64_t id;
 
-    if (id == 0 || *end != '\0') {
+    if (words->count != 2 || !control_word_is_number(words->word[1], UINT64_MAX, &id) || id == 0) {
         control_misused(request);
         return;
     }

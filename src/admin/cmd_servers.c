@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "admin/control.h"
+#include "admin/control_words.h"
 #include "admin/service.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -95,10 +95,9 @@ static void answer(struct control_request *request, const struct control_words *
 
 static void set_weight(struct control_request *request, const struct control_words *words, struct group *group)
 {
-    char *end;
-    unsigned long weight = strtoul(words->word[4], &end, 10);
+    uint64_t weight;
 
-    if (end == words->word[4] || *end != '\0' || weight < 1 || weight > UPSTREAM_WEIGHT_MAX) {
+    if (!control_word_is_number(words->word[4], UPSTREAM_WEIGHT_MAX, &weight) || weight == 0) {
         control_fail(request, "expected a weight from 1 to %d, got \"%s\"", UPSTREAM_WEIGHT_MAX, words->word[4]);
         return;
     }

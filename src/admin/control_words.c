@@ -1,6 +1,7 @@
 /* See control_words.h. */
 #include "admin/control_words.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -95,4 +96,20 @@ char *control_words_join(const char *const words[], size_t count)
         return text;
     free(text);
     return NULL;
+}
+
+/* ---- what they mean ---- */
+
+bool control_word_is_number(const char *word, uint64_t max, uint64_t *out)
+{
+    unsigned long long number;
+
+    if (*word == '\0' || word[strspn(word, "0123456789")] != '\0')
+        return false; /* strtoull() takes signs and blanks, too */
+    errno = 0;
+    number = strtoull(word, NULL, 10);
+    if (errno != 0 || number > max)
+        return false;
+    *out = number;
+    return true;
 }

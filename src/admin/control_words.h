@@ -2,6 +2,7 @@
  * JSON string ("...") may have blanks in it, and everything else but NUL. No sockets. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,3 +19,5 @@ MUST_CHECK const char *control_words_split(struct control_words *words, char *li
 /* Puts words together to a line, without its newline. NULL without memory, or for a word that is no UTF-8; owned by the
  * caller. */
 MUST_CHECK char *control_words_join(const char *const words[], size_t count);
+/* Whether a word is a number of digits alone, at most max; *out is only set then. */
+bool control_word_is_number(const char *word, uint64_t max, uint64_t *out);

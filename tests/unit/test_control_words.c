@@ -99,6 +99,22 @@ static void what_json_cannot_say_is_not_joined(void **state)
     assert_null(control_words_join((const char *const[]){"eval", "a \xff"}, 2));
 }
 
+static void a_number_is_digits_alone_and_not_too_great(void **state)
+{
+    static const char *const others[] = {"", "-1", "+1", " 1", "1 ", "1x", "0x1", "256", "18446744073709551616"};
+    uint64_t number = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_false(control_word_is_number(others[i], 255, &number));
+    assert_false(control_word_is_number("18446744073709551616", UINT64_MAX, &number));
+    assert_int_equal(number, 7);
+    assert_true(control_word_is_number("255", 255, &number));
+    assert_int_equal(number, 255);
+    assert_true(control_word_is_number("18446744073709551615", UINT64_MAX, &number));
+    assert_true(number == UINT64_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +126,7 @@ int main(void)
         cmocka_unit_test(joined_words_are_the_same_when_split),
         cmocka_unit_test(what_needs_no_quotes_gets_none),
         cmocka_unit_test(what_json_cannot_say_is_not_joined),
+        cmocka_unit_test(a_number_is_digits_alone_and_not_too_great),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
