@@ -253,6 +253,11 @@ struct conn *pool_checkout(struct pool *pool, struct group_view *view, const str
     return NULL;
 }
 
+bool pool_has(const struct conn *conn)
+{
+    return conn->handler == &pool_handler && conn->owner;
+}
+
 bool pool_drop_one(struct pool *pool, struct group_view *view, const struct addr *addr)
 {
     struct list *bucket = bucket_of(pool, view, addr);

@@ -50,6 +50,8 @@ void pool_checkin(struct pool *pool, struct conn *conn, struct slot *slot, uint3
  * at once. */
 MUST_CHECK struct conn *pool_checkout(struct pool *pool, struct group_view *view, const struct addr *addr,
                                       uint64_t told, bool looks, struct slot *slot);
+/* Whether it waits here. */
+bool pool_has(const struct conn *conn);
 /* Closes the oldest one of this group to this address, for its slot; false: there is none. */
 bool pool_drop_one(struct pool *pool, struct group_view *view, const struct addr *addr);
 /* Closes all of this group, and of this reactor. */

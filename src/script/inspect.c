@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "core/config.h"
 #include "core/conn.h"
 #include "core/conn_table.h"
 #include "core/listener.h"
@@ -10,6 +11,8 @@
 #include "core/version.h"
 #include "http/http_conn.h"
 #include "http/http_exchange.h"
+#include "proxy/pool.h"
+#include "proxy/proxy_accept.h"
 #include "proxy/relay.h"
 #include "proxy/server.h"
 #include "script/http_task.h"
@@ -78,16 +81,13 @@ static void describe_answering(const struct http_exchange *exchange, char *out, 
 
 static void describe_http(const struct http_exchange *exchange, char *out, size_t out_bytes)
 {
-    const struct http_head *head;
+    const struct http_head *head = &exchange->head;
     char answering[PLACE_MAX + 16];
 
-    if (!exchange || exchange->stage != HTTP_RUNS) {
-        snprintf(out, out_bytes, "%s",
-                 !exchange ? "a request"
-                           : (exchange->stage == HTTP_DRAINS ? "the rest of a body" : "the rest of a head"));
+    if (exchange->stage != HTTP_RUNS) {
+        snprintf(out, out_bytes, "%s", exchange->stage == HTTP_DRAINS ? "the rest of a body" : "the rest of a head");
         return;
     }
-    head = &exchange->head;
     describe_answering(exchange, answering, sizeof(answering));
     snprintf(out, out_bytes, "%s, %.*s", answering, (int)http_span_len(head->target.all),
              (const char *)exchange->head_bytes + head->target.all.at);
@@ -109,27 +109,57 @@ static void describe_relay(const struct relay *relay, char *out, size_t out_byte
 
 /* ---- all ---- */
 
+/* Nobody has an owner who could tell more. */
+static const char *idle_text(const struct conn *conn)
+{
+    if (conn->handler == &http_conn_handler)
+        return "a request";
+    if (conn->handler == &proxy_accept_handler)
+        return "a PROXY protocol header";
+    if (pool_has(conn))
+        return "its next use";
+    return conn->listener ? "" : "an answer";
+}
+
+/* A script may be at work for a connection that has ended: that is what keeps its place. */
+static bool is_worth_describing(const struct conn *conn)
+{
+    const struct http_exchange *exchange = conn->owner;
+
+    if (conn->state == CONN_OPEN || conn->handler == &script_conn_handler)
+        return true;
+    return conn->handler == &http_conn_handler && exchange && exchange->stage == HTTP_RUNS;
+}
+
 static void describe(const struct conn *conn, char *out, size_t out_bytes)
 {
     out[0] = '\0';
-    if (conn->state != CONN_OPEN)
+    if (!is_worth_describing(conn))
         return;
-    if (conn->handler == &http_conn_handler)
+    if (conn->handler == &http_conn_handler && conn->owner)
         describe_http(conn->owner, out, out_bytes);
     else if (conn->handler == &relay_handler)
         describe_relay(conn->owner, out, out_bytes);
     else if (conn->handler == &script_conn_handler && conn->owner)
         describe_script(conn->owner, out, out_bytes);
-    else if (!conn->listener)
-        snprintf(out, out_bytes, "its next use");
+    else
+        snprintf(out, out_bytes, "%s", conn->state == CONN_OPEN ? idle_text(conn) : "");
 }
 
-static void fill_in(const struct conn *conn, struct conn_info *out)
+/* Clients of a unix socket have no name. */
+static void name_peer(const struct conn *conn, char *out)
 {
     struct addr peer;
 
     conn_remote(conn, &peer);
-    addr_format(&peer, out->peer);
+    addr_format(&peer, out);
+    if (out[0] == '\0' && conn->listener && addr_is_unix(&conn->listener->config->addr))
+        snprintf(out, ADDR_TEXT_MAX, "unix");
+}
+
+static void fill_in(const struct conn *conn, struct conn_info *out)
+{
+    name_peer(conn, out->peer);
     out->id = conn->id;
     out->state = state_text(conn);
     out->version = conn->listener ? conn->listener->version->number : 0;
