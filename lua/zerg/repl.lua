@@ -9,6 +9,50 @@ local ITEMS_MAX = 20
 local DEPTH_MAX = 3
 local IDENTIFIER = "^[%a_][%w_]*$"
 
+-- What may follow a first byte of UTF-8, by the byte: how many, and the range of the first of them.
+local function continuation(byte)
+  if byte >= 0xc2 and byte <= 0xdf then
+    return 1, 0x80, 0xbf
+  elseif byte >= 0xe0 and byte <= 0xef then
+    return 2, byte == 0xe0 and 0xa0 or 0x80, byte == 0xed and 0x9f or 0xbf
+  elseif byte >= 0xf0 and byte <= 0xf4 then
+    return 3, byte == 0xf0 and 0x90 or 0x80, byte == 0xf4 and 0x8f or 0xbf
+  end
+  return nil
+end
+
+-- How many bytes of text from `at` on are a character, 0: none are.
+local function character_bytes(text, at)
+  local more, least, greatest = continuation(text:byte(at))
+  local second = text:byte(at + 1)
+  if not more or not second or second < least or second > greatest then
+    return 0
+  end
+  local rest = text:sub(at + 2, at + more)
+  return #rest == more - 1 and not rest:find("[^\128-\191]") and more + 1 or 0
+end
+
+local function escape_others(text)
+  local parts, at = {}, 1
+  while at <= #text do
+    local bytes = character_bytes(text, at)
+    parts[#parts + 1] = bytes > 0 and text:sub(at, at + bytes - 1) or ("\\%03d"):format(text:byte(at))
+    at = at + math.max(bytes, 1)
+  end
+  return table.concat(parts)
+end
+
+-- What JSON can carry: bytes that are no text are written as Lua does in strings.
+local function printable(text)
+  return (text:gsub("%z", "\\0"):gsub("[\128-\255]+", escape_others))
+end
+
+-- As tostring(), but always a string.
+local function text_of(value)
+  local text = tostring(value)
+  return type(text) == "string" and text or type(value)
+end
+
 local show
 
 -- Numbers first, then strings, each in order, then all else as it comes.
@@ -57,54 +101,66 @@ function show(value, depth)
   elseif type(value) == "table" and getmetatable(value) == nil then
     return show_table(value, depth)
   end
-  return tostring(value)
+  return text_of(value)
 end
 
--- An expression, or else statements.
+-- An expression, or else statements; and how many values come before those of an expression. With
+-- one before it, a call is no tail call, which would leave no line to name in an error.
 local function compile(code, env)
-  local chunk = load("return " .. code, "=repl", "t", env)
+  local chunk = load("return nil, " .. code, "=repl", "t", env)
   if chunk then
-    return chunk
+    return chunk, 1
   end
-  return load(code, "=repl", "t", env)
+  local problem
+  chunk, problem = load(code, "=repl", "t", env)
+  return chunk, chunk and 0 or problem
 end
 
 local function environment(output)
   local function print(...)
     local parts = {}
     for index = 1, select("#", ...) do
-      parts[index] = tostring((select(index, ...)))
+      parts[index] = text_of((select(index, ...)))
     end
     output[#output + 1] = table.concat(parts, "\t") .. "\n"
   end
   return setmetatable({ print = print }, { __index = _G, __newindex = _G })
 end
 
-local function results(output, ok, ...)
-  local reply = { output = table.concat(output) }
-  if not ok then
-    reply.error = (...)
-    return reply
-  end
+local function shown(before, ...)
   local values = {}
-  for index = 1, select("#", ...) do
-    values[index] = show((select(index, ...)), 0)
+  for index = before + 1, select("#", ...) do
+    values[index - before] = printable(show((select(index, ...)), 0))
   end
-  reply.values = setmetatable(values, json.array_mt)
-  return reply
+  return values
+end
+
+local function traceback_of(err)
+  local ok, text = pcall(text_of, err)
+  return debug.traceback(printable(ok and text or type(err)), 2) -- which ends at a NUL
 end
 
 ---Evaluates code. Does not park, nor may the code.
 ---@param code string
----@return string json { output = what was printed, values = what it gave, as text } or
+---@return string json { output = what was printed, values = what it gave, as texts } or
 ---{ output =, error = with a traceback }
 function M.eval(code)
   local output = {}
-  local chunk, problem = compile(code, environment(output))
+  local reply = {}
+  local chunk, before = compile(code, environment(output))
   if not chunk then
-    return json.encode(results(output, false, problem))
+    reply.error = printable(before)
+  else
+    local ok, result = xpcall(function()
+      return shown(before, chunk())
+    end, traceback_of)
+    reply[ok and "values" or "error"] = ok and result or printable(result)
   end
-  return json.encode(results(output, xpcall(chunk, debug.traceback)))
+  if reply.values and #reply.values == 0 then
+    reply.values = nil -- it would be an object
+  end
+  reply.output = printable(table.concat(output))
+  return json.encode(reply)
 end
 
 return M

@@ -41,11 +41,13 @@ static void answer(struct control_request *request, const char *result)
     const char *output = json_string_value(json_object_get(reply, "output"));
 
     if (!reply) {
-        control_fail(request, "the result cannot be shown: it is no text, or there is no memory for it");
+        control_fail(request, "the result cannot be shown: there is no memory for it, or the log says why");
     } else if (error) {
         control_fail(request, "%s%s", output ? output : "", error);
         json_decref(reply);
     } else {
+        if (!json_object_get(reply, "values"))
+            json_object_set_new(reply, "values", json_array()); /* an empty table is an object to Lua */
         control_ok(request, reply);
     }
 }

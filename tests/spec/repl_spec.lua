@@ -14,7 +14,7 @@ describe("zerg.repl", function()
   end)
 
   it("runs statements, in the globals", function()
-    assert.are.same({}, eval("repl_spec_value = 7").values)
+    assert.is_nil(eval("repl_spec_value = 7").values)
     assert.are.equal(7, rawget(_G, "repl_spec_value"))
     assert.are.same({ "7" }, eval("repl_spec_value").values)
     rawset(_G, "repl_spec_value", nil)
@@ -36,6 +36,35 @@ describe("zerg.repl", function()
     local reply = eval("print('x') error('no')")
     assert.are.equal("x\n", reply.output)
     assert.matches("^repl:1: no\nstack traceback:", reply.error)
+  end)
+
+  it("gives an error of any type as text", function()
+    assert.matches("^nil\nstack traceback:", eval("error()").error)
+    assert.matches("^table: 0x", eval("error({ code = 5 })").error)
+    assert.matches("^table\n", eval("error(setmetatable({}, { __tostring = error }))").error)
+  end)
+
+  it("fails with a value that cannot be shown", function()
+    assert.matches("repl:1: no", eval("setmetatable({}, { __tostring = function() error('no') end })")
+      .error)
+    assert.are.same({ "table" }, eval("setmetatable({}, { __tostring = function() return {} end })")
+      .values)
+  end)
+
+  it("writes bytes that are no text as Lua does", function()
+    local function shown(text)
+      return eval(("%q"):format(text)).values[1]
+    end
+    for _, text in ipairs({ "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x90\x99", "\xf4\x8f\xbf\xbf" }) do
+      assert.are.equal('"' .. text .. '"', shown(text))
+    end
+    assert.are.equal([["\255a\195"]], shown("\xffa\xc3"))
+    assert.are.equal([["\192\128"]], shown("\xc0\x80"))
+    assert.are.equal([["\224\128\128"]], shown("\xe0\x80\x80"))
+    assert.are.equal([["\237\160\128"]], shown("\xed\xa0\x80"))
+    assert.are.equal([["\244\144\128\128"]], shown("\xf4\x90\x80\x80"))
+    assert.are.equal("a\\0\\128\n", eval([[print("a\0\128")]]).output)
+    assert.matches("^a\\0\\128\n", eval([[error("a\0\128", 0)]]).error)
   end)
 
   it("says what is wrong with code that cannot be compiled", function()
