@@ -59,9 +59,10 @@ static void on_successor(struct loop_source *source, short ready)
 
 static void refuse(struct control_request *request, const char *problem)
 {
-    log_warn("upgrade: %s", problem);
     if (request)
         control_fail(request, "%s", problem);
+    else
+        log_warn("upgrade: %s", problem);
 }
 
 static void begin(struct service *service, struct control_request *request)
