@@ -116,8 +116,7 @@ static void follow(struct acceptor *acceptor, struct version *version)
         log_error("acceptor: no memory for the listeners of version %u: those of the one before stay", version->number);
     else
         accept_follow(&acceptor->accept, version);
-    atomic_store(&version->is_awaited, false);
-    engine_wake_control(acceptor->engine);
+    version_on_message_done(version);
 }
 
 static void on_message(struct acceptor *acceptor, struct inbox_message *message)

@@ -327,7 +327,7 @@ void engine_collect(struct engine *engine)
         struct version *version = CONTAINER_OF(node, struct version, link);
 
         next = node->next;
-        if (version != engine->version && version->is_begun && version_has_ended(version))
+        if (version_has_ended(version))
             version_free(version);
     }
     if (engine->version)

@@ -253,13 +253,25 @@ static void on_drop(struct version_part *part)
         end(part);
 }
 
-void part_on_message(struct inbox_message *message)
+static struct version_part *part_of_message(struct inbox_message *message)
 {
     switch (message->kind) {
-    case REACTOR_PART_BEGIN: on_begin(CONTAINER_OF(message, struct version_part, begin)); break;
-    case REACTOR_PART_SWITCH: on_switch(CONTAINER_OF(message, struct version_part, switch_to)); break;
-    default: on_drop(CONTAINER_OF(message, struct version_part, drop));
+    case REACTOR_PART_BEGIN: return CONTAINER_OF(message, struct version_part, begin);
+    case REACTOR_PART_SWITCH: return CONTAINER_OF(message, struct version_part, switch_to);
+    default: return CONTAINER_OF(message, struct version_part, drop);
     }
+}
+
+void part_on_message(struct inbox_message *message)
+{
+    struct version_part *part = part_of_message(message);
+
+    switch (message->kind) {
+    case REACTOR_PART_BEGIN: on_begin(part); break;
+    case REACTOR_PART_SWITCH: on_switch(part); break;
+    default: on_drop(part);
+    }
+    version_on_message_done(part->version);
 }
 
 /* ---- ending ---- */

@@ -196,11 +196,25 @@ static enum part_state state_of(const struct version_part *part)
     return (enum part_state)atomic_load_explicit(&part->state, memory_order_acquire);
 }
 
+static void tell(struct version *version, struct inbox *inbox, struct inbox_message *message)
+{
+    atomic_fetch_add(&version->messages, 1);
+    inbox_send(inbox, message, NULL);
+}
+
+void version_on_message_done(struct version *version)
+{
+    const struct engine *engine = version->engine;
+
+    if (atomic_fetch_sub(&version->messages, 1) == 1)
+        engine_wake_control(engine); /* which may have freed it by now */
+}
+
 void version_begin(struct version *version)
 {
     version->is_begun = true;
     for (uint32_t i = 0; i < version->part_count; i++)
-        inbox_send(&version->parts[i].reactor->inbox, &version->parts[i].begin, NULL);
+        tell(version, &version->parts[i].reactor->inbox, &version->parts[i].begin);
 }
 
 enum part_state version_state(const struct version *version)
@@ -239,28 +253,28 @@ void version_switch(struct version *version)
     if (engine->app->apply_version)
         engine->app->apply_version(version);
     version->since_ms = clock_now_ms();
+    engine->version->is_over = true;
     engine->version = version;
     for (uint32_t i = 0; i < version->part_count; i++)
-        inbox_send(&version->parts[i].reactor->inbox, &version->parts[i].switch_to, NULL);
+        tell(version, &version->parts[i].reactor->inbox, &version->parts[i].switch_to);
     /* Behind the reactors, so that they know of a new listener before they get its connections. */
-    if (engine->acceptor) {
-        atomic_store(&version->is_awaited, true);
-        inbox_send(&engine->acceptor->inbox, &version->follow, NULL);
-    }
+    if (engine->acceptor)
+        tell(version, &engine->acceptor->inbox, &version->follow);
     engine_on_room(engine, NULL); /* listeners may let in more than before */
 }
 
 void version_drop(struct version *version)
 {
+    version->is_over = true;
     for (uint32_t i = 0; version->is_begun && i < version->part_count; i++)
-        inbox_send(&version->parts[i].reactor->inbox, &version->parts[i].drop, NULL);
+        tell(version, &version->parts[i].reactor->inbox, &version->parts[i].drop);
 }
 
 bool version_has_ended(const struct version *version)
 {
-    if (atomic_load(&version->is_awaited))
+    if (!version->is_over || atomic_load(&version->messages) > 0)
         return false;
-    for (uint32_t i = 0; version->is_begun && i < version->part_count; i++) {
+    for (uint32_t i = 0; i < version->part_count; i++) {
         if (state_of(&version->parts[i]) != PART_ENDED)
             return false;
     }

@@ -55,6 +55,8 @@ struct version {
     uint32_t number;            /* from 1, in the order in which they were made */
     struct config *config;      /* owned, but for that of the first, which is the engine's */
     bool is_begun;              /* its parts were given to their reactors: the control thread's */
+    bool is_over;               /* it was replaced, or dropped: the control thread's */
+    atomic_uint messages;       /* of its own, that are on their way to other threads */
     uint64_t since_ms;          /* when it became current, 0: it has not: the control thread's */
     struct list link;           /* engine->versions: the control thread's */
     struct listener *listeners; /* owned, as many as in the configuration */
@@ -65,8 +67,7 @@ struct version {
     void *shared;          /* owned by the app: what its parts share; NULL: nothing */
     uint32_t part_count;
     struct version_part *parts;  /* owned: one per reactor */
-    struct inbox_message follow; /* for the acceptor, */
-    atomic_bool is_awaited;      /* which has not read it yet */
+    struct inbox_message follow; /* for the acceptor */
 };
 
 /* A version with sockets for all its listeners: those of versions before it that are bound as it wants, or new ones, which
@@ -86,7 +87,9 @@ const char *version_problem(const struct version *version);
 void version_switch(struct version *version);
 /* It is not wanted after all: its parts end. */
 void version_drop(struct version *version);
-/* True when every part has ended, or was never begun. */
+/* The last thing that a thread does with a message of a version. */
+void version_on_message_done(struct version *version);
+/* True when it was replaced or dropped, every part has ended, and no message of it is on its way any more. */
 bool version_has_ended(const struct version *version);
 
 /* The listener of this version at a socket, NULL: it has none there. */
