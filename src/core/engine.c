@@ -346,6 +346,14 @@ static void close_versions(struct engine *engine)
     engine_close_sockets(engine);
 }
 
+static void free_apps(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->reactor_count && engine->app->free; i++) {
+        if (engine->reactors[i].app_data)
+            engine->app->free(&engine->reactors[i]);
+    }
+}
+
 void engine_close(struct engine *engine)
 {
     join_reactors(engine);
@@ -356,6 +364,7 @@ void engine_close(struct engine *engine)
         acceptor_free(engine->acceptor);
     }
     close_versions(engine);
+    free_apps(engine);
     if (engine->shared)
         engine->app->close_shared(engine);
     free(engine->reactors);

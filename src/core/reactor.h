@@ -89,6 +89,9 @@ struct reactor_app {
     void (*abandon)(struct reactor *reactor);
     /* After the last turn. */
     void (*close)(struct reactor *reactor);
+    /* After every part has been unloaded, those too that were still being loaded when the reactor ended: frees app_data. Control
+     * thread. NULL when close() has done that. */
+    void (*free)(struct reactor *reactor);
 };
 
 /* What other threads tell a reactor, through its inbox. */

@@ -50,6 +50,12 @@ static void close_host(struct reactor *reactor)
     retired_free_all(host);
     proxy_close(reactor);
     http_server_deinit(&host->http);
+}
+
+static void free_host(struct reactor *reactor)
+{
+    struct host *host = host_of(reactor);
+
     stall_deinit(&host->stall);
     free(host);
     reactor->app_data = NULL;
@@ -160,4 +166,5 @@ const struct reactor_app host_app = {
     .drain = drain,
     .abandon = abandon,
     .close = close_host,
+    .free = free_host,
 };

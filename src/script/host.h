@@ -1,5 +1,5 @@
 /* What runs on a reactor: the runtimes of its versions, HTTP, forwarding, and what the watchdog asks. Implements struct reactor_app.
- * Reactor thread only, but for `stall`. */
+ * Reactor thread only, but for `stall`, which scripts that another thread loads use too: so this outlives the reactor's thread. */
 #pragma once
 
 #include "base/list.h"

@@ -291,6 +291,8 @@ void fixture_free(struct fixture *f)
     if (f->reactor.conns.blocks)
         end_connections(f);
     reactor_close(&f->reactor);
+    if (f->engine.app->free && f->reactor.app_data)
+        f->engine.app->free(&f->reactor);
     f->engine.app->close_shared(&f->engine);
     version_by_hand_free(f->version);
     assert_int_equal(fake_ring_open_count(), 0);
