@@ -22,6 +22,8 @@
 
 enum { LINE_BYTES = 2048, KEYS_BYTES = 512 };
 
+static const char shutting_down[] = "the server is shutting down";
+
 void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request)
 {
     *reload = (struct reload){.engine = engine, .request = request};
@@ -172,7 +174,8 @@ static void note_files(struct reload *reload)
 
 static void fail(struct reload *reload)
 {
-    const char *problem = reload->problem ? reload->problem : "not enough memory";
+    const char *nothing = reload->is_forbidden ? shutting_down : "not enough memory";
+    const char *problem = reload->problem ? reload->problem : nothing;
 
     if (reload->kind == RELOAD_SWITCH)
         log_error("reload: version %u goes on: %s", reload->engine->version->number, problem);
@@ -225,7 +228,7 @@ void reload_begin(struct reload *reload, struct reload_waiter *waiter)
 {
     if (reload->is_forbidden) {
         if (waiter)
-            waiter->on_done(waiter, 0, "the server is shutting down");
+            waiter->on_done(waiter, 0, shutting_down);
         return;
     }
     if (waiter) {
@@ -272,10 +275,8 @@ static void look_at_thread(struct reload *reload)
     pthread_join(reload->thread, NULL);
     if (reload->stage == RELOAD_LOAD)
         note_files(reload);
-    if (reload->is_forbidden && reload->result == 0) {
-        add_problem(reload, "the server is shutting down");
+    if (reload->is_forbidden && reload->result == 0)
         reload->result = -ECANCELED;
-    }
     if (reload->result < 0)
         fail(reload);
     else if (reload->kind == RELOAD_CHECK)
@@ -347,12 +348,10 @@ void reload_look(struct reload *reload)
 void reload_forbid(struct reload *reload)
 {
     reload->is_forbidden = true;
-    tell_all(&reload->asking, 0, "the server is shutting down");
+    tell_all(&reload->asking, 0, shutting_down);
     /* Its reactors end what they have begun; what a thread is at is dropped when that has come back. */
-    if (reload->stage == RELOAD_START) {
-        add_problem(reload, "the server is shutting down");
+    if (reload->stage == RELOAD_START)
         fail(reload);
-    }
 }
 
 bool reload_join(struct reload *reload, uint32_t wait_ms)
@@ -375,5 +374,5 @@ void reload_deinit(struct reload *reload)
 {
     assert(reload->stage == RELOAD_IDLE);
     free(reload->files);
-    tell_all(&reload->asking, 0, "the server is shutting down");
+    tell_all(&reload->asking, 0, shutting_down);
 }

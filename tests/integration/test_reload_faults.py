@@ -1,0 +1,224 @@
+"""Reloads that fail, and ends that come in the middle of one: the version before goes on as if nothing had been, and the
+next good one works."""
+
+import signal
+import time
+
+import pytest
+
+from peer import Backend, dial, until
+from reloads import hup, outcomes, reload, reload_fails, wait_for_versions
+from test_reload import SAY, said, say
+
+HELLO = 'conn:write("{}\\n")'
+
+
+def hooks(top="", **functions):
+    """A handler file with hooks of these statements. What serves says "new"."""
+    rows = "".join(f"  {name} = function(conn) {body} end,\n" for name, body in functions.items())
+    return (f'local zerg = require "zerg" {top}\nreturn {{\n{rows}'
+            '  serve = function(conn) conn:write("new\\n") end,\n}\n')
+
+
+SCRIPTS = {
+    "syntax": ("return function(conn\n  conn:close(\nend\n", "handler.lua:2:"),
+    "top_level_raises": ("local x = nil\n\nx.y = 1\nreturn function() end\n", "handler.lua:3:"),
+    "returns_nothing": ("local x = 1\n", "handler.lua"),
+    "unknown_hook": ("return { serve = function() end, startt = function() end }\n", "did you mean `start`"),
+    "missing_module": ('require "nowhere"\nreturn function() end\n', "nowhere"),
+    "test_raises": (hooks(test='error("two and two are five")'), "two and two are five"),
+    "test_parks": (hooks(test="zerg.sleep(1)"), "handler.lua:3"),
+    "top_level_parks": ('require("zerg").sleep(1)\nreturn function() end\n', "handler.lua:1"),
+    "top_level_connects": ('assert(require("zerg").connect("127.0.0.1:1"))\nreturn function() end\n', "handler.lua:1"),
+    "start_raises": (hooks(start='error("no start")'), "a `start` hook failed"),
+    "start_parks_then_raises": (hooks(start='zerg.sleep(0.02) error("no start")'), "a `start` hook failed"),
+    "start_raises_on_one_reactor": (hooks(start='if zerg.reactor == 1 then error("no start") end'), "a `start` hook failed"),
+}
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_that_cannot_be_served(zerg, control, name):
+    text, message = SCRIPTS[name]
+    server = zerg(HELLO.format("old"), reactors=2)
+    client = control(server)
+    assert said(server) == "old"
+    server.directory.write("handler.lua", text)
+    if name.startswith("start_"):
+        server.log.allow("no start")
+    reload_fails(server, message)
+    descriptors = server.descriptors()
+    for _ in range(3):
+        reload_fails(server, message)
+    wait_for_versions(client, 1)
+    until(lambda: server.descriptors() == descriptors, "as many descriptors as before")
+    assert {said(server) for _ in range(4)} == {"old"}
+    server.directory.write("handler.lua", hooks(start="zerg.sleep(0.01)", test="assert(1 + 1 == 2)"))
+    reload(server)
+    assert {said(server) for _ in range(4)} == {"new"}
+
+
+CONFIGURATIONS = {
+    "syntax": ("return {\n  listeners = {\n", "zerg.lua:"),
+    "raises": ('return {\n  reactors = error("no")\n}\n', "zerg.lua:2"),
+    "unknown_key": ('return {\n  reactorz = 1,\n  listeners = { { port = 1, handler = "handler.lua" } },\n}\n',
+                    "zerg.lua:2: reactorz"),
+    "no_listener": ("return {}\n", "listeners"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_configuration_that_is_wrong(zerg, name):
+    text, message = CONFIGURATIONS[name]
+    server = zerg(HELLO.format("old"))
+    before = (server.path / "zerg.lua").read_text()
+    assert said(server) == "old"
+    server.directory.write("zerg.lua", text)
+    reload_fails(server, message)
+    assert said(server) == "old"
+    server.directory.write("zerg.lua", before)
+    server.directory.write("handler.lua", say("new"))
+    assert reload(server) == 2
+    assert said(server) == "new"
+
+
+@pytest.mark.threads
+def test_a_port_that_is_in_use(zerg, control, behind, quick_engine):
+    other = behind(Backend)
+    server = zerg(SAY.format("old"))
+    client = control(server)
+    stays = server.connect()
+    assert stays.line() == "old"
+    rows, descriptors = server.rows, server.descriptors()
+    server.configure(listeners=[*rows, {"address": "127.0.0.1"}, {"address": "127.0.0.1", "port": other.port}])
+    free = server.targets[1]
+    reload_fails(server, f"cannot listen on 127.0.0.1:{other.port}")
+    wait_for_versions(client, 1)
+    assert server.descriptors() == descriptors
+    with pytest.raises(ConnectionRefusedError):  # the one before it was let go too
+        dial(free)
+    server.configure(listeners=[*rows, {"address": "127.0.0.1", "port": free[1]}])
+    reload(server)
+    assert said(server, 1) == "old"
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("change, name", [
+    ({"reactors": 3}, "reactors"),
+    ({"accept": "reuseport"}, "accept"),
+    ({"reactor": {"ring_entries": 2048}}, "reactor.ring_entries"),
+    ({"reactor": {"max_connections": 77}}, "reactor.max_connections"),
+    ({"user": "root"}, "user"),
+])
+def test_what_only_a_restart_can_change_is_refused_by_name(zerg, change, name):
+    server = zerg(HELLO.format("old"), reactors=2)
+    server.log.allow("root")
+    assert said(server) == "old"
+    server.directory.write("handler.lua", say("new"))
+    listeners = [*server.rows, {"address": "127.0.0.1"}]
+    server.configure(listeners=listeners, **change)
+    new = server.targets.pop()
+    reload_fails(server, f"only a restart can change {name}")
+    assert said(server) == "old"
+    server.targets.append(new)
+    server.configure(listeners=listeners)
+    reload(server)
+    assert said(server, 1) == "new"
+
+
+# ---- several at once, and ends in the middle ----
+
+
+@pytest.mark.threads
+def test_many_reloads_at_once_become_few(zerg, control):
+    server = zerg(HELLO.format("old"), reactors=2)
+    client = control(server)
+    assert said(server) == "old"
+    server.directory.write("handler.lua", hooks(start="zerg.sleep(0.1)"))
+    for _ in range(50):
+        hup(server)
+        time.sleep(0.002)
+    until(lambda: outcomes(server), "a reload ends")
+    server.directory.write("handler.lua", hooks().replace("new", "newest"))
+    reload(server)
+    until(lambda: said(server) == "newest", "the last one is served")
+    assert len(outcomes(server)) <= 6, outcomes(server)
+    wait_for_versions(client, outcomes(server)[-1][0])
+
+
+def test_a_reload_while_the_server_drains_is_refused(zerg):
+    server = zerg('conn:write("x") conn:wait() conn:write("y")', drain_timeout=20)
+    peer = server.connect().expect("x")
+    server.send_signal(signal.SIGTERM)
+    server.log.wait("TERM: no more connections")
+    hup(server)
+    server.log.wait("HUP: reloading")
+    peer.send("go on").expect("y").expect_end()
+    peer.close()
+    assert server.wait_exit() == 0
+    assert not [problem for _, problem in outcomes(server) if problem is None]
+    server.log.allow("reload: version 1 goes on: the server is shutting down")
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("reactors", [1, 2])
+def test_term_while_a_start_hook_waits(zerg, reactors):
+    server = zerg(HELLO.format("old"), reactors=reactors)
+    assert said(server) == "old"
+    server.directory.write("handler.lua", hooks(start='zerg.log.info("starting") zerg.sleep(60)'))
+    hup(server)
+    server.log.wait("starting")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait_exit(within=5) == 0
+    server.log.expect("reload: version 1 goes on: the server is shutting down")
+
+
+BUSY = """local zerg = require "zerg"
+zerg.log.info("busy now")
+local begin = os.clock()
+while os.clock() - begin < {} do end
+return function() end
+"""
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("reactors", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_while_scripts_are_loaded(zerg, number, reactors):
+    server = zerg(HELLO.format("old"), reactors=reactors)
+    assert said(server) == "old"
+    server.directory.write("handler.lua", BUSY.format(0.5))
+    hup(server)
+    server.log.wait("busy now")
+    server.process.send_signal(number)
+    assert server.wait_exit(within=8) == 0
+    server.log.expect("reload: version 1 goes on: the server is shutting down")
+
+
+def test_a_script_that_loads_for_ever_does_not_hold_up_the_end(zerg):
+    server = zerg(HELLO.format("old"))
+    assert said(server) == "old"
+    server.directory.write("handler.lua", BUSY.format(1e9))
+    hup(server)
+    server.log.wait("busy now")
+    assert said(server) == "old"  # nobody else notices
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait_exit(within=12) == 1
+    server.log.expect("a script that is being loaded did not stop within")
+    server.check_at_end = False
+
+
+def test_a_handler_that_holds_a_reactor_only_delays_the_reload(zerg):
+    server = zerg("""
+        conn:write("busy\\n")
+        conn:flush()
+        local begin = os.clock()
+        while os.clock() - begin < 0.5 do end
+        conn:write("done\\n")
+    """)
+    peer = server.connect()
+    assert peer.line() == "busy"
+    server.directory.write("handler.lua", say("new"))
+    assert reload(server) == 2
+    assert peer.line() == "done"
+    until(lambda: said(server) == "new", "the new version serves")
