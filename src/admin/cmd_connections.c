@@ -55,6 +55,10 @@ static void on_rows(struct inquiry *inquiry)
 {
     struct listing *listing = (struct listing *)inquiry;
 
+    if (inquiry->call.is_lost) { /* it has no connections, then */
+        listing->count = 0;
+        listing->slot = 0;
+    }
     for (uint32_t i = 0; i < listing->count; i++)
         json_array_append_new(listing->list, row_of(&listing->infos[i], listing->reactor));
     if (listing->slot == 0)

@@ -56,7 +56,9 @@ static void on_evaluated(struct inquiry *inquiry)
 {
     const struct evaluation *evaluation = (const struct evaluation *)inquiry;
 
-    if (inquiry->request)
+    if (inquiry->request && inquiry->call.is_lost)
+        control_fail(inquiry->request, "the reactor has ended");
+    else if (inquiry->request)
         answer(inquiry->request, evaluation->result);
     free_evaluation(inquiry);
 }

@@ -2,16 +2,18 @@
 #include "admin/inquiry.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "admin/control.h"
+#include "admin/control_words.h"
 #include "admin/service.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "core/engine.h"
+#include "core/reactor_inbox.h"
 
 void inquiry_send(struct service *service, struct inquiry *inquiry, uint32_t reactor)
 {
+    inquiry->reactor = reactor;
     inquiry->until_ms = clock_now_ms() + INQUIRY_MS_MAX;
     list_init(&inquiry->link);
     list_add_tail(&service->inquiries, &inquiry->link);
@@ -25,25 +27,54 @@ static void give_up(struct inquiry *inquiry)
     inquiry->request = NULL;
 }
 
-int inquiry_look(struct service *service, uint64_t now_ms)
+static bool is_done(struct service *service, struct inquiry *inquiry)
+{
+    struct reactor *reactor = &service->engine.reactors[inquiry->reactor];
+
+    if (!atomic_load(&inquiry->call.is_done) && atomic_load(&reactor->has_ended))
+        reactor_inbox_drop(reactor);
+    return atomic_load(&inquiry->call.is_done);
+}
+
+static void look_at(struct service *service, struct inquiry *inquiry, uint64_t now_ms)
+{
+    if (is_done(service, inquiry)) {
+        list_del(&inquiry->link);
+        inquiry->on_answer(inquiry);
+    } else if (inquiry->request && now_ms >= inquiry->until_ms) {
+        give_up(inquiry);
+    }
+}
+
+/* When one of them is to be looked at again; one that was sent just now may have no reactor that would say so. */
+static uint64_t next_deadline(const struct service *service)
 {
     uint64_t next_ms = UINT64_MAX;
+
+    for (const struct list *node = service->inquiries.next; node != &service->inquiries; node = node->next) {
+        const struct inquiry *inquiry = CONTAINER_OF(node, struct inquiry, link);
+
+        if (atomic_load(&service->engine.reactors[inquiry->reactor].has_ended))
+            return 0;
+        if (inquiry->request && inquiry->until_ms < next_ms)
+            next_ms = inquiry->until_ms;
+    }
+    return next_ms;
+}
+
+int inquiry_look(struct service *service, uint64_t now_ms)
+{
+    uint64_t next_ms;
     struct list *next;
 
     for (struct list *node = service->inquiries.next; node != &service->inquiries; node = next) {
-        struct inquiry *inquiry = CONTAINER_OF(node, struct inquiry, link);
-
         next = node->next;
-        if (atomic_load(&inquiry->call.is_done)) {
-            list_del(&inquiry->link);
-            inquiry->on_answer(inquiry);
-        } else if (inquiry->request && now_ms >= inquiry->until_ms) {
-            give_up(inquiry);
-        } else if (inquiry->request && inquiry->until_ms < next_ms) {
-            next_ms = inquiry->until_ms;
-        }
+        look_at(service, CONTAINER_OF(node, struct inquiry, link), now_ms);
     }
-    return next_ms == UINT64_MAX ? -1 : (int)(next_ms - now_ms);
+    next_ms = next_deadline(service);
+    if (next_ms == UINT64_MAX)
+        return -1;
+    return next_ms > now_ms ? (int)(next_ms - now_ms) : 0;
 }
 
 void inquiry_lose_all(struct service *service)
@@ -60,10 +91,9 @@ void inquiry_lose_all(struct service *service)
 int inquiry_reactor(struct control_request *request, const char *word)
 {
     const struct service *service = control_context(request);
-    char *end;
-    long number = strtol(word, &end, 10);
+    uint64_t number;
 
-    if (end != word && *end == '\0' && number >= 0 && (uint32_t)number < service->engine.reactor_count)
+    if (control_word_is_number(word, service->engine.reactor_count - 1, &number))
         return (int)number;
     control_fail(request, "expected a reactor from 0 to %u, got \"%s\"", service->engine.reactor_count - 1, word);
     return -EINVAL;

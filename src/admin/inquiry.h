@@ -16,8 +16,9 @@ struct inquiry {
     struct reactor_call call;
     struct list link;                /* service->inquiries while it is asked */
     struct control_request *request; /* NULL: it was failed already */
+    uint32_t reactor;
     uint64_t until_ms;
-    /* The reactor has answered: the owner answers the request, unless that is NULL, and frees itself or asks again. */
+    /* The reactor has answered, or call.is_lost: it had ended, while others may go on. The owner answers the request, unless that is NULL, and frees itself or asks again. */
     void (*on_answer)(struct inquiry *inquiry);
     /* No reactor answers any more: the owner frees itself; the request is failed by others. */
     void (*on_lost)(struct inquiry *inquiry);

@@ -395,6 +395,7 @@ static void *reactor_main(void *arg)
     else
         engine_report_start(engine, rc);
     reactor_close(reactor);
+    atomic_store(&reactor->has_ended, true);
     engine_report_end(engine);
     return NULL;
 }

@@ -108,10 +108,11 @@ enum reactor_message {
 };
 
 /* Something that another thread wants a reactor to do between two completions, and to wait for. Owned by who sends it, until
- * is_done: the reactor wakes the control thread then. One that ends before leaves it as it is. */
+ * is_done: the reactor wakes the control thread then. */
 struct reactor_call {
     struct inbox_message message;
     void (*run)(struct reactor_call *call, struct reactor *reactor);
+    bool is_lost; /* when it is done: it was not run, as the reactor had ended */
     atomic_bool is_done;
 };
 
@@ -193,6 +194,8 @@ struct reactor {
     struct inbox_message stop_order;    /* REACTOR_STOP */
     atomic_bool resume_sent;
     atomic_uint open; /* slots taken or promised */
+    atomic_bool
+        has_ended; /* its thread does nothing any more: who sends it a call has to see to that, by reactor_inbox_drop() */
     struct reactor_pulse pulse;
 };
 

@@ -51,6 +51,7 @@ void reactor_stop(struct reactor *reactor)
 void reactor_send_call(struct reactor *reactor, struct reactor_call *call)
 {
     call->message.kind = REACTOR_CALL;
+    call->is_lost = false;
     atomic_store(&call->is_done, false);
     inbox_send(&reactor->inbox, &call->message, NULL);
 }
@@ -94,19 +95,29 @@ void reactor_inbox_drain(struct reactor *reactor)
     }
 }
 
-/* Sockets that arrived after the last turn; there are none in an orderly end. */
+/* There are none in an orderly end. */
+static void refuse_accepted(struct reactor *reactor, struct accept_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++)
+        close(batch->items[i].fd);
+    acceptor_return_batch(reactor->engine->acceptor, batch);
+}
+
+static void lose_call(struct reactor_call *call)
+{
+    call->is_lost = true;
+    atomic_store(&call->is_done, true);
+}
+
 void reactor_inbox_drop(struct reactor *reactor)
 {
     struct inbox_message *next;
 
     for (struct inbox_message *message = inbox_take(&reactor->inbox); message; message = next) {
-        struct accept_batch *batch = (struct accept_batch *)message;
-
         next = message->next;
-        if (message->kind != REACTOR_ACCEPTED)
-            continue;
-        for (uint32_t i = 0; i < batch->count; i++)
-            close(batch->items[i].fd);
-        acceptor_return_batch(reactor->engine->acceptor, batch);
+        if (message->kind == REACTOR_ACCEPTED)
+            refuse_accepted(reactor, (struct accept_batch *)message);
+        else if (message->kind == REACTOR_CALL)
+            lose_call(CONTAINER_OF(message, struct reactor_call, message));
     }
 }
