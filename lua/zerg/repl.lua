@@ -105,15 +105,19 @@ function show(value, depth)
 end
 
 -- An expression, or else statements; and how many values come before those of an expression. With
--- one before it, a call is no tail call, which would leave no line to name in an error.
+-- one before it, a call is no tail call, which would leave no line to name in an error. Of what is
+-- neither, the problem: that it is not finished, if more could make an expression of it.
 local function compile(code, env)
-  local chunk = load("return nil, " .. code, "=repl", "t", env)
+  local chunk, problem = load("return nil, " .. code, "=repl", "t", env)
   if chunk then
     return chunk, 1
   end
-  local problem
-  chunk, problem = load(code, "=repl", "t", env)
-  return chunk, chunk and 0 or problem
+  local is_unfinished = problem:find("near '<eof>'", 1, true) and code:find("%S")
+  local statements, statement_problem = load(code, "=repl", "t", env)
+  if statements then
+    return statements, 0
+  end
+  return nil, is_unfinished and problem or statement_problem
 end
 
 local function environment(output)

@@ -1,4 +1,5 @@
-"""`zerg repl` against a server that answers what the test wants: at a terminal, and with input from a pipe."""
+"""`zerg repl` against real servers, and against one that answers what the test wants: at a terminal, and with input from a
+pipe."""
 
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 
 from controls import lines
 from harness import PROGRAM, environment
+from luatext import ECHO
 from peer import PATIENCE, until
 
 UNFINISHED = lines({"ok": False, "error": "repl:1: 'end' expected near '<eof>'"})
@@ -25,6 +27,43 @@ def result(*values, output=""):
 def code_of(request):
     """The code in a request line `eval N "..."`."""
     return json.loads(request.split(" ", 2)[2])
+
+
+# ---- with a real server ----
+
+
+def test_a_session_with_a_server(zerg, control):
+    server = zerg(ECHO, reactors=2)
+    control(server)
+    text = "1 + 1\nx = 5\nx, nil\nprint('a', x)\nfor i = 1, 2 do\nprint(i)\nend\n{\n  a = 1\n}\n'\\255'\n"
+    done = zerg.command("repl", "--control", server.control, text=text)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == '2\n5\nnil\na\t5\n1\n2\n{ a = 1 }\n"\\255"\n'
+    assert zerg.command("repl", "--control", server.control, text="x\n").stdout == "5\n"
+    assert zerg.command("repl", "--reactor", 1, "--control", server.control, text="x\n").stdout == "nil\n"
+
+
+def test_a_server_s_errors_go_to_stderr_and_the_session_goes_on(zerg, control):
+    server = zerg(ECHO)
+    control(server)
+    done = zerg.command("repl", "--control", server.control, text="error('oops')\nx y\nrequire('zerg').sleep(1)\n7\n")
+    assert (done.returncode, done.stdout) == (1, "7\n")
+    first, *_ = done.stderr.split("\n")
+    assert first == "repl:1: oops" and "stack traceback:" in done.stderr and "repl:1: '=' expected near 'y'" in done.stderr
+    done = zerg.command("repl", "--reactor", 1, "--control", server.control, text="1\n")
+    assert done.returncode == 1 and 'expected a reactor from 0 to 0, got "1"' in done.stderr
+
+
+def test_a_server_that_ends_meanwhile(zerg, control, terminal):
+    server = zerg(ECHO)
+    control(server)
+    session = terminal(server)
+    session.wait("> ")
+    session.type("6 * 7\n").wait("\n42\r\n").wait("> ")
+    server.stop()
+    session.type("1\n")
+    assert session.end() == 1
+    assert "zerg: the server at" in session.seen
 
 
 # ---- from a pipe ----
@@ -92,10 +131,10 @@ def test_without_a_server(zerg):
 class Terminal:
     """The program with a terminal of its own; `state` is where its history goes."""
 
-    def __init__(self, server, state):
+    def __init__(self, path, state):
         self.master, slave = pty.openpty()
         env = environment({"TERM": "dumb", "XDG_STATE_HOME": str(state)})
-        self.process = subprocess.Popen([PROGRAM, "repl", "--control", server.path], stdin=slave, stdout=slave,
+        self.process = subprocess.Popen([PROGRAM, "repl", "--control", path], stdin=slave, stdout=slave,
                                         stderr=slave, env=env, start_new_session=True)
         os.close(slave)
         self.seen = ""
@@ -145,7 +184,7 @@ def terminal(zerg):
     state = zerg.directory().path / "state"
 
     def start(server):
-        made.append(Terminal(server, state))
+        made.append(Terminal(getattr(server, "control", server.path), state))
         made[-1].state = state
         return made[-1]
 
