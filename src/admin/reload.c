@@ -59,6 +59,17 @@ static void on_config_problem(void *context, const struct config_problem *proble
 
 /* ---- the thread ---- */
 
+static void add_file(void *context, const char *path)
+{
+    struct reload *reload = context;
+    char *before = reload->read;
+
+    if (asprintf(&reload->read, "%s%s%s", before ? before : "", before ? "\n" : "", path) < 0)
+        reload->read = before;
+    else
+        free(before);
+}
+
 static void finish_work(struct reload *reload, int result)
 {
     reload->result = result;
@@ -76,6 +87,7 @@ static void *read_config(void *context)
     log_thread_name("reload");
     request.run_scripts = reload->kind == RELOAD_CHECK;
     request.on_problem = on_config_problem;
+    request.on_file = add_file;
     request.context = reload;
     rc = config_load(&request, &reload->config);
     if (rc == 0 && settings_need_restart(reload->engine->config, reload->config, keys, sizeof(keys))) {
@@ -163,13 +175,18 @@ static void drop_version(struct reload *reload)
     version_free(version);
 }
 
-/* Of the version that is being loaded, also when that failed. */
+/* Those of the configuration, and what the scripts of the version require; also when they could not be loaded. */
 static void note_files(struct reload *reload)
 {
-    const char *files = runtime_files(&reload->version->parts[0]);
+    const char *loaded = reload->stage == RELOAD_LOAD ? runtime_files(&reload->version->parts[0]) : NULL;
+    char *files = loaded ? strdup(loaded) : reload->read;
 
+    if (!files)
+        return;
+    if (files == reload->read)
+        reload->read = NULL;
     free(reload->files);
-    reload->files = files ? strdup(files) : NULL;
+    reload->files = files;
 }
 
 static void fail(struct reload *reload)
@@ -273,8 +290,7 @@ static void look_at_thread(struct reload *reload)
     if (!atomic_load(&reload->is_done))
         return;
     pthread_join(reload->thread, NULL);
-    if (reload->stage == RELOAD_LOAD)
-        note_files(reload);
+    note_files(reload);
     if (reload->is_forbidden && reload->result == 0)
         reload->result = -ECANCELED;
     if (reload->result < 0)
@@ -373,6 +389,7 @@ bool reload_join(struct reload *reload, uint32_t wait_ms)
 void reload_deinit(struct reload *reload)
 {
     assert(reload->stage == RELOAD_IDLE);
+    free(reload->read);
     free(reload->files);
     tell_all(&reload->asking, 0, shutting_down);
 }

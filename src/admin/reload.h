@@ -49,9 +49,9 @@ struct reload {
     int result;            /* the thread's, when is_done: 0 or a negative errno */
     char *problem;         /* owned: the thread's, until is_done; NULL: none */
     struct config *config; /* owned: what was read, until a version has it */
-    char *
-        files; /* owned: those that the one under way, or the last one if it failed, has loaded, a path on each line; NULL: unknown */
-    uint32_t ended;          /* how many have come to an end */
+    char *read;     /* owned: the files that the thread has read, a path on each line; the thread's, until is_done */
+    char *files;    /* owned: those of the last one that failed, or the one under way, as far as it is; NULL: unknown */
+    uint32_t ended; /* how many have come to an end */
     struct version *version; /* borrowed from the engine: what is being made; NULL: nothing */
 };
 

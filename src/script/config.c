@@ -175,6 +175,26 @@ static int load_protected(lua_State *L)
     return 0;
 }
 
+/* Calls on_file() for every file. Runs in protected mode: when there is no memory, nobody learns of them. */
+static int report_files(lua_State *L)
+{
+    const struct config_request *request = lua_touserdata(L, 1);
+    size_t count;
+
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "zerg.config.files");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "loaded");
+    lua_call(L, 0, 1);
+    count = lua_objlen(L, -1);
+    for (size_t i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, (int)i);
+        request->on_file(request->context, lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
 /* Turns the Lua error at the top of the stack into a problem of the file as a whole. */
 static int report_error(lua_State *L, const struct loading *loading, int lua_status)
 {
@@ -210,6 +230,8 @@ int config_load(const struct config_request *request, struct config **out)
         status = report_error(L, &loading, lua_status);
     else if (loading.problems > 0)
         status = -EINVAL;
+    if (request->on_file)
+        (void)lua_cpcall(L, report_files, (void *)request);
 
 end:
     if (L)

@@ -36,6 +36,8 @@ struct config_request {
     bool control_only;      /* of `path` only has_control and control, whatever is wrong with the rest */
     bool run_scripts;       /* run the handler scripts too, to see what they return */
     void (*on_problem)(void *context, const struct config_problem *problem);
+    /* In the end, for each file that was read, or was to be but is not there; NULL: nobody asks. path: borrowed during the call. */
+    void (*on_file)(void *context, const char *path);
     void *context;
 };
 

@@ -32,13 +32,31 @@ function M.join(directory, path)
 end
 
 local read = {} -- paths that were read in this Lua state
+local required = {} -- modules that require() looked for outside of zerg, found or not
 
----The files that were read in this Lua state, and those of modules that require() found on disk.
+-- Behind the searcher of zerg's own modules; the message for nothing found is left to the others.
+table.insert(package.loaders, 2, function(name)
+  required[name] = true
+end)
+
+local function add_module(name, add)
+  local path = package.searchpath(name, package.path)
+  if path then
+    add(path)
+    return
+  end
+  for template in package.path:gmatch("[^;]+") do
+    add((template:gsub("%?", (name:gsub("%.", "/")))))
+  end
+end
+
+---The files that were read in this Lua state, those of modules that require() found, and where it
+---looked for those that it did not find.
 ---@return string[]
 function M.loaded()
   local paths, seen = {}, {}
   local function add(path)
-    if path and not seen[path] then
+    if not seen[path] then
       seen[path] = true
       paths[#paths + 1] = path
     end
@@ -46,9 +64,9 @@ function M.loaded()
   for path in pairs(read) do
     add(path)
   end
-  for name in pairs(package.loaded) do
+  for name in pairs(required) do
     if not package.preload[name] then
-      add(package.searchpath(name, package.path))
+      add_module(name, add)
     end
   end
   table.sort(paths)
