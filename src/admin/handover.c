@@ -25,6 +25,10 @@
 
 #define READY_VARIABLE "ZERG_READY_FD"
 #define PREDECESSOR_VARIABLE "ZERG_PREDECESSOR"
+#define NAMES_VARIABLE "LISTEN_FDNAMES"
+/* Of a socket that is the service manager's, and of others. */
+#define LENT_NAME "lent"
+#define OWN_NAME "own"
 
 enum { FIRST_FD = SD_LISTEN_FDS_START, PATH_BYTES = 4096, HANDOVER_MS_MAX = START_MS_MAX + 15 * 1000 };
 
@@ -68,26 +72,35 @@ pid_t handover_predecessor(void)
     return self.predecessor;
 }
 
+/* A service manager goes on with its sockets, those that it once gave to who makes way for us among them. */
+static void receive(struct inherited *out, int fd, const char *name)
+{
+    bool stays_lent = self.ready_fd < 0 || strcmp(name, LENT_NAME) == 0;
+    int rc = inherited_add(out, fd, stays_lent);
+
+    if (rc == 0)
+        return;
+    log_warn("the descriptor %d of LISTEN_FDS cannot be used: %s", fd,
+             rc == -ENOTSUP ? "it is no listening stream socket" : strerror(-rc));
+    close(fd);
+}
+
 void handover_receive(struct inherited *out)
 {
+    char **names = NULL;
     int count;
 
     *out = (struct inherited){0};
     self.ready_fd = take_ready_fd();
     self.predecessor = take_predecessor();
-    count = sd_listen_fds(1);
+    count = sd_listen_fds_with_names(1, &names);
     if (count < 0)
         log_warn("LISTEN_FDS: %s", strerror(-count));
-    for (int fd = FIRST_FD; fd < FIRST_FD + count; fd++) {
-        /* A service manager goes on with its sockets; who makes way for us does not. */
-        int rc = inherited_add(out, fd, self.ready_fd < 0);
-
-        if (rc == 0)
-            continue;
-        log_warn("the descriptor %d of LISTEN_FDS cannot be used: %s", fd,
-                 rc == -ENOTSUP ? "it is no listening stream socket" : strerror(-rc));
-        close(fd);
+    for (int i = 0; i < count; i++) {
+        receive(out, FIRST_FD + i, names[i]);
+        free(names[i]);
     }
+    free(names);
 }
 
 void handover_confirm(void)
@@ -113,6 +126,7 @@ void handover_init(struct handover *handover)
 struct start {
     int *fds; /* owned: sockets, then the end of the pipe that is written to */
     int fd_count;
+    char *names;        /* owned: LISTEN_FDNAMES, of the sockets */
     char **environment; /* owned array; of its strings those that follow are ours */
     char listen_pid[32];
     char listen_fds[32];
@@ -133,7 +147,7 @@ static int make_environment(struct start *start)
 
     while (environ[count])
         count++;
-    start->environment = calloc(count + 5, sizeof(char *));
+    start->environment = calloc(count + 6, sizeof(char *));
     if (!start->environment)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
@@ -146,24 +160,32 @@ static int make_environment(struct start *start)
     start->environment[at++] = start->predecessor;
     start->environment[at++] = start->listen_pid; /* which the child itself fills in */
     start->environment[at++] = start->listen_fds;
+    start->environment[at++] = start->names;
     start->environment[at] = start->ready_fd;
     return 0;
 }
 
 static int collect_fds(struct start *start, const struct version *version, int ready_fd)
 {
+    const char *separator = "";
     uint32_t count = 1;
+    char *end;
 
     for (uint32_t i = 0; i < version->listener_count; i++)
         count += version->listeners[i].socket->fd_count;
     start->fds = calloc(count, sizeof(int));
-    if (!start->fds)
+    start->names = calloc(1, sizeof(NAMES_VARIABLE "=") + count * sizeof(LENT_NAME ":"));
+    if (!start->fds || !start->names)
         return -ENOMEM;
+    end = stpcpy(start->names, NAMES_VARIABLE "=");
     for (uint32_t i = 0; i < version->listener_count; i++) {
         const struct listen_socket *socket = version->listeners[i].socket;
 
-        for (uint32_t j = 0; j < socket->fd_count; j++)
+        for (uint32_t j = 0; j < socket->fd_count; j++) {
             start->fds[start->fd_count++] = socket->fds[j];
+            end = stpcpy(stpcpy(end, separator), socket->stays_lent ? LENT_NAME : OWN_NAME);
+            separator = ":";
+        }
     }
     start->fds[start->fd_count++] = ready_fd;
     return 0;
@@ -172,6 +194,7 @@ static int collect_fds(struct start *start, const struct version *version, int r
 static void start_deinit(struct start *start)
 {
     free(start->fds);
+    free(start->names);
     free(start->environment);
 }
 

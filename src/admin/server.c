@@ -221,6 +221,8 @@ static int start(struct service *service, struct inherited *inherited)
     bool takes_over = handover_predecessor() > 0;
     int rc = engine_open(&service->engine, service->config, &host_app, inherited);
 
+    if (rc == 0)
+        inherited_report(inherited);
     inherited_close(inherited);
     if (rc == 0 && !takes_over)
         rc = open_control(service);
@@ -232,9 +234,11 @@ static int start(struct service *service, struct inherited *inherited)
         rc = engine_start(&service->engine);
     if (rc == 0 && takes_over)
         rc = open_control(service);
-    if (rc == 0)
-        handover_confirm();
-    return rc;
+    if (rc < 0)
+        return rc;
+    engine_own_sockets(&service->engine);
+    handover_confirm();
+    return 0;
 }
 
 /* Whoever waited for the end finds the ports, the path and the log as they are without this server. */

@@ -57,6 +57,7 @@ static void on_successor(struct loop_source *source, short ready)
     look(CONTAINER_OF(source, struct service, successor), clock_now_ms());
 }
 
+/* At the wrong time. Who asked is told; the log is for signals. */
 static void refuse(struct control_request *request, const char *problem)
 {
     if (request)
@@ -69,17 +70,18 @@ static void begin(struct service *service, struct control_request *request)
 {
     char problem[HANDOVER_PROBLEM_BYTES];
 
+    service->upgrade_request = request;
     if (handover_begin(&service->handover, &service->engine, problem) < 0) {
-        refuse(request, problem);
+        log_error("upgrade: %s", problem);
+        answer(service, problem, 0);
         return;
     }
     service->successor = (struct loop_source){.fd = service->handover.fd, .events = POLLIN, .on_ready = on_successor};
     if (loop_add(&service->loop, &service->successor) < 0) {
         handover_cancel(&service->handover);
-        refuse(request, "too many clients of the control socket");
+        answer(service, "too many clients of the control socket", 0);
         return;
     }
-    service->upgrade_request = request;
     log_info("upgrade: process %d starts", (int)service->handover.pid);
     if (request)
         control_progress(request, "process %d starts", (int)service->handover.pid);

@@ -96,6 +96,7 @@ enum {
 
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for `start` hooks */
+    ACCEPT_SWEEPS_MAX = 32,   /* through the backlog of a socket that another process goes on with */
     INQUIRY_MS_MAX = 5000,    /* for a reactor to answer a question of its operator */
     INSPECT_BATCH = 128,      /* connections that it tells of in one go */
     STOP_MS_MAX = 3000,       /* for reactors to end once they were told to */

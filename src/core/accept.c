@@ -2,6 +2,7 @@
 #include "core/accept.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -264,6 +265,45 @@ void accept_on_cancel(struct accept_group *group, const struct completion *compl
         source->is_cancelled = false;
 }
 
+static void arm(struct accept_group *group, struct accept_source *source, uint32_t slot)
+{
+    ring_add_accept(group->ring, op_pack(OP_ACCEPT, slot, 0), source->fd);
+    source->is_armed = true;
+    source->operations++;
+    group->operations++;
+}
+
+static void cancel(struct accept_group *group, struct accept_source *source, uint32_t slot)
+{
+    ring_add_cancel(group->ring, op_pack(OP_CANCEL_ACCEPT, slot, 0), op_pack(OP_ACCEPT, slot, 0));
+    source->is_cancelled = true;
+    source->operations++;
+    group->operations++;
+}
+
+static bool has_backlog(int fd)
+{
+    struct pollfd backlog = {.fd = fd, .events = POLLIN};
+
+    return poll(&backlog, 1, 0) > 0 && (backlog.revents & POLLIN);
+}
+
+/* Of a socket that another process accepts from, too: the kernel wakes one of both for each connection (an accept waits
+ * exclusively), and if that was ours, which was cancelled then, nobody takes it until the next one comes. An accept takes who is
+ * there before it waits. */
+static void sweep(struct accept_group *group, struct accept_source *source, uint32_t slot)
+{
+    if (!group->is_stopping || source->operations > 0 || source->sweeps_left == 0)
+        return;
+    source->sweeps_left--;
+    if (source->sweeps_left == 0 || !has_backlog(source->fd)) {
+        source->sweeps_left = 0;
+        return;
+    }
+    arm(group, source, slot);
+    cancel(group, source, slot);
+}
+
 static void settle_source(struct accept_group *group, struct accept_source *source, uint32_t slot)
 {
     uint32_t max = atomic_load(&source->socket->max_connections);
@@ -276,17 +316,11 @@ static void settle_source(struct accept_group *group, struct accept_source *sour
         is_full = atomic_load(&source->socket->open) >= max;
     }
     is_wanted = is_wanted && !is_full;
-    if (is_wanted && !source->is_armed) {
-        ring_add_accept(group->ring, op_pack(OP_ACCEPT, slot, 0), source->fd);
-        source->is_armed = true;
-        source->operations++;
-        group->operations++;
-    } else if (!is_wanted && source->is_armed && !source->is_cancelled) {
-        ring_add_cancel(group->ring, op_pack(OP_CANCEL_ACCEPT, slot, 0), op_pack(OP_ACCEPT, slot, 0));
-        source->is_cancelled = true;
-        source->operations++;
-        group->operations++;
-    }
+    if (is_wanted && !source->is_armed)
+        arm(group, source, slot);
+    else if (!is_wanted && source->is_armed && !source->is_cancelled)
+        cancel(group, source, slot);
+    sweep(group, source, slot);
     leave_if_done(group, source);
 }
 
@@ -310,10 +344,16 @@ void accept_stop(struct accept_group *group, enum accept_rest rest)
 
         while (held_count(source) > 0)
             close(source->held[source->held_first++]);
+        if (source->is_armed && source->socket->has_successor)
+            source->sweeps_left = ACCEPT_SWEEPS_MAX;
     }
 }
 
 bool accept_is_stopped(const struct accept_group *group)
 {
-    return group->is_stopping && group->operations == 0;
+    bool is_stopped = group->is_stopping && group->operations == 0;
+
+    for (uint32_t i = 0; i < group->source_count && is_stopped; i++)
+        is_stopped = group->sources[i].sweeps_left == 0;
+    return is_stopped;
 }

@@ -225,6 +225,14 @@ void engine_lend_sockets(struct engine *engine)
     }
 }
 
+void engine_own_sockets(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        if (engine->sockets[i])
+            listen_socket_own(engine->sockets[i]);
+    }
+}
+
 void engine_drain(struct engine *engine)
 {
     /* First, so that whatever it accepted is in the inboxes before the order to drain. */

@@ -38,9 +38,9 @@ static int look_at(struct inherited_socket *socket)
     }
 }
 
-int inherited_add(struct inherited *inherited, int fd, bool is_lent)
+int inherited_add(struct inherited *inherited, int fd, bool stays_lent)
 {
-    struct inherited_socket socket = {.fd = fd, .is_lent = is_lent};
+    struct inherited_socket socket = {.fd = fd, .stays_lent = stays_lent};
     struct inherited_socket *sockets;
     int rc = look_at(&socket);
 
@@ -78,7 +78,7 @@ static bool is_for(const struct inherited_socket *socket, const struct listener_
 }
 
 uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, uint32_t max,
-                        bool *is_lent)
+                        bool *stays_lent)
 {
     uint32_t taken = 0;
 
@@ -88,25 +88,29 @@ uint32_t inherited_take(struct inherited *inherited, const struct listener_confi
         if (!is_for(socket, config))
             continue;
         if (taken == 0)
-            *is_lent = socket->is_lent;
+            *stays_lent = socket->stays_lent;
         fds[taken++] = socket->fd;
         socket->fd = -1;
     }
     return taken;
 }
 
-void inherited_close(struct inherited *inherited)
+void inherited_report(const struct inherited *inherited)
 {
     char where[ADDR_TEXT_MAX];
 
     for (uint32_t i = 0; i < inherited->count; i++) {
-        struct inherited_socket *socket = &inherited->sockets[i];
+        if (inherited->sockets[i].fd >= 0)
+            log_warn("no listener is for the socket at %s that the process was started with: it is closed",
+                     addr_format(&inherited->sockets[i].addr, where));
+    }
+}
 
-        if (socket->fd < 0)
-            continue;
-        log_warn("no listener is for the socket at %s that the process was started with: it is closed",
-                 addr_format(&socket->addr, where));
-        close(socket->fd);
+void inherited_close(struct inherited *inherited)
+{
+    for (uint32_t i = 0; i < inherited->count; i++) {
+        if (inherited->sockets[i].fd >= 0)
+            close(inherited->sockets[i].fd);
     }
     free(inherited->sockets);
     *inherited = (struct inherited){0};

@@ -16,7 +16,7 @@ struct inherited_socket {
     int fd; /* owned, -1: it was taken */
     struct addr addr;
     bool is_v6_only;
-    bool is_lent; /* somebody else has it too and goes on with it: it is not to be shut down */
+    bool stays_lent; /* the service manager has it too and goes on with it: it is never to be shut down */
 };
 
 struct inherited {
@@ -26,9 +26,11 @@ struct inherited {
 
 /* Adds a descriptor, which becomes close-on-exec. 0, or a negative errno: it is no listening stream socket of a family that zerg
  * knows (-ENOTSUP), or no descriptor; it is the caller's still then. */
-MUST_CHECK int inherited_add(struct inherited *inherited, int fd, bool is_lent);
-/* Takes those that are bound as the listener is to be, at most max of them: how many, in fds. *is_lent: as of the first. */
+MUST_CHECK int inherited_add(struct inherited *inherited, int fd, bool stays_lent);
+/* Takes those that are bound as the listener is to be, at most max of them: how many, in fds. *stays_lent: as of the first. */
 uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, uint32_t max,
-                        bool *is_lent);
-/* Closes what nobody took, and says so in the log. */
+                        bool *stays_lent);
+/* Says in the log what nobody took. */
+void inherited_report(const struct inherited *inherited);
+/* Closes what nobody took. */
 void inherited_close(struct inherited *inherited);

@@ -165,7 +165,8 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
     if (!self->fds)
         goto fail;
     if (inherited)
-        self->fd_count = inherited_take(inherited, config, self->fds, wanted, &self->is_lent);
+        self->fd_count = inherited_take(inherited, config, self->fds, wanted, &self->stays_lent);
+    self->is_lent = self->fd_count > 0; /* until listen_socket_own(): we may not come to serve */
     if (self->fd_count > 0)
         listen_socket_configure(self, config);
     else if ((rc = open_all(self, config, wanted)) < 0)
@@ -228,6 +229,12 @@ void listen_socket_configure(struct listen_socket *self, const struct listener_c
 void listen_socket_lend(struct listen_socket *self)
 {
     self->is_lent = true;
+    self->has_successor = true;
+}
+
+void listen_socket_own(struct listen_socket *self)
+{
+    self->is_lent = self->stays_lent;
 }
 
 void listen_socket_stop(struct listen_socket *self)

@@ -26,6 +26,8 @@ struct listen_socket {
     uint32_t fd_count;         /* 1, or one per reactor with SO_REUSEPORT */
     int *fds;                  /* owned; borrowed by the accept groups until they have left */
     bool is_lent;              /* another process listens there too: it is left, not shut down; the control thread's */
+    bool stays_lent;           /* by the service manager, which goes on with it: the control thread's */
+    bool has_successor;        /* that other process takes our place: set before accept groups are told to stop */
     bool is_stopped;           /* by listen_socket_stop(): the control thread's */
     uint32_t versions;         /* that have a listener here: the control thread's */
     atomic_uint groups;        /* accept groups that have it as a source */
@@ -45,8 +47,10 @@ bool listen_socket_is_for(const struct listen_socket *self, const struct listene
 MUST_CHECK int listen_socket_limit_clients(struct listen_socket *self, const struct listener_config *config);
 /* The options of another version for the same address: a failure is logged, and the old ones stay. */
 void listen_socket_configure(struct listen_socket *self, const struct listener_config *config);
-/* Another process goes on with it: it is neither shut down from now on nor is its file removed. */
+/* Another process takes our place and goes on with it: it is neither shut down from now on nor is its file removed. */
 void listen_socket_lend(struct listen_socket *self);
+/* The process that had it before goes on without it. */
+void listen_socket_own(struct listen_socket *self);
 /* Refuses new connections from now on, unless another process listens there too; the descriptors stay until listen_socket_free(), as accepts may be armed on them.
  * Idempotent. */
 void listen_socket_stop(struct listen_socket *self);

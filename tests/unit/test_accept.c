@@ -357,6 +357,58 @@ static void what_is_accepted_while_it_stops_in_order_is_served(void **state)
     assert_true(accept_is_stopped(&f->group));
 }
 
+/* Another process accepts from the first listener, too. */
+static void has_successor(struct accept_fixture *f, int backlog)
+{
+    f->sockets[0].has_successor = true;
+    f->group.sources[0].fd = backlog;
+    accept_settle(&f->group);
+    fake_ring_forget(f->ring);
+    accept_stop(&f->group, ACCEPT_SERVE_REST);
+    accept_settle(&f->group);
+    answer_cancels(f);
+}
+
+static void stopping_takes_who_waits_for_a_process_that_was_not_woken(void **state)
+{
+    struct accept_fixture *f = *state;
+    int backlog = eventfd(1, EFD_CLOEXEC); /* readable, as a socket that somebody waits at */
+    struct completion accepted = {.user_data = op_pack(OP_ACCEPT, 0, 0), .flags = COMPLETION_MORE};
+    uint64_t count;
+
+    has_successor(f, backlog);
+    accept_settle(&f->group);
+    assert_int_equal(fake_ring_queued(f->ring), 2);
+    assert_int_equal(fake_ring_sqe(f->ring, 0)->kind, FAKE_ACCEPT);
+    assert_int_equal(fake_ring_sqe(f->ring, 1)->kind, FAKE_CANCEL);
+    assert_false(accept_is_stopped(&f->group));
+    accepted.result = dup(backlog);
+    accept_on_completion(&f->group, &accepted);
+    assert_int_equal(f->taken_count, 1);
+    assert_int_equal(read(backlog, &count, sizeof(count)), sizeof(count));
+    answer_cancels(f);
+    accept_settle(&f->group);
+    assert_int_equal(fake_ring_queued(f->ring), 0);
+    assert_true(accept_is_stopped(&f->group));
+    close(backlog);
+}
+
+static void stopping_does_not_wait_for_a_backlog_that_never_empties(void **state)
+{
+    struct accept_fixture *f = *state;
+    int backlog = eventfd(1, EFD_CLOEXEC);
+    int sweeps = 0;
+
+    has_successor(f, backlog);
+    for (; !accept_is_stopped(&f->group); sweeps++) {
+        assert_true(sweeps <= ACCEPT_SWEEPS_MAX);
+        accept_settle(&f->group);
+        answer_cancels(f);
+    }
+    assert_true(sweeps > 1);
+    close(backlog);
+}
+
 static void stopping_while_out_of_descriptors_leaves_no_timer(void **state)
 {
     struct accept_fixture *f = *state;
@@ -395,6 +447,8 @@ int main(void)
         TEST(many_held_sockets_keep_their_order),
         TEST(stopping_cancels_and_closes_what_is_held),
         TEST(what_is_accepted_while_it_stops_in_order_is_served),
+        TEST(stopping_takes_who_waits_for_a_process_that_was_not_woken),
+        TEST(stopping_does_not_wait_for_a_backlog_that_never_empties),
         TEST(stopping_while_out_of_descriptors_leaves_no_timer),
         cmocka_unit_test(a_group_without_sources_stops_at_once),
     };

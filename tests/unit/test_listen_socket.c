@@ -268,17 +268,17 @@ static void what_is_bound_elsewhere_is_not(void **state)
     struct listener_config config = tcp_config("127.0.0.1", 0);
     struct inherited inherited = {0};
     struct listen_socket *first;
-    bool is_lent;
+    bool stays_lent;
     int fd;
 
     (void)state;
     open_ok(&first, &config, 1);
     assert_int_equal(inherited_add(&inherited, dup(first->fds[0]), false), 0);
-    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &is_lent), 0); /* port 0 is none */
+    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &stays_lent), 0); /* port 0 is none */
     config = tcp_config("127.0.0.2", bound_port(first->fds[0]));
-    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &is_lent), 0);
+    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &stays_lent), 0);
     config = unix_config("some.sock");
-    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &is_lent), 0);
+    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &stays_lent), 0);
     inherited_close(&inherited);
     listen_socket_free(first);
 }
