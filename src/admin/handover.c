@@ -35,7 +35,8 @@ enum { FIRST_FD = SD_LISTEN_FDS_START, PATH_BYTES = 4096, HANDOVER_MS_MAX = STAR
 static struct {
     char path[PATH_BYTES]; /* of the program */
     char **argv;
-    int ready_fd; /* where to say that we serve; -1: nobody asks */
+    int open_count; /* descriptors from FIRST_FD on that were open at the start: LISTEN_FDS may say anything */
+    int ready_fd;   /* where to say that we serve; -1: nobody asks */
     pid_t predecessor;
 } self = {.ready_fd = -1};
 
@@ -47,6 +48,8 @@ void handover_remember(char **argv)
 
     self.path[len > 0 ? len : 0] = '\0';
     self.argv = argv;
+    while (self.open_count < INHERITED_MAX && fcntl(FIRST_FD + self.open_count, F_GETFD) >= 0)
+        self.open_count++;
 }
 
 static int take_ready_fd(void)
@@ -94,10 +97,11 @@ void handover_receive(struct inherited *out)
     self.ready_fd = take_ready_fd();
     self.predecessor = take_predecessor();
     count = sd_listen_fds_with_names(1, &names);
-    if (count < 0)
-        log_warn("LISTEN_FDS: %s", strerror(-count));
+    if (count < 0 || count > self.open_count)
+        log_warn("LISTEN_FDS: %s", strerror(count < 0 ? -count : EBADF));
     for (int i = 0; i < count; i++) {
-        receive(out, FIRST_FD + i, names[i]);
+        if (i < self.open_count)
+            receive(out, FIRST_FD + i, names[i]);
         free(names[i]);
     }
     free(names);

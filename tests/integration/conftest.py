@@ -21,6 +21,7 @@ from luatext import literal
 from httptalk import HANDLER, saying
 from peer import SCALE
 from services import Services
+from successors import Family, take_orphans_in
 
 TEST_SECONDS_MAX = 60
 
@@ -193,6 +194,16 @@ def control():
     yield connect
     for client in made:
         client.close()
+
+
+@pytest.fixture
+def family(zerg):
+    """Finds the processes that upgrades start (see successors.py); ends them before their servers."""
+    del zerg
+    take_orphans_in()
+    members = Family()
+    yield members
+    members.end()
 
 
 @pytest.fixture
