@@ -1,0 +1,235 @@
+"""Upgrades that come to nothing: the server goes on as if nothing had been, and whoever asked learns why."""
+
+import os
+import re
+import signal
+import stat
+
+import pytest
+
+from controls import Control
+from harness import free_port
+from luatext import ECHO_LINES
+from peer import dial, until
+from test_upgrade import PID, PID_TOP, WAYS, installed, serving, upgrade  # noqa: F401 (a fixture)
+
+FAILED = r"the new process, \d+, ended before it was ready, and its messages say why: this one goes on"
+
+
+def serves(server, peer):
+    """It has what it had, and takes new connections, on every one of its sockets."""
+    assert peer.ask_line("still here") == "still here"
+    for _ in range(10):
+        with dial(server.targets[0]) as other:
+            assert other.ask_line("x") == "x"
+
+
+def fails(server, control, problem):
+    """An upgrade by request and one by signal; both say so."""
+    reply, _ = control(server).ask("upgrade")
+    assert reply["ok"] is False
+    assert re.fullmatch(problem, reply["error"]), reply
+    server.log.expect("upgrade: " + problem)
+    os.kill(server.pid, signal.SIGUSR2)
+    server.log.expect("upgrade: " + problem)
+
+
+BROKEN = {
+    "the configuration": ("zerg.lua", "return {", None),
+    "a script": ("handler.lua", "return function(", None),
+    "a script as it is loaded": ("handler.lua", "error('at load')", "at load"),
+    "a start hook": ("handler.lua", "return { serve = print, start = function() error('no') end }", "error.* no\n"),
+}
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("way", ["one", "reuseport"])
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_broken_changes_nothing(zerg, family, control, way, what):
+    name, text, message = BROKEN[what]
+    server = zerg(ECHO_LINES, **WAYS[way]).wait_listening()
+    server.log.allow(message or "zerg.lua|handler.lua")
+    server.log.allow("cannot load its scripts|did not start|stack traceback|hook")
+    server.reactors = None  # those that did not start say how they ended, too
+    before = (server.path / name).read_text()
+    peer = server.connect()
+    assert peer.ask_line("x") == "x"
+    server.directory.write(name, text)
+    fails(server, control, FAILED)
+    serves(server, peer)
+    assert Control(server.control).ask("status")[0]["pid"] == server.pid
+    server.directory.write(name, before)
+    server.close_peers()
+    upgrade(server, family)
+    assert server.wait_exit() == 0
+    with dial(server.targets[0]) as other:
+        assert other.ask_line("x") == "x"
+
+
+def test_a_unix_listener_outlives_a_process_that_did_not_start(zerg, control):
+    server = zerg(ECHO_LINES, listeners=[{"path": "s"}]).wait_listening()
+    server.log.allow("stack traceback|hook|no\n|error")
+    server.reactors = None
+    server.directory.write("handler.lua", "return { serve = print, start = function() error('no') end }")
+    fails(server, control, FAILED)
+    assert stat.S_ISSOCK(os.stat(server.targets[0]).st_mode)
+    with dial(server.targets[0]) as peer:
+        assert peer.ask_line("x") == "x"
+
+
+def test_a_port_that_the_new_configuration_wants_and_somebody_has(zerg, control):
+    server = zerg(ECHO_LINES).wait_listening()
+    server.log.allow("in use")
+    server.reactors = None
+    other = zerg(ECHO_LINES).wait_listening()
+    text = (server.path / "zerg.lua").read_text()
+    server.directory.write("zerg.lua", text.replace("listeners = {", "listeners = {{ address = '127.0.0.1', "
+                                                    f"port = {other.port}, handler = 'handler.lua' }},"))
+    fails(server, control, FAILED)
+    serves(server, server.connect())
+
+
+@pytest.mark.parametrize("kind", ["exits", "missing", "not executable", "no program", "killed"])
+def test_a_program_that_is_none(zerg, control, installed, kind):  # noqa: F811
+    server = zerg(ECHO_LINES).wait_listening()
+    peer = server.connect()
+    problem = FAILED
+    os.rename(installed, installed.with_name("before"))
+    if kind == "exits":
+        installed.write_text("#!/bin/sh\nexit 1\n")
+    elif kind == "killed":
+        installed.write_text("#!/bin/sh\nkill -9 $$\n")
+    elif kind != "missing":
+        installed.write_text("neither a script nor a program")
+    if kind != "missing":
+        installed.chmod(0o644 if kind == "not executable" else 0o755)
+    if kind == "missing":
+        problem = f"cannot start {installed}: No such file or directory"
+    elif kind == "not executable":
+        problem = f"cannot start {installed}: Permission denied"
+    fails(server, control, problem)
+    serves(server, peer)
+    os.rename(installed.with_name("before"), installed)
+
+
+# ---- at the wrong time ----
+
+SLOW_START = """
+local zerg = require "zerg"
+return {
+  start = function() zerg.log.info("starting") while not io.open("go") do zerg.sleep(0.01) end end,
+  serve = function(conn) conn:write("new\\n") conn:read() end,
+}
+"""
+
+
+def test_twice_at_once_and_a_reload_meanwhile(zerg, family, control):
+    server = zerg(ECHO_LINES).wait_listening()
+    server.directory.write("handler.lua", SLOW_START)
+    asking = control(server).send("upgrade\n")
+    server.log.wait("starting")
+    reply, _ = control(server).ask("upgrade")
+    assert reply == {"ok": False, "error": "another process is being started already"}
+    os.kill(server.pid, signal.SIGUSR2)
+    server.log.expect("upgrade: another process is being started already")
+    server.directory.write("go", "")
+    while "ok" not in (reply := asking.reply()):
+        pass
+    assert reply["ok"] is True
+    assert family.find(server).pid == reply["pid"]
+    assert server.wait_exit() == 0
+
+
+def test_during_a_reload(zerg, family, control):
+    server = zerg(ECHO_LINES).wait_listening()
+    server.directory.write("handler.lua", SLOW_START)
+    reloading = control(server).send("reload\n")
+    server.log.wait("starting")
+    assert control(server).ask("upgrade")[0] == {"ok": False, "error": "a reload is under way"}
+    os.kill(server.pid, signal.SIGUSR2)
+    server.log.expect("upgrade: a reload is under way")
+    server.directory.write("go", "")
+    while "ok" not in (reply := reloading.reply()):
+        pass
+    assert reply["ok"] is True
+    upgrade(server, family)
+
+
+def test_while_it_drains(zerg, control):
+    server = zerg(ECHO_LINES, drain_timeout=30).wait_listening()
+    client = control(server)
+    peer = server.connect()
+    assert peer.ask_line("x") == "x"
+    server.send_signal(signal.SIGTERM)
+    server.log.wait("TERM: no more connections")
+    assert client.ask("upgrade")[0] == {"ok": False, "error": "the server is shutting down"}
+    os.kill(server.pid, signal.SIGUSR2)
+    server.log.expect("upgrade: the server is shutting down")
+    assert peer.ask_line("y") == "y"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_what_has_not_come_to_serve(zerg, control, number):
+    server = zerg(ECHO_LINES).wait_listening()
+    server.directory.write("handler.lua", SLOW_START)
+    asking = control(server).send("upgrade\n")
+    pid = int(asking.reply()["progress"].split()[1])
+    server.log.wait("starting")
+    server.send_signal(number)
+    assert asking.reply() == {"ok": False, "error": "the server is shutting down"}
+    assert server.wait_exit() == 0
+    until(lambda: not os.path.exists(f"/proc/{pid}") or "Z (zombie)" in open(f"/proc/{pid}/status").read(),
+          "the end of what was started")
+
+
+def test_the_new_process_is_killed_before_it_serves(zerg, control):
+    server = zerg(ECHO_LINES).wait_listening()
+    before = (server.path / "handler.lua").read_text()
+    server.directory.write("handler.lua", SLOW_START)
+    asking = control(server).send("upgrade\n")
+    pid = int(asking.reply()["progress"].split()[1])
+    server.log.wait("starting")
+    os.kill(pid, signal.SIGKILL)
+    reply = asking.reply()
+    assert reply["ok"] is False and "ended before it was ready" in reply["error"]
+    server.log.expect("upgrade: " + FAILED)
+    server.directory.write("handler.lua", before)
+    serves(server, server.connect())
+
+
+def test_after_a_reload_that_moved_the_listeners(zerg, family, control):
+    """Those of the current version go over."""
+    server = zerg(ECHO_LINES).wait_listening()
+    port = free_port()
+    text = (server.path / "zerg.lua").read_text()
+    server.directory.write("zerg.lua", text.replace(str(server.port), str(port)))
+    assert control(server).ask("reload")[0]["ok"]
+    upgrade(server, family)
+    assert server.wait_exit() == 0
+    with dial(("127.0.0.1", port)) as peer:
+        assert peer.ask_line("x") == "x"
+    assert not server.log.find("no listener is for the socket")
+
+
+def test_a_second_term_ends_at_once(zerg):
+    server = zerg(ECHO_LINES, drain_timeout=30).wait_listening()
+    assert server.connect().ask_line("x") == "x"
+    server.send_signal(signal.SIGTERM)
+    server.log.wait("TERM: no more connections")
+    assert server.process.poll() is None
+    server.send_signal(signal.SIGTERM)
+    server.log.wait("TERM again: 1 connections are cut")
+    assert server.wait_exit(within=3) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_server_that_became_another_user(zerg, family):
+    """The new process has fewer rights than the first one had at its start: what that opened it has already."""
+    directory = zerg.directory().path / "mine"
+    server = zerg(PID, top=PID_TOP, user="nobody", args=["run", "-c", "zerg.lua", "--control", str(directory / "s")])
+    server.control = directory / "s"
+    server.wait_listening()
+    new = upgrade(server, family)
+    assert serving(server.targets[0]) == new.pid
+    assert server.wait_exit() == 0
+    assert Control(server.control).ask("status")[0]["pid"] == new.pid
