@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "admin/notify.h"
 #include "admin/settings.h"
 #include "base/assert.h"
 #include "base/clock.h"
@@ -234,6 +235,10 @@ static void start(struct reload *reload)
         reload->kind = CONTAINER_OF(reload->asking.next, struct reload_waiter, link)->kind;
     reload->is_wanted = false;
     take_waiters(reload);
+    if (reload->kind == RELOAD_SWITCH) {
+        notify_reloading();
+        reload->is_announced = true;
+    }
     rc = start_work(reload, RELOAD_READ);
     if (rc == 0)
         return;

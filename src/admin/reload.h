@@ -41,6 +41,7 @@ struct reload {
     enum reload_stage stage;
     enum reload_kind kind; /* of the one under way */
     bool is_wanted;        /* once more, when the one under way has ended */
+    bool is_announced;     /* the service manager knows that one has begun: who clears it tells it that all is over */
     bool is_forbidden;     /* the server is shutting down */
     struct list asked;     /* struct reload_waiter: for the one under way, */
     struct list asking;    /* and for the next */

@@ -73,7 +73,6 @@ static void drain_or_stop(struct service *service, const char *name)
 static void reload(struct service *service)
 {
     log_info("HUP: reloading");
-    notify_reloading();
     reload_begin(&service->reload, NULL);
 }
 

@@ -27,6 +27,7 @@ void service_drain(struct service *service, const char *why)
         return;
     service->is_draining = true;
     service_cancel_upgrade(service);
+    service_close_watch(service);
     tell_manager(service);
     service->drain_until_ms = clock_now_ms() + timeout_ms;
     reload_forbid(&service->reload);
@@ -42,6 +43,7 @@ void service_stop(struct service *service, const char *why)
         return;
     service->is_stopping = true;
     service_cancel_upgrade(service);
+    service_close_watch(service);
     tell_manager(service);
     reload_forbid(&service->reload);
     service->stop_until_ms = clock_now_ms() + STOP_MS_MAX;
@@ -58,16 +60,27 @@ void service_tell_ready(const struct service *service)
                  service->engine.reactor_count == 1 ? "" : "s");
 }
 
+/* After a reload, however it went. One that follows it at once is a part of it for the service manager. */
+static void on_reloaded(struct service *service)
+{
+    service->reloads_seen = service->reload.ended;
+    service->watchdog.stall_ms = service->engine.version->config->script_stall_ms;
+    if (service->is_draining || service->is_stopping)
+        return;
+    service_watch_files(service);
+    if (!service->reload.is_announced || service->reload.stage != RELOAD_IDLE)
+        return;
+    service->reload.is_announced = false;
+    service_tell_ready(service);
+}
+
 /* The reload first: it may wait for a version that has ended. */
 void service_look_at_versions(struct service *service)
 {
     reload_look(&service->reload);
     engine_collect(&service->engine);
-    if (service->reloads_seen == service->reload.ended)
-        return;
-    service->watchdog.stall_ms = service->engine.version->config->script_stall_ms;
-    service_watch_files(service);
-    service_tell_ready(service);
+    if (service->reloads_seen != service->reload.ended)
+        on_reloaded(service);
 }
 
 /* What a script holds for ever: nothing short of the process's end ends that. */

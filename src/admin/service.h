@@ -42,7 +42,7 @@ struct service {
     struct control_request *upgrade_request; /* NULL: nobody waits for the upgrade */
     struct file_watch *watch;                /* owned; NULL: nothing is watched */
     struct loop_source changes;              /* its descriptor */
-    uint32_t reloads_seen;                   /* reload.ended, when the watch was set */
+    uint32_t reloads_seen;                   /* of reload.ended */
     uint64_t watchdog_due_ms;                /* when the service manager wants to hear from us */
     uint64_t started_ms;
     bool is_draining;

@@ -85,7 +85,6 @@ void service_watch_files(struct service *service)
     char *current, *failed;
     int rc = 0;
 
-    service->reloads_seen = service->reload.ended;
     if (!config->watches) {
         service_close_watch(service);
         return;
