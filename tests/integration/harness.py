@@ -105,6 +105,7 @@ class Server:
         if "--control" not in args:
             args = [*args, "--control", str(self.control)]
         self.check_at_end = True
+        self.configure = None  # of one that a Factory made zerg.lua for: see Factory._configure()
         self._ready = set()
 
         def limit():
@@ -289,6 +290,7 @@ class Factory:
             files["handler.lua"] = luatext.handler(body, top)
         directory = self.directory({name: self._prefixed(name, text) for name, text in files.items()})
         targets = []
+        rows = None
         if config is None:
             options = merge(merge(self.DEFAULTS, self.engine), options)
             rows = [self._listener(directory, row, targets) for row in listeners or [{"address": "127.0.0.1"}]]
@@ -300,8 +302,18 @@ class Factory:
         directory.write("zerg.lua", config)
         server = Server(directory, args or ["run", "-c", "zerg.lua"], targets, env=env, rlimit_nofile=rlimit_nofile,
                         wrapper=wrapper, reactors=self._reporting(options))
+        if not args:
+            server.rows = rows
+            server.configure = lambda **changes: self._configure(server, options, **changes)
         self.servers.append(server)
         return server
+
+    def _configure(self, server, options, *, listeners=None, **changes):
+        """Writes zerg.lua anew, for the next reload: these listeners in place of those that there are, and these keys
+        over the ones that it began with. The server's targets are those of the new listeners from now on."""
+        server.targets = []
+        server.rows = [self._listener(server.directory, row, server.targets) for row in listeners or server.rows]
+        server.directory.write("zerg.lua", luatext.config(server.rows, {**options, **changes}))
 
     def directory(self, files=None):
         self.directories.append(Directory(files))
