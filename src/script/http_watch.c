@@ -23,8 +23,22 @@ void http_watch_init(struct runtime *runtime)
     list_init(&runtime->http_news);
 }
 
+static void forget(struct runtime *runtime, struct http_watch *watch)
+{
+    if (list_is_linked(&watch->link))
+        conn_unpin(watch->conn);
+    list_del(&watch->link);
+    slab_free(&runtime->http_watch_slab, watch);
+}
+
 void http_watch_deinit(struct runtime *runtime)
 {
+    uint32_t places = runtime->http_watches ? runtime->reactor->conns.max : 0;
+
+    for (uint32_t slot = 0; slot < places; slot++) { /* of connections that are another version's by now */
+        if (runtime->http_watches[slot])
+            forget(runtime, runtime->http_watches[slot]);
+    }
     free(runtime->http_watches);
     runtime->http_watches = NULL;
 }

@@ -10,7 +10,7 @@ struct conn;
 struct runtime;
 
 void http_watch_init(struct runtime *runtime);
-/* After the last connection has ended. */
+/* Of connections that are there still, another version tells. */
 void http_watch_deinit(struct runtime *runtime);
 /* From now on Lua is told. Idempotent. 0, -EPIPE (the connection has ended), -ENOMEM. */
 MUST_CHECK int http_watch_begin(struct runtime *runtime, struct conn *conn);
