@@ -348,13 +348,20 @@ void http_conn_drain(struct conn *conn)
         await(conn, config_of(conn)->header_ms);
 }
 
+/* Idle connections and those in the middle of a head go over; what runs already, after its request. The time that an idle one
+ * has begins again only if it is another, or reloads would keep such connections for ever. */
 static void on_newer_version(struct conn *conn)
 {
-    if (conn->owner) /* after the request */
+    const struct http_exchange *exchange = conn->owner;
+    uint32_t keepalive_ms = config_of(conn)->keepalive_ms;
+
+    if (exchange && exchange->stage != HTTP_READS_HEAD)
         return;
     part_catch_up(conn);
     if (part_is_draining(conn))
         http_conn_drain(conn);
+    else if (!exchange && conn->in.bytes == 0 && config_of(conn)->keepalive_ms != keepalive_ms)
+        await_next(conn);
 }
 
 static void on_input(struct conn *conn)
