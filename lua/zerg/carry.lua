@@ -3,6 +3,10 @@
 
 local string_buffer = require("string.buffer")
 
+-- Once for each connection that goes, the compiler has nothing to gain. That of LuaJIT until 2024
+-- crashes where a side trace returns out of a recursion (LuaJIT issue 1169), as check() does.
+jit.off(true, true)
+
 local M = {}
 
 local DEPTH_MAX = 64
