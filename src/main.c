@@ -1,6 +1,7 @@
 /* The commands of the program: load what the command line names, then hand over to admin/server.c, or find the server that it
  * means and hand over to admin/ask.c. Exit status 0: done, 1: it could not be done, 2: the command line is wrong. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 enum { LINE_BYTES = 2048 };
+enum { ARENAS_MAX = 2 };
 
 static const char *const default_configs[] = {"zerg.lua", "/etc/zerg/zerg.lua"};
 
@@ -227,11 +229,19 @@ static int run_command(const struct cli *cli)
     return STATUS_USAGE;
 }
 
+/* What one thread allocates another frees, and each reload has threads of its own: with an arena for each, what is left over in
+ * them adds up. The reactors allocate rarely, and scripts not from here. */
+static void share_arenas(void)
+{
+    (void)mallopt(M_ARENA_MAX, ARENAS_MAX);
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli;
 
     handover_remember(argv);
+    share_arenas();
     if (cli_parse(&cli, argc, argv) < 0)
         return STATUS_USAGE;
     return run_command(&cli);
