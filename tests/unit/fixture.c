@@ -17,6 +17,7 @@
 #include "core/conn_table.h"
 #include "core/connect.h"
 #include "core/part.h"
+#include "core/reactor_inbox.h"
 #include "proxy/proxy.h"
 #include "proxy/proxy_accept.h"
 #include "proxy/relay.h"
@@ -243,7 +244,7 @@ int fixture_try_new(struct fixture **out, const struct fixture_options *options)
     f->reactor.stop_order.kind = REACTOR_STOP;
     assert_int_equal(inbox_open(&f->reactor.inbox, 0), 0);
     assert_int_equal(f->engine.app->open_shared(&f->engine), 0);
-    f->version = version_by_hand(&f->engine, &f->config, &f->socket);
+    f->version = version_by_hand(&f->engine, &f->config, f->sockets);
     f->engine.version = f->version;
     rc = reactor_open(&f->reactor);
     f->ring = f->reactor.ring;
@@ -286,6 +287,17 @@ static void remove_files(struct fixture *f)
     free(f->script_path);
 }
 
+static void free_newer(struct fixture *f, struct version *version)
+{
+    for (uint32_t i = 0; i < version->part_count; i++) { /* of one that was never begun */
+        if (version->parts[i].app_data)
+            f->engine.app->unload(&version->parts[i]);
+    }
+    if (version->shared)
+        f->engine.app->close_version(version);
+    version_by_hand_free(version);
+}
+
 void fixture_free(struct fixture *f)
 {
     if (f->reactor.conns.blocks)
@@ -294,6 +306,8 @@ void fixture_free(struct fixture *f)
     if (f->engine.app->free && f->reactor.app_data)
         f->engine.app->free(&f->reactor);
     f->engine.app->close_shared(&f->engine);
+    while (f->newer_count > 0)
+        free_newer(f, f->newer[--f->newer_count]);
     version_by_hand_free(f->version);
     assert_int_equal(fake_ring_open_count(), 0);
     while (inbox_take(&f->reactor.inbox))
@@ -318,6 +332,41 @@ int fixture_teardown(void **state)
     return 0;
 }
 
+/* ---- versions ---- */
+
+struct version *fixture_add_version(struct fixture *f, struct config *config)
+{
+    struct version *version = version_by_hand(&f->engine, config, f->sockets);
+
+    assert_true(f->newer_count < FIXTURE_VERSIONS_MAX);
+    f->newer[f->newer_count++] = version;
+    if (f->engine.app->open_version)
+        assert_int_equal(f->engine.app->open_version(version), 0);
+    assert_int_equal(f->engine.app->load(&version->parts[0]), 0);
+    return version;
+}
+
+void fixture_switch(struct fixture *f, struct version *version)
+{
+    version_begin(version);
+    fixture_turn(f);
+    assert_int_equal(version_state(version), PART_READY);
+    version_switch(version);
+    fixture_turn(f);
+}
+
+void fixture_rewrite(const struct fixture *f, const char *script)
+{
+    write_file(f->script_path, script);
+}
+
+void fixture_turn(struct fixture *f)
+{
+    reactor_inbox_drain(&f->reactor);
+    fixture_pump(f);
+    part_turn(&f->reactor);
+}
+
 struct runtime *fixture_runtime(const struct fixture *f)
 {
     return f->version->parts[0].app_data;
@@ -333,8 +382,8 @@ struct conn *fixture_open(struct fixture *f)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     f->peers[f->peer_count++] = pair[1];
     atomic_fetch_add(&f->reactor.open, 1);
-    atomic_fetch_add(&f->socket.open, 1);
-    assert_true(reactor_adopt(&f->reactor, &f->socket, pair[0]));
+    atomic_fetch_add(&f->sockets[0].open, 1);
+    assert_true(reactor_adopt(&f->reactor, &f->sockets[0], pair[0]));
     struct conn *conn = CONTAINER_OF(f->reactor.live.prev, struct conn, link);
     if (!conn->listener) /* the relay of that one */
         conn = CONTAINER_OF(conn->link.prev, struct conn, link);

@@ -15,7 +15,7 @@
 #include "core/reactor.h"
 #include "fake_ring.h"
 
-enum { FIXTURE_CONNS_MAX = 128 };
+enum { FIXTURE_CONNS_MAX = 128, FIXTURE_SOCKETS_MAX = 2, FIXTURE_VERSIONS_MAX = 4 };
 enum { HTTP_BODY_BYTES = 1000 }; /* limits.body_bytes of a fixture that speaks HTTP */
 
 struct runtime;
@@ -36,9 +36,11 @@ struct record {
 struct fixture {
     struct config config;
     struct listener_config listener_config;
-    struct http_route route; /* of a listener that speaks HTTP */
-    struct listen_socket socket;
-    struct version *version; /* the one there is */
+    struct http_route route;                           /* of a listener that speaks HTTP */
+    struct listen_socket sockets[FIXTURE_SOCKETS_MAX]; /* the first is its listener's */
+    struct version *version;                           /* the one it begins with */
+    struct version *newer[FIXTURE_VERSIONS_MAX];
+    uint32_t newer_count;
     struct engine engine;
     struct reactor reactor;
     struct ring *ring; /* the reactor's */
@@ -77,6 +79,16 @@ struct fixture *fixture_new(const struct fixture_options *options);
 int fixture_try_new(struct fixture **out, const struct fixture_options *options);
 /* Ends every connection as a stopping server does, and checks that everything came back. */
 void fixture_free(struct fixture *f);
+
+/* Another version, with the same script file, of this configuration, which is like config or a copy of it; nothing of it is
+ * begun. Freed with the fixture. */
+struct version *fixture_add_version(struct fixture *f, struct config *config);
+/* Begins it and makes it current, as the control thread does. */
+void fixture_switch(struct fixture *f, struct version *version);
+/* Writes the script file anew: for versions that are loaded from now on. */
+void fixture_rewrite(const struct fixture *f, const char *script);
+/* A turn that also looks into the inbox and after parts. */
+void fixture_turn(struct fixture *f);
 
 /* The scripts, of a fixture that has some. */
 struct runtime *fixture_runtime(const struct fixture *f);

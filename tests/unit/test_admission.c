@@ -25,7 +25,7 @@ static struct fixture *new_fixture(const struct fixture_options *options)
 
     f->listener_config.timeouts.idle_ms = IDLE_MS;
     f->listener_config.connections_per_ip = LIMIT;
-    assert_int_equal(listen_socket_limit_clients(&f->socket, &f->listener_config), 0);
+    assert_int_equal(listen_socket_limit_clients(&f->sockets[0], &f->listener_config), 0);
     return f;
 }
 
@@ -59,7 +59,7 @@ static int setup_proxied(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    struct admission *admission = f->socket.admission;
+    struct admission *admission = f->sockets[0].admission;
 
     fixture_free(f);
     admission_free(admission, "test");
@@ -92,8 +92,8 @@ static struct conn *come_from(struct fixture *f, const char *host)
     assert_int_equal(connect(peer, &server.sa, server.len), 0);
     f->peers[f->peer_count++] = peer;
     atomic_fetch_add(&f->reactor.open, 1);
-    atomic_fetch_add(&f->socket.open, 1);
-    assert_true(reactor_adopt(&f->reactor, &f->socket, accept(listening, NULL, NULL)));
+    atomic_fetch_add(&f->sockets[0].open, 1);
+    assert_true(reactor_adopt(&f->reactor, &f->sockets[0], accept(listening, NULL, NULL)));
     close(listening);
     struct conn *conn = CONTAINER_OF(f->reactor.live.prev, struct conn, link);
     fixture_pump(f);
@@ -142,7 +142,7 @@ static void one_too_many_is_reset_and_the_others_are_served(void **state)
     assert_served(second);
     assert_int_equal(f->record.opened, 3);
     assert_int_equal(f->record.ends, 0); /* nobody was told of it */
-    assert_int_equal(atomic_load(&f->socket.open), 3);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 3);
 }
 
 static void a_listener_without_the_limit_counts_nobody(void **state)
@@ -337,14 +337,14 @@ static void refusals_are_told_now_and_again(void **state)
 static void what_was_not_told_is_told_at_the_end(void **state)
 {
     struct fixture *f = *state;
-    struct admission *admission = f->socket.admission;
+    struct admission *admission = f->sockets[0].admission;
 
     for (uint32_t i = 0; i < LIMIT + 4; i++)
         (void)come_with(f, FROM("192.0.2.7"));
     fixture_advance(f, IDLE_MS);
     fixture_advance(f, LINGER_MS);
     fixture_answer(f);
-    f->socket.admission = NULL;
+    f->sockets[0].admission = NULL;
     admission_free(admission, "test");
     assert_true(fixture_log_has(f, "listener test: refused 3 more connections by limits.connections_per_ip"));
 }

@@ -46,7 +46,7 @@ static void close_sends_what_is_staged_then_fin_then_waits_for_the_peer(void **s
     fixture_answer(f);
     assert_int_equal(conn->state, CONN_FREE);
     assert_int_equal(f->reactor.stats.closed, 1);
-    assert_int_equal(atomic_load(&f->socket.open), 0);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 0);
     assert_int_equal(atomic_load(&f->reactor.open), 0);
 }
 
@@ -251,8 +251,8 @@ static void a_pin_keeps_the_slot_from_being_reused(void **state)
     fixture_pump(f);
     fixture_answer(f);
     assert_int_equal(conn->state, CONN_DEAD);
-    assert_int_equal(atomic_load(&f->socket.open), 0);  /* the socket is gone */
-    assert_int_equal(atomic_load(&f->reactor.open), 1); /* the slot is not */
+    assert_int_equal(atomic_load(&f->sockets[0].open), 0); /* the socket is gone */
+    assert_int_equal(atomic_load(&f->reactor.open), 1);  /* the slot is not */
     assert_ptr_not_equal(fixture_open(f), conn);
     conn_unpin(conn);
     fixture_pump(f);

@@ -296,7 +296,7 @@ static void it_counts_as_one_of_the_reactors_slots(void **state)
     assert_int_equal(atomic_load(&f->reactor.open), f->reactor.conns.max);
     assert_int_equal(try_connect(f, &conn, 0), -EBUSY);
     assert_int_equal(atomic_load(&f->reactor.open), f->reactor.conns.max);
-    assert_int_equal(atomic_load(&f->socket.open), 0);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 0);
 }
 
 static void a_slot_that_was_promised_to_an_accepted_one_is_not_taken(void **state)

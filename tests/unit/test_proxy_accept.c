@@ -129,7 +129,7 @@ static void assert_gone(struct fixture *f, const struct conn *conn)
     assert_int_equal(f->reactor.leases.slab.taken, 0);
     assert_int_equal(bufring_leases(f->reactor.bufs), 0);
     assert_int_equal(chunk_pool_out(&f->reactor.chunks), 0);
-    assert_int_equal(atomic_load(&f->socket.open), 0);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 0);
     assert_int_equal(fake_ring_count(f->ring, FAKE_SEND), 0);
     assert_true(recv(peer, &byte, 1, MSG_DONTWAIT) <= 0);
     assert_int_equal(f->record.opened, 0);

@@ -437,7 +437,7 @@ static void a_full_table_adopts_nobody(void **state)
 
     *state = f;
     (void)fixture_open(f);
-    assert_false(reactor_adopt(&f->reactor, &f->socket, 0));
+    assert_false(reactor_adopt(&f->reactor, &f->sockets[0], 0));
     assert_int_equal(f->reactor.stats.accepted, 1);
 }
 
@@ -448,7 +448,7 @@ static void a_batch_of_sockets_is_adopted_and_goes_back(void **state)
     struct accept_batch batch = {.message.kind = REACTOR_ACCEPTED, .count = 2};
 
     f->engine.acceptor = &acceptor;
-    atomic_store(&f->socket.open, 2);
+    atomic_store(&f->sockets[0].open, 2);
     atomic_store(&f->reactor.open, 2);
     for (uint32_t i = 0; i < 2; i++) {
         int pair[2];
@@ -456,7 +456,7 @@ static void a_batch_of_sockets_is_adopted_and_goes_back(void **state)
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
         f->peers[f->peer_count++] = pair[1];
         batch.items[i].fd = pair[0];
-        batch.items[i].socket = &f->socket;
+        batch.items[i].socket = &f->sockets[0];
     }
     inbox_send(&f->reactor.inbox, &batch.message, NULL);
     turn(f);
@@ -477,16 +477,16 @@ static void a_socket_that_cannot_be_adopted_is_closed_and_uncounted(void **state
     *state = f;
     f->engine.acceptor = &acceptor;
     (void)fixture_open(f);
-    atomic_store(&f->socket.open, 2);
+    atomic_store(&f->sockets[0].open, 2);
     atomic_store(&f->reactor.open, 2);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     batch.items[0].fd = pair[0];
-    batch.items[0].socket = &f->socket;
+    batch.items[0].socket = &f->sockets[0];
     inbox_send(&f->reactor.inbox, &batch.message, NULL);
     turn(f);
     assert_int_equal(read(pair[1], &byte, 1), 0);
     close(pair[1]);
-    assert_int_equal(atomic_load(&f->socket.open), 1);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 1);
     assert_int_equal(atomic_load(&f->reactor.open), 1);
     f->engine.acceptor = NULL;
 }

@@ -72,18 +72,34 @@ struct version *version_by_hand(struct engine *engine, struct config *config, st
     return version;
 }
 
+static void let_go(struct listen_socket *socket)
+{
+    if (--socket->versions > 0)
+        return;
+    free(socket->fds);
+    socket->fds = NULL;
+}
+
+void version_by_hand_remove(struct version *version, uint32_t index)
+{
+    struct listener *listeners = version->listeners;
+
+    version->listener_at[listeners[index].socket->slot] = 0;
+    let_go(listeners[index].socket);
+    version->listener_count--;
+    for (uint32_t i = index; i < version->listener_count; i++) {
+        listeners[i] = listeners[i + 1];
+        listeners[i].index = i;
+        version->listener_at[listeners[i].socket->slot] = i + 1;
+    }
+}
+
 void version_by_hand_free(struct version *version)
 {
     for (uint32_t i = 0; i < version->part_count; i++)
         free(version->parts[i].problem);
-    for (uint32_t i = 0; i < version->listener_count; i++) {
-        struct listen_socket *socket = version->listeners[i].socket;
-
-        if (--socket->versions > 0)
-            continue;
-        free(socket->fds);
-        socket->fds = NULL;
-    }
+    for (uint32_t i = 0; i < version->listener_count; i++)
+        let_go(version->listeners[i].socket);
     free(version->parts);
     free(version->listener_at);
     free(version->listeners);
