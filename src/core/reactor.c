@@ -39,6 +39,11 @@ static bool take_accepted(struct accept_group *group, struct listen_socket *sock
 {
     struct reactor *reactor = CONTAINER_OF(group, struct reactor, accept);
 
+    /* Held until the last version that listened there had ended: there will never be room. */
+    if (UNLIKELY(!part_listener(reactor, socket))) {
+        reactor_refuse(reactor, socket, fd);
+        return true;
+    }
     if (!reactor_adopt(reactor, socket, fd))
         return false;
     atomic_fetch_add(&reactor->open, 1); /* the acceptor counts what it promises; here nobody else does */

@@ -11,19 +11,23 @@
 #include "core/part.h"
 #include "core/reactor.h"
 
+void reactor_refuse(const struct reactor *reactor, struct listen_socket *socket, int fd)
+{
+    log_warn("reactor %u: a connection to %s was refused, for want of memory or as nobody listens there any more",
+             reactor->index, socket->where);
+    close(fd);
+    atomic_fetch_sub(&socket->open, 1);
+}
+
 static void on_accepted(struct reactor *reactor, struct accept_batch *batch)
 {
     for (uint32_t i = 0; i < batch->count; i++) {
         struct listen_socket *socket = batch->items[i].socket;
 
-        if (!reactor_adopt(reactor, socket, batch->items[i].fd)) {
-            log_warn(
-                "reactor %u: a connection to %s was refused, for want of memory or as nobody listens there any more",
-                reactor->index, socket->where);
-            close(batch->items[i].fd);
-            atomic_fetch_sub(&socket->open, 1);
-            reactor_on_slot_free(reactor);
-        }
+        if (reactor_adopt(reactor, socket, batch->items[i].fd))
+            continue;
+        reactor_refuse(reactor, socket, batch->items[i].fd);
+        reactor_on_slot_free(reactor);
     }
     acceptor_return_batch(reactor->engine->acceptor, batch);
 }

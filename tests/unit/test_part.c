@@ -3,11 +3,13 @@
 #include "core/part.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include <cmocka.h>
 
@@ -16,6 +18,7 @@
 #include "core/version.h"
 #include "fake_ring.h"
 #include "fixture.h"
+#include "uring/op.h"
 #include "versions.h"
 
 enum { DRAIN_MS = 5000 };
@@ -445,6 +448,47 @@ static void a_listener_that_comes_back_takes_them_on(void **state)
     assert_ptr_equal(part_newer_listener(conn), &last->listeners[0]);
 }
 
+/* ---- accepting ---- */
+
+static int setup_reuseport(void **state)
+{
+    return setup_with(state, &(struct fixture_options){.reuseport = true});
+}
+
+/* Another reactor has the one connection that the limit allows. */
+static void a_held_socket_is_refused_when_nobody_listens_any_more(void **state)
+{
+    struct fixture *f = *state;
+    struct accept_group *group = &f->reactor.accept;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    struct completion accepted = {.user_data = op_pack(OP_ACCEPT, 0, 0), .result = fd, .flags = COMPLETION_MORE};
+    struct completion ended = {.user_data = op_pack(OP_ACCEPT, 0, 0), .result = -ECANCELED};
+
+    atomic_store(&f->sockets[0].max_connections, 1);
+    group->is_waiting = false;
+    accept_settle(group);
+    atomic_store(&f->sockets[0].open, 1);
+    accept_on_completion(group, &accepted);
+    assert_int_equal(group->sources[0].held_end, 1);
+    fixture_switch(f, add_elsewhere(f));
+    accept_settle(group);
+    accept_on_completion(group, &ended);
+    accept_on_cancel(group, &(struct completion){.user_data = op_pack(OP_CANCEL_ACCEPT, 0, 0)});
+    assert_int_equal(atomic_load(&f->sockets[0].groups), 1); /* somebody waits there still */
+    assert_int_equal(state_of(f->version), PART_ENDED);
+    atomic_store(&f->sockets[0].open, 0);
+    accept_resume(group);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    accept_settle(group);
+    assert_int_equal(atomic_load(&f->sockets[0].groups), 0);
+    assert_int_equal(atomic_load(&f->sockets[0].open), 0);
+    accept_stop(group);
+    accept_settle(group);
+    accept_on_completion(group, &(struct completion){.user_data = op_pack(OP_ACCEPT, 1, 0), .result = -ECANCELED});
+    accept_on_cancel(group, &(struct completion){.user_data = op_pack(OP_CANCEL_ACCEPT, 1, 0)});
+    f->answered = fake_ring_queued(f->ring); /* those of accepts, as above */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 
 int main(void)
@@ -465,6 +509,8 @@ int main(void)
         TEST(a_connection_that_catches_up_has_the_new_time_outs),
         TEST(a_listener_for_something_else_is_no_newer_one),
         TEST(a_listener_that_comes_back_takes_them_on),
+        cmocka_unit_test_setup_teardown(a_held_socket_is_refused_when_nobody_listens_any_more, setup_reuseport,
+                                        fixture_teardown),
     };
 
     return cmocka_run_group_tests_name("part", tests, NULL, NULL);
