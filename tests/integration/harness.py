@@ -197,6 +197,14 @@ class Server:
         """How many descriptors are open."""
         return len(list(pathlib.Path(f"/proc/{self.pid}/fd").iterdir()))
 
+    def open_files(self):
+        """What the open descriptors lead to; some may be closed meanwhile."""
+        out = []
+        for link in pathlib.Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                out.append(os.readlink(link))
+        return out
+
     def resident_bytes(self):
         """Anonymous and shared-memory pages in use: buffers and heaps, without the program's own file pages."""
         return 1024 * (int(self.status("RssAnon")[0]) + int(self.status("RssShmem")[0]))

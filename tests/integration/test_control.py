@@ -300,7 +300,7 @@ def test_a_stop_that_a_handler_holds_up_fails(zerg, control):
     server.connect()
     server.log.expect("is held by a handler")
     answer, _ = client.ask("stop now")
-    assert answer["ok"] is False and "a handler holds it" in answer["error"]
+    assert answer["ok"] is False and "a reactor that a handler holds did not stop" in answer["error"]
     assert server.wait_exit() == 1
     server.log.expect("did not stop")
     server.check_at_end = False

@@ -30,7 +30,10 @@ def test_status_is_shown_as_tables(zerg):
     server.connect().ask("x")
     done = ask(zerg, server, "status")
     assert done.returncode == 0 and done.stderr == ""
-    first, empty, header, *rest = done.stdout.splitlines()
+    versions, current, empty, header, *rest = done.stdout.splitlines()[2:]
+    assert versions.split() == ["VERSION", "STATE", "AGE", "CONNECTIONS", "MEMORY"]
+    assert current.split()[:2] == ["1", "current"] and current.split()[3] == "1"
+    first = done.stdout.splitlines()[0]
     assert re.fullmatch(rf"zerg \d+\.\d+\.\d+ is running: process {server.pid}, up \d+\.\ds, serves zerg\.lua", first)
     assert empty == "" and header.split()[:2] == ["REACTOR", "CONNECTIONS"]
     assert sorted(line.split()[1] for line in rest[:2]) == ["0", "1"]

@@ -482,7 +482,7 @@ static void a_held_socket_is_refused_when_nobody_listens_any_more(void **state)
     accept_settle(group);
     assert_int_equal(atomic_load(&f->sockets[0].groups), 0);
     assert_int_equal(atomic_load(&f->sockets[0].open), 0);
-    accept_stop(group);
+    accept_stop(group, ACCEPT_DROP_REST);
     accept_settle(group);
     accept_on_completion(group, &(struct completion){.user_data = op_pack(OP_ACCEPT, 1, 0), .result = -ECANCELED});
     accept_on_cancel(group, &(struct completion){.user_data = op_pack(OP_CANCEL_ACCEPT, 1, 0)});
