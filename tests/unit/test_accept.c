@@ -1,4 +1,4 @@
-/* When accepting pauses and when it goes on: limits, no room, EMFILE, stopping. */
+/* When accepting pauses and when it goes on: limits, no room, EMFILE, stopping, listeners that come and go. */
 #include "core/accept.h"
 
 #include <errno.h>
@@ -421,6 +421,123 @@ static void stopping_while_out_of_descriptors_leaves_no_timer(void **state)
     assert_int_equal(f->timers.armed, 0);
 }
 
+/* ---- another version ---- */
+
+/* One with the first, the second or no listener of the two. */
+static struct version *version_with(struct accept_fixture *f, bool has_first, bool has_second)
+{
+    struct version *version = version_by_hand(&f->engine, &f->config, f->sockets);
+
+    if (!has_second)
+        version_by_hand_remove(version, 1);
+    if (!has_first)
+        version_by_hand_remove(version, 0);
+    return version;
+}
+
+static void follow(struct accept_fixture *f, bool has_first, bool has_second)
+{
+    struct version *version = version_with(f, has_first, has_second);
+
+    assert_int_equal(accept_reserve(&f->group, 2), 0);
+    accept_follow(&f->group, version);
+    version_by_hand_free(version);
+}
+
+static uint32_t groups(const struct accept_fixture *f, uint32_t socket)
+{
+    return atomic_load(&f->sockets[socket].groups);
+}
+
+static void a_removed_listener_is_left_when_the_kernel_has_let_go(void **state)
+{
+    struct accept_fixture *f = *state;
+
+    accept_settle(&f->group);
+    assert_int_equal(groups(f, 0), 1);
+    follow(f, false, true);
+    accept_settle(&f->group);
+    assert_int_equal(cancels(f), 1);
+    assert_int_equal(groups(f, 0), 1);
+    int late = arrive(f, 0); /* it was on its way: a reactor decides */
+    assert_int_equal(f->taken[0], late);
+    answer_cancels(f);
+    assert_int_equal(groups(f, 0), 1);
+    accept_settle(&f->group);
+    assert_int_equal(groups(f, 0), 0);
+    assert_int_equal(groups(f, 1), 1);
+    assert_int_equal(accepts(f), 0);
+    accept_resume(&f->group); /* a place that is free is nobody's */
+}
+
+static void one_that_was_not_armed_is_left_at_once(void **state)
+{
+    struct accept_fixture *f = *state;
+
+    follow(f, true, false);
+    accept_settle(&f->group);
+    assert_int_equal(groups(f, 1), 0);
+    assert_int_equal(accepts(f), 1);
+    assert_int_equal(cancels(f), 0);
+}
+
+static void held_sockets_are_handed_over_before_it_is_left(void **state)
+{
+    struct accept_fixture *f = *state;
+
+    f->room = 0;
+    accept_settle(&f->group);
+    int held = arrive(f, 0);
+    follow(f, false, true);
+    accept_settle(&f->group);
+    answer_cancels(f);
+    accept_settle(&f->group);
+    assert_int_equal(groups(f, 0), 1);
+    f->room = 1;
+    accept_resume(&f->group);
+    assert_int_equal(f->taken[0], held);
+    accept_settle(&f->group);
+    assert_int_equal(groups(f, 0), 0);
+}
+
+static void one_that_comes_back_while_it_is_being_left_stays(void **state)
+{
+    struct accept_fixture *f = *state;
+
+    accept_settle(&f->group);
+    follow(f, false, true);
+    accept_settle(&f->group); /* the cancel is under way */
+    follow(f, true, true);
+    accept_settle(&f->group);
+    assert_int_equal(cancels(f), 1);
+    answer_cancels(f);
+    accept_settle(&f->group);
+    assert_int_equal(accepts(f), 1);
+    assert_int_equal(groups(f, 0), 1);
+    assert_int_equal(f->group.source_count, 2);
+}
+
+static void places_are_used_again(void **state)
+{
+    struct accept_fixture *f = *state;
+
+    accept_settle(&f->group);
+    for (int i = 0; i < 20; i++) {
+        follow(f, false, true);
+        accept_settle(&f->group);
+        answer_cancels(f);
+        accept_settle(&f->group);
+        fake_ring_forget(f->ring);
+        follow(f, true, true);
+        accept_settle(&f->group);
+        assert_int_equal(accepts(f), 1);
+        assert_int_equal(fake_ring_find(f->ring, FAKE_ACCEPT, VERSION_SOCKET_FD)->user_data, op_pack(OP_ACCEPT, 0, 0));
+        fake_ring_forget(f->ring);
+    }
+    assert_int_equal(f->group.source_count, 2);
+    assert_true(f->group.source_capacity <= 4);
+}
+
 static void a_group_without_sources_stops_at_once(void **state)
 {
     struct accept_group none = {0};
@@ -450,6 +567,11 @@ int main(void)
         TEST(stopping_takes_who_waits_for_a_process_that_was_not_woken),
         TEST(stopping_does_not_wait_for_a_backlog_that_never_empties),
         TEST(stopping_while_out_of_descriptors_leaves_no_timer),
+        TEST(a_removed_listener_is_left_when_the_kernel_has_let_go),
+        TEST(one_that_was_not_armed_is_left_at_once),
+        TEST(held_sockets_are_handed_over_before_it_is_left),
+        TEST(one_that_comes_back_while_it_is_being_left_stays),
+        TEST(places_are_used_again),
         cmocka_unit_test(a_group_without_sources_stops_at_once),
     };
 
