@@ -151,6 +151,21 @@ static void leave(struct script_conn *sc)
     script_conn_leave(sc);
 }
 
+/* zerg.runtime.resume(listener, conn, ..., carried), with what is on top of the old state's stack. */
+static int push_resume(struct runtime *next, lua_State *co, const struct conn *conn, lua_State *from)
+{
+    size_t len;
+    const char *carried = lua_tolstring(from, -1, &len);
+    int count;
+
+    lua_gc(co, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
+    runtime_push(next, co, "resume");
+    count = push_conn(co, conn, conn->listener);
+    lua_pushlstring(co, carried, len);
+    lua_gc(co, LUA_GCRESTART, 0);
+    return count + 1;
+}
+
 /* carried: on top of the old state's stack, and popped in any case. */
 static void move(struct script_conn *old, struct runtime *next)
 {
@@ -158,8 +173,7 @@ static void move(struct script_conn *old, struct runtime *next)
     lua_State *from = old->runtime->L;
     struct script_conn *sc = script_conn_new(next, conn);
     struct task *task = sc ? task_new(next, next->L) : NULL;
-    size_t len;
-    const char *carried = lua_tolstring(from, -1, &len);
+    int arguments;
 
     if (!task) {
         if (sc)
@@ -172,13 +186,11 @@ static void move(struct script_conn *old, struct runtime *next)
     task_pin(task, conn);
     task->serves = sc;
     sc->handler_task = task;
-    runtime_push(next, task->co, "resume");
-    (void)push_conn(task->co, conn, conn->listener);
-    lua_pushlstring(task->co, carried, len);
+    arguments = push_resume(next, task->co, conn, from);
     lua_pop(from, 1);
     leave(old);
     conn->owner = sc;
-    task_start(task, 6);
+    task_start(task, arguments);
 }
 
 static void try_to_move(struct script_conn *sc)

@@ -121,10 +121,12 @@ int runtime_call(struct runtime *runtime, const char *name, int arguments)
     int base = lua_gettop(L) - arguments + 1;
     int status;
 
+    lua_gc(L, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
     lua_pushcfunction(L, add_traceback);
     lua_insert(L, base);
     runtime_push(runtime, L, name);
     lua_insert(L, base + 1);
+    lua_gc(L, LUA_GCRESTART, 0);
     beat(runtime);
     heap_limit(&runtime->heap);
     status = lua_pcall(L, arguments, 1, base);

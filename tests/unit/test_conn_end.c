@@ -252,7 +252,7 @@ static void a_pin_keeps_the_slot_from_being_reused(void **state)
     fixture_answer(f);
     assert_int_equal(conn->state, CONN_DEAD);
     assert_int_equal(atomic_load(&f->sockets[0].open), 0); /* the socket is gone */
-    assert_int_equal(atomic_load(&f->reactor.open), 1);  /* the slot is not */
+    assert_int_equal(atomic_load(&f->reactor.open), 1);    /* the slot is not */
     assert_ptr_not_equal(fixture_open(f), conn);
     conn_unpin(conn);
     fixture_pump(f);

@@ -422,6 +422,29 @@ static void none_goes_while_the_reactor_drains(void **state)
     assert_string_equal(ask(f, conn, "x"), "old x");
 }
 
+/* A step of the garbage collector may run them wherever something is allocated: for want of anything to catch what they raise,
+ * the process would end. */
+static void finalizers_that_raise_do_not_hurt(void **state)
+{
+    static const char *const garbage = "for _ = 1, 300 do\n"
+                                       "  local proxy = newproxy(true)\n"
+                                       "  getmetatable(proxy).__gc = function() error('a finalizer') end\n"
+                                       "end\n";
+    char script[1024];
+    struct fixture *f;
+    struct conn *conns[8];
+
+    snprintf(script, sizeof(script), MODULE("%s" ECHO, "return ('x'):rep(100000)"), garbage);
+    f = serving(state, script);
+    for (int i = 0; i < 8; i++)
+        conns[i] = fixture_open(f);
+    snprintf(script, sizeof(script), MODULE("%s" ECHO, "return ('y'):rep(100000)"), garbage);
+    for (int version = 0; version < 3; version++)
+        renew_with(f, script);
+    for (int i = 0; i < 8; i++)
+        assert_non_null(conns[i]);
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, fixture_teardown)
 
 int main(void)
@@ -448,6 +471,7 @@ int main(void)
         TEST(on_close_is_the_new_versions),
         TEST(all_of_a_reactor_go_in_one_turn),
         TEST(none_goes_while_the_reactor_drains),
+        TEST(finalizers_that_raise_do_not_hurt),
     };
 
     return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
