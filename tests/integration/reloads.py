@@ -11,7 +11,8 @@ _OUTCOME = re.compile(r"reload: version (\d+) (is current|goes on: .*)", re.S)
 def outcomes(server):
     """What the log says of reloads so far: pairs of the version that is current and why nothing changed, None."""
     found = (_OUTCOME.search(entry.text) for entry in server.log.find("reload: version"))
-    return [(int(match[1]), None if match[2] == "is current" else match[2][len("goes on: "):]) for match in found if match]
+    return [(int(match[1]), None if match[2] == "is current" else match[2].removeprefix("goes on: "))
+            for match in found if match]
 
 
 def hup(server):

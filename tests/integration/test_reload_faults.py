@@ -1,5 +1,5 @@
-"""Reloads that fail, and ends that come in the middle of one: the version before goes on as if nothing had been, and the
-next good one works."""
+"""Reloads that fail, and ends that come in the middle of one: the version before goes on as if nothing had been, and
+the next good one works."""
 
 import signal
 import time
@@ -32,7 +32,8 @@ SCRIPTS = {
     "top_level_connects": ('assert(require("zerg").connect("127.0.0.1:1"))\nreturn function() end\n', "handler.lua:1"),
     "start_raises": (hooks(start='error("no start")'), "a `start` hook failed"),
     "start_parks_then_raises": (hooks(start='zerg.sleep(0.02) error("no start")'), "a `start` hook failed"),
-    "start_raises_on_one_reactor": (hooks(start='if zerg.reactor == 1 then error("no start") end'), "a `start` hook failed"),
+    "start_raises_on_one_reactor": (hooks(start='if zerg.reactor == 1 then error("no start") end'),
+                                    "a `start` hook failed"),
 }
 
 
@@ -89,6 +90,7 @@ def test_a_port_that_is_in_use(zerg, control, behind, quick_engine):
     client = control(server)
     stays = server.connect()
     assert stays.line() == "old"
+    wait_for_versions(client, 1)  # it has taken both
     rows, descriptors = server.rows, server.descriptors()
     server.configure(listeners=[*rows, {"address": "127.0.0.1"}, {"address": "127.0.0.1", "port": other.port}])
     free = server.targets[1]

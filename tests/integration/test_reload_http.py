@@ -6,14 +6,18 @@ import re
 import pytest
 
 from httptalk import answer, ask, get
-from luatext import ECHO, handler
-from peer import Backend, dial, pattern, until
-from reloads import reload, reload_fails, wait_for_versions
-from test_reload import SAY, refused, said, say
+from luatext import ECHO
+from peer import Backend, pattern
+from reloads import reload, wait_for_versions
+from test_reload import said, say
 
 WEB = """local zerg = require "zerg"
 local routes = {}
-routes["/"] = function(req, res) local ctx = req.conn.ctx ctx.seen = (ctx.seen or 0) + 1 res:send("WORD " .. ctx.seen) end
+routes["/"] = function(req, res)
+  local ctx = req.conn.ctx
+  ctx.seen = (ctx.seen or 0) + 1
+  res:send("WORD " .. ctx.seen)
+end
 routes["/stream"] = function(_, res)
   res:write("WORD,")
   while not zerg.reloading() do zerg.sleep(0.01) end
