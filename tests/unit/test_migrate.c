@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "core/conn.h"
 #include "core/version.h"
 #include "fake_ring.h"
@@ -155,18 +156,50 @@ static void retained_views_keep_it(void **state)
     assert_true(is_new(f, conn));
 }
 
-static void who_waits_to_write_keeps_it(void **state)
+static void who_waits_for_a_flush_learns_that_it_has_gone(void **state)
 {
-    struct fixture *f =
-        serving(state, MODULE("zerg.spawn(function() conn:write('x') conn:flush() end) conn:read()", "return 7"));
+    struct fixture *f = serving(
+        state,
+        MODULE("zerg.spawn(function() conn:write('x') say('flush: %s', select(2, conn:flush())) end) conn:read()",
+               "return 7"));
     struct conn *conn = fixture_open(f);
 
     fixture_turn(f);
     renew(f);
-    assert_false(is_new(f, conn));
-    assert_int_equal(fixture_drain(f, conn, NULL, 0), 1);
-    fixture_turn(f);
     assert_true(is_new(f, conn));
+    assert_int_equal(fixture_drain(f, conn, NULL, 0), 1); /* what was staged goes along */
+}
+
+/* Others are moved without it some time later. */
+static void those_that_are_ready_wait_a_moment_for_the_others(void **state)
+{
+    struct fixture *f =
+        serving(state, MODULE("if conn.id > 1 then zerg.sleep(10) end for d in conn:reads() do end", "return 7"));
+    struct conn *ready = fixture_open(f);
+    struct conn *busy = fixture_open(f);
+
+    renew(f);
+    fixture_advance(f, MIGRATE_TOGETHER_MS - 1);
+    assert_false(is_new(f, ready));
+    fixture_advance(f, 1);
+    assert_true(is_new(f, ready));
+    assert_false(is_new(f, busy));
+    fixture_advance(f, 10000);
+    assert_true(is_new(f, busy));
+}
+
+static void all_go_in_one_turn_when_all_are_ready(void **state)
+{
+    struct fixture *f =
+        serving(state, MODULE("if conn.id > 1 then zerg.sleep(0.005) end for d in conn:reads() do end", "return 7"));
+    struct conn *ready = fixture_open(f);
+    struct conn *soon = fixture_open(f);
+
+    renew(f);
+    assert_false(is_new(f, ready));
+    fixture_advance(f, 5);
+    assert_true(is_new(f, ready));
+    assert_true(is_new(f, soon));
 }
 
 static void half_of_what_is_consumed_keeps_it(void **state)
@@ -454,7 +487,9 @@ int main(void)
         TEST(one_that_does_something_else_stays),
         TEST(one_that_parks_in_a_read_later_goes_then),
         TEST(retained_views_keep_it),
-        TEST(who_waits_to_write_keeps_it),
+        TEST(who_waits_for_a_flush_learns_that_it_has_gone),
+        TEST(those_that_are_ready_wait_a_moment_for_the_others),
+        TEST(all_go_in_one_turn_when_all_are_ready),
         TEST(half_of_what_is_consumed_keeps_it),
         TEST(without_a_handler_for_it_there_it_stays),
         TEST(without_migrate_all_stay),
