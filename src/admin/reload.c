@@ -107,7 +107,7 @@ static void *load_scripts(void *context)
     int rc = 0;
 
     log_thread_name("reload");
-    for (uint32_t i = 0; i < reload->version->part_count && rc == 0; i++) {
+    for (uint32_t i = 0; i < reload->version->part_count && rc == 0 && !reload->is_forbidden; i++) {
         struct version_part *part = &reload->version->parts[i];
 
         rc = app->load(part);

@@ -42,14 +42,14 @@ struct reload {
     enum reload_kind kind; /* of the one under way */
     bool is_wanted;        /* once more, when the one under way has ended */
     bool is_announced;     /* the service manager knows that one has begun: who clears it tells it that all is over */
-    bool is_forbidden;     /* the server is shutting down */
-    struct list asked;     /* struct reload_waiter: for the one under way, */
-    struct list asking;    /* and for the next */
-    pthread_t thread;      /* of READ and LOAD */
-    atomic_bool is_done;   /* the thread has done its part */
-    int result;            /* the thread's, when is_done: 0 or a negative errno */
-    char *problem;         /* owned: the thread's, until is_done; NULL: none */
-    struct config *config; /* owned: what was read, until a version has it */
+    atomic_bool is_forbidden; /* the server is shutting down */
+    struct list asked;        /* struct reload_waiter: for the one under way, */
+    struct list asking;       /* and for the next */
+    pthread_t thread;         /* of READ and LOAD */
+    atomic_bool is_done;      /* the thread has done its part */
+    int result;               /* the thread's, when is_done: 0 or a negative errno */
+    char *problem;            /* owned: the thread's, until is_done; NULL: none */
+    struct config *config;    /* owned: what was read, until a version has it */
     char *read;     /* owned: the files that the thread has read, a path on each line; the thread's, until is_done */
     char *files;    /* owned: those of the last one that failed, or the one under way, as far as it is; NULL: unknown */
     uint32_t ended; /* how many have come to an end */

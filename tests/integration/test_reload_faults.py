@@ -190,7 +190,7 @@ return function() end
 def test_the_end_while_scripts_are_loaded(zerg, number, reactors):
     server = zerg(HELLO.format("old"), reactors=reactors)
     assert said(server) == "old"
-    server.directory.write("handler.lua", BUSY.format(0.5))
+    server.directory.write("handler.lua", BUSY.format(0.2))
     hup(server)
     server.log.wait("busy now")
     server.process.send_signal(number)

@@ -401,6 +401,7 @@ static void an_old_handle_is_of_no_use_any_more(void **state)
     fixture_feed_text(f, goes, "go");
     fixture_turn(f);
     renew(f);
+    fixture_advance(f, MIGRATE_TOGETHER_MS);
     assert_false(is_new(f, stays));
     assert_true(is_new(f, goes));
     fixture_advance(f, 1000);
