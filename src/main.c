@@ -199,7 +199,8 @@ static int ask_server(const struct cli *cli)
     int rc = find_control(cli, path);
 
     if (rc == -ENAMETOOLONG)
-        fputs("zerg: the path of XDG_RUNTIME_DIR is too long for a control socket: name it with --control PATH\n",
+        fputs("zerg: the path of RUNTIME_DIRECTORY or XDG_RUNTIME_DIR is too long for a control socket: name it with "
+              "--control PATH\n",
               stderr);
     if (rc < 0)
         return STATUS_FAILED;

@@ -7,6 +7,7 @@ enum {
     CONTROL_PATH_BYTES = 96
 }; /* with the NUL; what is left of a unix socket's 108 is for a temporary name beside it */
 
-/* /run/zerg/control.sock for root; for others control.sock in $XDG_RUNTIME_DIR/zerg or /tmp/zerg-UID. out has
+/* control.sock in $RUNTIME_DIRECTORY, which systemd makes for a service (systemd.exec(5), RuntimeDirectory=). Outside of
+ * one, /run/zerg/control.sock for root; for others control.sock in $XDG_RUNTIME_DIR/zerg or /tmp/zerg-UID. out has
  * CONTROL_PATH_BYTES bytes. 0 or -ENAMETOOLONG. */
 MUST_CHECK int control_path_default(char *out);

@@ -202,7 +202,7 @@ static int open_control(struct service *service)
     if (!config->control)
         rc = control_path_default(path);
     if (rc < 0)
-        snprintf(error, sizeof(error), "control socket: the path of XDG_RUNTIME_DIR is too long");
+        snprintf(error, sizeof(error), "control socket: the path of RUNTIME_DIRECTORY or XDG_RUNTIME_DIR is too long");
     else
         rc = control_open(&service->control, &options, error);
     if (rc < 0 && !config->control) {

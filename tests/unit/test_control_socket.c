@@ -255,6 +255,7 @@ static void the_default_path_is_the_users_own(void **state)
     char path[CONTROL_PATH_BYTES];
 
     (void)state;
+    unsetenv("RUNTIME_DIRECTORY");
     setenv("XDG_RUNTIME_DIR", "/run/user/12345", 1);
     assert_int_equal(control_path_default(path), 0);
     if (geteuid() == 0) {
@@ -273,6 +274,23 @@ static void the_default_path_is_the_users_own(void **state)
         assert_int_equal(seteuid(0), 0);
 }
 
+static void a_service_has_its_own_directory_whoever_it_is(void **state)
+{
+    char path[CONTROL_PATH_BYTES];
+
+    (void)state;
+    setenv("RUNTIME_DIRECTORY", "/run/zerg-blue:/run/other", 1);
+    assert_int_equal(control_path_default(path), 0);
+    assert_string_equal(path, "/run/zerg-blue/control.sock");
+    setenv("RUNTIME_DIRECTORY", "/run/zerg-green", 1);
+    assert_int_equal(control_path_default(path), 0);
+    assert_string_equal(path, "/run/zerg-green/control.sock");
+    setenv("RUNTIME_DIRECTORY", "relative", 1);
+    assert_int_equal(control_path_default(path), 0);
+    assert_null(strstr(path, "relative"));
+    unsetenv("RUNTIME_DIRECTORY");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +304,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_queue_is_a_server_too, setup, teardown),
         cmocka_unit_test_setup_teardown(others_than_us_and_root_are_turned_away, setup, teardown),
         cmocka_unit_test(the_default_path_is_the_users_own),
+        cmocka_unit_test(a_service_has_its_own_directory_whoever_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
