@@ -30,7 +30,6 @@ struct engine {
     struct inherited *inherited; /* borrowed until engine_open() is done: sockets that are there already; NULL: none */
     struct list versions;        /* owned, the newest last */
     struct version *version;     /* borrowed: the current one */
-    uint32_t version_number;     /* of the last one made */
     struct reactor *reactors;    /* owned */
     uint32_t reactor_count;
     struct acceptor *acceptor;   /* owned, NULL with ACCEPT_REUSEPORT */

@@ -213,11 +213,36 @@ void part_make_current(struct version_part *part)
     struct version_part *previous = reactor->current;
 
     timer_stop(&reactor->timers, &part->timer);
+    part->is_cut = false; /* it may have started in the very turn in which its time for that was over */
     reactor->current = part;
     set_state(part, PART_CURRENT);
     if (reactor->accept.ring)
         accept_follow(&reactor->accept, part->version);
     reactor->app->on_switch(part, previous);
+}
+
+/* What C alone does for requests may come to its end, unless nobody listens there any more. */
+static void cut_connections(const struct version_part *part)
+{
+    struct reactor *reactor = part->reactor;
+
+    for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, link);
+
+        if (conn->listener && part_of(conn) == part && !part_newer_listener(conn))
+            conn_kill(conn, CLOSE_SHUTDOWN);
+    }
+}
+
+/* Those that were spared for a newer listener, which the newest version may not have. Their scripts have gone. */
+static void cut_again(struct reactor *reactor)
+{
+    for (struct list *node = reactor->parts.next; node != &reactor->parts; node = node->next) {
+        const struct version_part *part = CONTAINER_OF(node, struct version_part, link);
+
+        if (atomic_load_explicit(&part->state, memory_order_relaxed) == PART_OLD && !part->app_data)
+            cut_connections(part);
+    }
 }
 
 /* Connections that nothing of the old version stands above go over at once. */
@@ -242,6 +267,7 @@ static void on_switch(struct version_part *part)
     part_make_current(part);
     timer_start(&reactor->timers, &previous->timer, reactor->now_ms + part->version->config->drain_timeout_ms);
     move_connections(reactor);
+    cut_again(reactor);
     engine_wake_control(reactor->engine);
 }
 
@@ -276,7 +302,7 @@ void part_on_message(struct inbox_message *message)
 
 /* ---- ending ---- */
 
-/* Its time is over. What C alone does for requests may come to its end, unless nobody listens there any more. */
+/* Its time is over. */
 static void cut(struct version_part *part)
 {
     struct reactor *reactor = part->reactor;
@@ -285,12 +311,7 @@ static void cut(struct version_part *part)
     log_info("reactor %u: version %u had its time: %u connection%s of it may be cut", reactor->index,
              part->version->number, left, left == 1 ? "" : "s");
     reactor->app->unload(part);
-    for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next) {
-        struct conn *conn = CONTAINER_OF(node, struct conn, link);
-
-        if (conn->listener && part_of(conn) == part && !part_newer_listener(conn))
-            conn_kill(conn, CLOSE_SHUTDOWN);
-    }
+    cut_connections(part);
 }
 
 static void look_at_old(struct version_part *part)

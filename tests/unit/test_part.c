@@ -377,6 +377,41 @@ static void connections_of_a_removed_listener_are_cut_then(void **state)
     assert_int_equal(state_of(f->version), PART_ENDED);
 }
 
+/* It was spared for a listener of the second version, which the third lacks; the app has nothing for it any more. */
+static void what_was_spared_is_cut_when_the_newest_version_has_no_listener(void **state)
+{
+    struct fixture *f = *state;
+    struct conn *conn = fixture_open(f);
+
+    fixture_switch(f, add(f));
+    fixture_advance(f, DRAIN_MS);
+    fixture_turn(f);
+    assert_null(f->version->parts[0].app_data);
+    assert_int_equal(conn->state, CONN_OPEN);
+    fixture_switch(f, add_elsewhere(f));
+    assert_int_equal(conn->reason, CLOSE_SHUTDOWN);
+    fixture_answer(f);
+    fixture_turn(f);
+    assert_int_equal(state_of(f->version), PART_ENDED);
+}
+
+static void one_that_starts_as_its_time_is_over_has_all_its_time_later(void **state)
+{
+    struct fixture *f = *state;
+    struct version *next = add(f);
+
+    starting_result = 1;
+    version_begin(next);
+    fixture_turn(f);
+    starting_result = 0;
+    fixture_advance(f, START_MS_MAX + 1);
+    fixture_turn(f);
+    assert_int_equal(version_state(next), PART_READY);
+    version_switch(next);
+    fixture_turn(f);
+    assert_ptr_equal(part_listener(&f->reactor, &f->sockets[0]), &next->listeners[0]);
+}
+
 static void a_late_socket_is_the_old_listeners_until_it_is_cut(void **state)
 {
     struct fixture *f = *state;
@@ -505,6 +540,8 @@ int main(void)
         TEST(several_old_versions_end_each_for_itself),
         TEST(its_scripts_end_at_drain_timeout),
         TEST(connections_of_a_removed_listener_are_cut_then),
+        TEST(what_was_spared_is_cut_when_the_newest_version_has_no_listener),
+        TEST(one_that_starts_as_its_time_is_over_has_all_its_time_later),
         TEST(a_late_socket_is_the_old_listeners_until_it_is_cut),
         TEST(a_connection_that_catches_up_has_the_new_time_outs),
         TEST(a_listener_for_something_else_is_no_newer_one),
