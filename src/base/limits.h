@@ -103,6 +103,7 @@ enum {
     START_LOOK_MS = 100,
     COROUTINE_POOL_MAX = 1024, /* idle coroutines kept per reactor */
     MIGRATE_TOGETHER_MS = 20,  /* that connections wait for each other to go to the next version in one turn */
+    MIGRATE_AGAIN_MS = 1000,   /* after which those that could not go are tried again */
     READY_BUDGET = 4096,       /* ready tasks resumed in one turn */
     SCRIPT_STALL_MS = 1000,    /* a handler that runs longer is reported */
 

@@ -22,6 +22,7 @@ void migrate_offer(struct script_conn *sc)
 {
     if (!sc->is_migrant || sc->reader != sc->handler_task || list_is_linked(&sc->migrant_link))
         return;
+    sc->migrates_again = false;
     list_add_tail(&sc->runtime->migrants, &sc->migrant_link);
     sc->runtime->ready_migrants++;
 }
@@ -52,6 +53,29 @@ static void add(struct script_conn *sc)
         migrate_offer(sc);
 }
 
+/* The accepted connection of a link of reactor->live, if it is the runtime's; else NULL. */
+static struct script_conn *served_by(const struct runtime *runtime, const struct list *link)
+{
+    const struct conn *conn = CONTAINER_OF(link, struct conn, link);
+    bool is_script = conn->handler == &script_conn_handler && conn->listener && conn->owner;
+
+    return is_script && runtime_of(conn) == runtime ? conn->owner : NULL;
+}
+
+static void on_again(struct timer *timer, uint64_t now_ms)
+{
+    const struct runtime *runtime = CONTAINER_OF(timer, struct runtime, again);
+    const struct list *live = &runtime->reactor->live;
+
+    (void)now_ms;
+    for (const struct list *node = live->next; node != live; node = node->next) {
+        struct script_conn *sc = served_by(runtime, node);
+
+        if (sc && sc->migrates_again && sc->reader)
+            migrate_offer(sc);
+    }
+}
+
 /* The turn that it wakes does what is to be done. */
 static void on_waited(struct timer *timer, uint64_t now_ms)
 {
@@ -63,6 +87,7 @@ void migrate_init(struct runtime *runtime)
 {
     list_init(&runtime->migrants);
     timer_init(&runtime->together, on_waited);
+    timer_init(&runtime->again, on_again);
 }
 
 void migrate_supersede(struct runtime *runtime)
@@ -70,11 +95,11 @@ void migrate_supersede(struct runtime *runtime)
     const struct reactor *reactor = runtime->reactor;
 
     runtime->is_superseded = true;
-    for (struct list *node = reactor->live.next; node != &reactor->live; node = node->next) {
-        struct conn *conn = CONTAINER_OF(node, struct conn, link);
+    for (const struct list *node = reactor->live.next; node != &reactor->live; node = node->next) {
+        struct script_conn *sc = served_by(runtime, node);
 
-        if (conn->handler == &script_conn_handler && conn->listener && conn->owner && runtime_of(conn) == runtime)
-            add(conn->owner);
+        if (sc)
+            add(sc);
     }
     if (runtime->migrant_count > 0)
         timer_start(&runtime->reactor->timers, &runtime->together, reactor->now_ms + MIGRATE_TOGETHER_MS);
@@ -193,15 +218,27 @@ static void move(struct script_conn *old, struct runtime *next)
     task_start(task, arguments);
 }
 
+static void try_again_later(struct script_conn *sc)
+{
+    struct runtime *runtime = sc->runtime;
+
+    sc->migrates_again = true;
+    if (!timer_is_armed(&runtime->again))
+        timer_start(&runtime->reactor->timers, &runtime->again, runtime->reactor->now_ms + MIGRATE_AGAIN_MS);
+}
+
 static void try_to_move(struct script_conn *sc)
 {
     struct runtime *next = is_ready(sc) ? next_runtime(sc) : NULL;
 
-    if (next && ask(sc))
+    if (!next)
+        try_again_later(sc);
+    else if (ask(sc))
         move(sc, next);
 }
 
-/* Those that are not, for a reason that parking again or the end of something else takes away, are offered again then. */
+/* Those that are not ready are offered again when they park anew; and after a while, as it may be something else that holds them
+ * up: a view that another task keeps, or a version without their listener. */
 static void move_all(struct runtime *runtime)
 {
     struct list ready;
@@ -209,10 +246,11 @@ static void move_all(struct runtime *runtime)
 
     list_init(&ready);
     list_splice_tail(&ready, &runtime->migrants);
-    runtime->ready_migrants = 0;
     timer_stop(&runtime->reactor->timers, &runtime->together);
-    while ((node = list_pop(&ready)))
+    while ((node = list_pop(&ready))) {
+        runtime->ready_migrants--;
         try_to_move(CONTAINER_OF(node, struct script_conn, migrant_link));
+    }
 }
 
 void migrate_ready(struct runtime *runtime)

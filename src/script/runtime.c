@@ -391,6 +391,7 @@ static void end_scripts(struct runtime *runtime)
 {
     runtime->is_closing = true;
     timer_stop(&runtime->reactor->timers, &runtime->together);
+    timer_stop(&runtime->reactor->timers, &runtime->again);
     if (runtime->has_begun && runtime->module_ref) {
         runtime_abandon(runtime);
         script_conn_announce_ends(runtime); /* of the connections that were cut by that */

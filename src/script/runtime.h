@@ -57,6 +57,7 @@ struct runtime {
     uint32_t migrant_count;        /* those that are to go, */
     uint32_t ready_migrants;       /* and how many of them are ready */
     struct timer together;         /* while those that are ready wait for the others */
+    struct timer again;            /* until those that could not go are tried again */
     bool is_migrating;             /* `migrate` runs, which cannot wait */
     bool is_closing;               /* no turn follows: nothing may be begun that needs one */
     struct pooled_coroutine *pool; /* owned, COROUTINE_POOL_MAX places */

@@ -28,6 +28,7 @@ struct script_conn {
     uint32_t wanted;     /* unread bytes it waits for */
     bool handler_ended;
     bool closed_by_script;
+    bool migrates_again;                     /* it could not go to the next version, which is tried again */
     bool is_partial;                         /* the script holds the front of something that it still reads */
     bool is_migrant;                         /* it is to go to the next version: runtime->migrant_count */
     bool is_watched;                         /* on_close callbacks are registered */
