@@ -128,7 +128,7 @@ int zerg_conn_keep(const struct zerg_conn *handle)
 {
     struct conn *conn = api_conn(handle);
 
-    if (!conn || conn->handler != &http_conn_handler)
+    if (!conn || conn->handler != &http_conn_handler || !runtime_current()->part)
         return ZERG_END;
     return watch_http(conn);
 }

@@ -117,7 +117,9 @@ char *host_eval(struct reactor *reactor, const char *code)
 
     if (!runtime)
         return NULL;
+    lua_gc(runtime->L, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
     lua_pushstring(runtime->L, code);
+    lua_gc(runtime->L, LUA_GCRESTART, 0);
     rc = runtime_call(runtime, "eval", 1);
     if (rc == 0)
         result = strdup(lua_tostring(runtime->L, -1));

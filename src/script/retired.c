@@ -20,6 +20,7 @@ void retired_add(struct host *host, struct runtime *runtime)
     lua_settop(runtime->L, 0);
     runtime_drop_refs(runtime);
     list_move_tail(&host->retired, &runtime->link);
+    host->reactor->has_ready = true; /* for retired_turn(), on a reactor that nobody else wakes */
 }
 
 /* Protected, as it runs finalizers of scripts. */

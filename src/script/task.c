@@ -29,11 +29,13 @@ static int make_coroutine(lua_State *L)
 
 /* Protected: a new thread is occasion for a step of the garbage collector, which runs finalizers of scripts, and they may raise.
  * Each runs once, so it is worth another try. False without memory. */
-static bool new_coroutine(lua_State *L, struct pooled_coroutine *made)
+static bool new_coroutine(struct runtime *runtime, lua_State *L, struct pooled_coroutine *made)
 {
     for (int tries = 0; tries < COROUTINE_TRIES; tries++) {
+        struct runtime *before = runtime_enter(runtime);
         int status = lua_cpcall(L, make_coroutine, made);
 
+        runtime_leave(before);
         if (status == 0)
             return true;
         if (status != LUA_ERRMEM)
@@ -52,7 +54,7 @@ static bool take_coroutine(struct runtime *runtime, struct task *task, lua_State
 
     if (runtime->pool_count > 0)
         coroutine = runtime->pool[--runtime->pool_count];
-    else if (!new_coroutine(L, &coroutine))
+    else if (!new_coroutine(runtime, L, &coroutine))
         return false;
     task->co = coroutine.co;
     task->coroutine_ref = coroutine.ref;
@@ -249,12 +251,21 @@ void task_start_later(struct task *task, int arguments)
     list_add_tail(&task->runtime->ready, &task->link);
 }
 
+/* Whatever it was in the middle of reading, an error makes it leave. */
+static void forget_partial(struct task *task)
+{
+    if (task->serves)
+        task->serves->is_partial = false;
+}
+
 static void resume_woken(struct task *task)
 {
     if (task->wake_code == ZERG_WAKE) { /* by far the most frequent one, and nil says as much */
         resume(task, 0);
         return;
     }
+    if (task->wake_code == ZERG_WAKE_CANCEL)
+        forget_partial(task);
     lua_pushinteger(task->co, task->wake_code);
     resume(task, 1);
 }
@@ -320,7 +331,10 @@ void task_forget_park(struct task *task)
 static int begin_park(struct task *task)
 {
     task_forget_park(task);
-    return task->is_cancelled || (task->scopes && task_scope_passed(task) > 0) ? ZERG_CANCELED : ZERG_OK;
+    if (LIKELY(!task->is_cancelled && (!task->scopes || task_scope_passed(task) == 0)))
+        return ZERG_OK;
+    forget_partial(task);
+    return ZERG_CANCELED;
 }
 
 int task_park_reading(struct task *task, struct script_conn *conn)
