@@ -12,6 +12,7 @@
 #include "admin/settings.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "core/config.h"
 #include "core/engine.h"
@@ -107,7 +108,8 @@ static void *load_scripts(void *context)
     int rc = 0;
 
     log_thread_name("reload");
-    for (uint32_t i = 0; i < reload->version->part_count && rc == 0 && !reload->is_forbidden; i++) {
+    for (uint32_t i = 0; i < reload->version->part_count && rc == 0 && !reload->is_forbidden && !reload->is_stuck;
+         i++) {
         struct version_part *part = &reload->version->parts[i];
 
         rc = app->load(part);
@@ -123,6 +125,7 @@ static int start_work(struct reload *reload, enum reload_stage stage)
     int rc;
 
     atomic_store(&reload->is_done, false);
+    reload->began_ms = clock_now_ms();
     rc = -pthread_create(&reload->thread, NULL, stage == RELOAD_READ ? read_config : load_scripts, reload);
     if (rc == 0)
         reload->stage = stage;
@@ -157,6 +160,7 @@ static void end(struct reload *reload)
     free(reload->problem);
     reload->problem = NULL;
     reload->stage = RELOAD_IDLE;
+    reload->is_stuck = false;
     reload->ended++;
     if (is_more_wanted(reload))
         start(reload);
@@ -195,7 +199,7 @@ static void fail(struct reload *reload)
     const char *nothing = reload->is_forbidden ? shutting_down : "not enough memory";
     const char *problem = reload->problem ? reload->problem : nothing;
 
-    if (reload->kind == RELOAD_SWITCH)
+    if (reload->kind == RELOAD_SWITCH && !reload->is_stuck)
         log_error("reload: version %u goes on: %s", reload->engine->version->number, problem);
     tell_all(&reload->asked, 0, problem);
     drop_version(reload);
@@ -210,6 +214,71 @@ static void succeed(struct reload *reload)
     }
     tell_all(&reload->asked, reload->engine->version->number, NULL);
     end(reload);
+}
+
+/* ---- a thread that does not come back ---- */
+
+/* Why there is no reload; out has LINE_BYTES bytes. */
+static const char *explain_stuck(const struct reload *reload, uint64_t now_ms, char *out)
+{
+    const char *what = "a script that is being loaded";
+
+    if (reload->stage == RELOAD_READ)
+        what = reload->kind == RELOAD_CHECK ? "the configuration or a script that is being checked"
+                                            : "the configuration that is being read";
+    snprintf(out, LINE_BYTES,
+             "%s has not returned for %u s: until it does nothing can be reloaded; correct it, then use `zerg upgrade` "
+             "or restart the server",
+             what, (unsigned)((now_ms - reload->began_ms) / (uint64_t)MS_PER_S));
+    return out;
+}
+
+static uint64_t stuck_at_ms(const struct reload *reload)
+{
+    return reload->began_ms + START_MS_MAX;
+}
+
+static bool waits_for_thread(const struct reload *reload)
+{
+    return (reload->stage == RELOAD_READ || reload->stage == RELOAD_LOAD) && !reload->is_stuck;
+}
+
+/* The thread cannot be ended, so what it works on stays; but nobody waits for it. */
+static void give_up_thread(struct reload *reload, uint64_t now_ms)
+{
+    char problem[LINE_BYTES];
+
+    reload->is_stuck = true;
+    reload->is_wanted = false;
+    if (reload->version)
+        version_stop_own_sockets(reload->version);
+    log_error("reload: %s", explain_stuck(reload, now_ms, problem));
+    tell_all(&reload->asked, 0, problem);
+    tell_all(&reload->asking, 0, problem);
+    reload->ended++;
+}
+
+static void refuse(const struct reload *reload, struct reload_waiter *waiter)
+{
+    char problem[LINE_BYTES];
+
+    explain_stuck(reload, clock_now_ms(), problem);
+    if (waiter)
+        waiter->on_done(waiter, 0, problem);
+    else
+        log_error("reload: %s", problem);
+}
+
+int reload_left_ms(const struct reload *reload, uint64_t now_ms)
+{
+    if (!waits_for_thread(reload))
+        return -1;
+    return now_ms < stuck_at_ms(reload) ? (int)(stuck_at_ms(reload) - now_ms) : 0;
+}
+
+bool reload_is_busy(const struct reload *reload)
+{
+    return reload->stage != RELOAD_IDLE && !reload->is_stuck;
 }
 
 /* ---- the stages ---- */
@@ -253,6 +322,10 @@ void reload_begin(struct reload *reload, struct reload_waiter *waiter)
             waiter->on_done(waiter, 0, shutting_down);
         return;
     }
+    if (reload->is_stuck) {
+        refuse(reload, waiter);
+        return;
+    }
     if (waiter) {
         list_init(&waiter->link);
         list_add_tail(&reload->asking, &waiter->link);
@@ -290,14 +363,19 @@ static void after_load(struct reload *reload)
     version_begin(reload->version);
 }
 
-static void look_at_thread(struct reload *reload)
+static void look_at_thread(struct reload *reload, uint64_t now_ms)
 {
-    if (!atomic_load(&reload->is_done))
+    if (!atomic_load(&reload->is_done)) {
+        if (waits_for_thread(reload) && now_ms >= stuck_at_ms(reload))
+            give_up_thread(reload, now_ms);
         return;
+    }
     pthread_join(reload->thread, NULL);
     note_files(reload);
-    if (reload->is_forbidden && reload->result == 0)
+    if ((reload->is_forbidden || reload->is_stuck) && reload->result == 0)
         reload->result = -ECANCELED;
+    if (reload->is_stuck)
+        log_info("reload: what had not returned did so after all: it is dropped, and reloading works again");
     if (reload->result < 0)
         fail(reload);
     else if (reload->kind == RELOAD_CHECK)
@@ -353,12 +431,12 @@ static void look_at_reactors(struct reload *reload)
     }
 }
 
-void reload_look(struct reload *reload)
+void reload_look(struct reload *reload, uint64_t now_ms)
 {
     switch (reload->stage) {
     case RELOAD_IDLE: break;
     case RELOAD_READ:
-    case RELOAD_LOAD: look_at_thread(reload); break;
+    case RELOAD_LOAD: look_at_thread(reload, now_ms); break;
     case RELOAD_START: look_at_reactors(reload); break;
     case RELOAD_SWITCHING: look_at_switch(reload); break;
     }

@@ -5,7 +5,8 @@
  *
  * What is wrong anywhere ends it: what was made is dropped, and the message goes to who asked for it and to the log. A thread of
  * its own reads and loads, so that neither the reactors nor the control thread wait for that. Control thread only, but for
- * that one. */
+ * that one. One that does not come back, as a script never returns, holds up all further reloads, which are refused then; what
+ * it was at comes to nothing. */
 #pragma once
 
 #include <pthread.h>
@@ -46,6 +47,8 @@ struct reload {
     struct list asked;        /* struct reload_waiter: for the one under way, */
     struct list asking;       /* and for the next */
     pthread_t thread;         /* of READ and LOAD */
+    uint64_t began_ms;        /* when it was started */
+    atomic_bool is_stuck;     /* it has not come back within START_MS_MAX: nobody waits for it any more */
     atomic_bool is_done;      /* the thread has done its part */
     int result;               /* the thread's, when is_done: 0 or a negative errno */
     char *problem;            /* owned: the thread's, until is_done; NULL: none */
@@ -59,8 +62,12 @@ struct reload {
 void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request);
 /* Begins one, or another one once that under way has ended. waiter: NULL: nobody waits for a switch. */
 void reload_begin(struct reload *reload, struct reload_waiter *waiter);
-/* Goes on, if there is something to go on with: whenever the control thread was woken. */
-void reload_look(struct reload *reload);
+/* Goes on, if there is something to go on with: whenever the control thread was woken, and when reload_left_ms() have passed. */
+void reload_look(struct reload *reload, uint64_t now_ms);
+/* Milliseconds until reload_look() is to be called anyway, -1: no time is set. */
+int reload_left_ms(const struct reload *reload, uint64_t now_ms);
+/* One is under way, and somebody waits for what comes of it. */
+bool reload_is_busy(const struct reload *reload);
 /* No reload is begun any more, and the one under way comes to nothing. */
 void reload_forbid(struct reload *reload);
 /* Waits for the thread, at most that long; false: it is still at work. */

@@ -143,6 +143,7 @@ static int next_timeout(struct service *service)
     if (until_ms != UINT64_MAX)
         timeout = earlier(timeout, (int)(left_ms < INT_MAX ? left_ms : INT_MAX));
     timeout = earlier(timeout, stop_look(service, now_ms));
+    timeout = earlier(timeout, reload_left_ms(&service->reload, now_ms));
     timeout = earlier(timeout, inquiry_look(service, now_ms));
     timeout = earlier(timeout, service_look_at_files(service, now_ms));
     timeout = earlier(timeout, service_look_at_successor(service, now_ms));

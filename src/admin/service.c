@@ -68,7 +68,7 @@ static void on_reloaded(struct service *service)
     if (service->is_draining || service->is_stopping)
         return;
     service_watch_files(service);
-    if (!service->reload.is_announced || service->reload.stage != RELOAD_IDLE)
+    if (!service->reload.is_announced || reload_is_busy(&service->reload))
         return;
     service->reload.is_announced = false;
     service_tell_ready(service);
@@ -77,7 +77,7 @@ static void on_reloaded(struct service *service)
 /* The reload first: it may wait for a version that has ended. */
 void service_look_at_versions(struct service *service)
 {
-    reload_look(&service->reload);
+    reload_look(&service->reload, clock_now_ms());
     engine_collect(&service->engine);
     if (service->reloads_seen != service->reload.ended)
         on_reloaded(service);

@@ -93,7 +93,7 @@ void service_upgrade(struct service *service, struct control_request *request)
         refuse(request, "the server is shutting down");
     else if (service->handover.fd >= 0)
         refuse(request, "another process is being started already");
-    else if (service->reload.stage != RELOAD_IDLE)
+    else if (reload_is_busy(&service->reload))
         refuse(request, "a reload is under way");
     else
         begin(service, request);

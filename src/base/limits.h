@@ -95,7 +95,7 @@ enum {
     RACE_MS = 250,            /* before another family is tried beside the first (RFC 8305 section 8) */
 
     /* Scripts. */
-    START_MS_MAX = 60 * 1000, /* for `start` hooks */
+    START_MS_MAX = 60 * 1000, /* for a version's scripts to load, and then for their `start` hooks */
     ACCEPT_SWEEPS_MAX = 32,   /* through the backlog of a socket that another process goes on with */
     INQUIRY_MS_MAX = 5000,    /* for a reactor to answer a question of its operator */
     INSPECT_BATCH = 128,      /* connections that it tells of in one go */

@@ -270,6 +270,14 @@ void version_drop(struct version *version)
         tell(version, &version->parts[i].reactor->inbox, &version->parts[i].drop);
 }
 
+void version_stop_own_sockets(struct version *version)
+{
+    for (uint32_t i = 0; i < version->listener_count; i++) {
+        if (version->listeners[i].socket->versions == 1)
+            listen_socket_stop(version->listeners[i].socket);
+    }
+}
+
 bool version_has_ended(const struct version *version)
 {
     if (!version->is_over || atomic_load(&version->messages) > 0)

@@ -87,6 +87,8 @@ const char *version_problem(const struct version *version);
 void version_switch(struct version *version);
 /* It is not wanted after all: its parts end. */
 void version_drop(struct version *version);
+/* It will not serve, but cannot be freed yet: what it alone listens on is free for others. */
+void version_stop_own_sockets(struct version *version);
 /* The last thing that a thread does with a message of a version. */
 void version_on_message_done(struct version *version);
 /* True when it was replaced or dropped, every part has ended, and no message of it is on its way any more. */
