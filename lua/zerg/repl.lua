@@ -104,20 +104,28 @@ function show(value, depth)
   return text_of(value)
 end
 
+-- What else the code is wrong near stands in quotes of its own there.
+local function ends_too_early(problem)
+  return problem:find("near '<eof>'$") ~= nil
+end
+
 -- An expression, or else statements; and how many values come before those of an expression. With
 -- one before it, a call is no tail call, which would leave no line to name in an error. Of what is
--- neither, the problem: that it is not finished, if more could make an expression of it.
+-- neither, the problem, and whether that is its early end: if more could make an expression of it.
 local function compile(code, env)
   local chunk, problem = load("return nil, " .. code, "=repl", "t", env)
   if chunk then
     return chunk, 1
   end
-  local is_unfinished = problem:find("near '<eof>'", 1, true) and code:find("%S")
+  local is_unfinished = ends_too_early(problem) and code:find("%S") ~= nil
   local statements, statement_problem = load(code, "=repl", "t", env)
   if statements then
     return statements, 0
   end
-  return nil, is_unfinished and problem or statement_problem
+  if is_unfinished then
+    return nil, problem, true
+  end
+  return nil, statement_problem, ends_too_early(statement_problem)
 end
 
 local function environment(output)
@@ -147,13 +155,14 @@ end
 ---Evaluates code. Does not park, nor may the code.
 ---@param code string
 ---@return string json { output = what was printed, values = what it gave, as texts } or
----{ output =, error = with a traceback }
+---{ output =, error = with a traceback, unfinished = true when code only ends too early }
 function M.eval(code)
   local output = {}
   local reply = {}
-  local chunk, before = compile(code, environment(output))
+  local chunk, before, is_unfinished = compile(code, environment(output))
   if not chunk then
     reply.error = printable(before)
+    reply.unfinished = is_unfinished or nil
   else
     local ok, result = xpcall(function()
       return shown(before, chunk())

@@ -39,11 +39,13 @@ static void answer(struct control_request *request, const char *result)
     json_t *reply = result ? json_loads(result, 0, NULL) : NULL;
     const char *error = json_string_value(json_object_get(reply, "error"));
     const char *output = json_string_value(json_object_get(reply, "output"));
+    bool is_unfinished = json_is_true(json_object_get(reply, "unfinished"));
 
     if (!reply) {
         control_fail(request, "the result cannot be shown: there is no memory for it, or the log says why");
     } else if (error) {
-        control_fail(request, "%s%s", output ? output : "", error);
+        control_fail_with(request, is_unfinished ? json_pack("{s:b}", "unfinished", 1) : NULL, "%s%s",
+                          output ? output : "", error);
         json_decref(reply);
     } else {
         if (!json_object_get(reply, "values"))

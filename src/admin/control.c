@@ -129,16 +129,20 @@ static void answer(struct control_request *request, json_t *reply)
     control_client_settle(client);
 }
 
-void control_ok(struct control_request *request, json_t *fields)
+/* Takes both over. Behind what is in the reply, as people read it too: `ok` comes first. */
+static void answer_with(struct control_request *request, json_t *reply, json_t *fields)
 {
-    json_t *reply = json_pack("{s:b}", "ok", 1); /* first, as people read it too */
-
     if (fields && json_object_update(reply, fields) < 0) {
         json_decref(reply);
         reply = NULL;
     }
     json_decref(fields);
     answer(request, reply);
+}
+
+void control_ok(struct control_request *request, json_t *fields)
+{
+    answer_with(request, json_pack("{s:b}", "ok", 1), fields);
 }
 
 void control_fail(struct control_request *request, const char *format, ...)
@@ -150,6 +154,17 @@ void control_fail(struct control_request *request, const char *format, ...)
     error = text_of(format, args);
     va_end(args);
     answer(request, failure(error));
+}
+
+void control_fail_with(struct control_request *request, json_t *fields, const char *format, ...)
+{
+    va_list args;
+    json_t *error;
+
+    va_start(args, format);
+    error = text_of(format, args);
+    va_end(args);
+    answer_with(request, failure(error), fields);
 }
 
 void control_misused(struct control_request *request)

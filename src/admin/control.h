@@ -61,6 +61,8 @@ void control_progress(struct control_request *request, const char *format, ...) 
 void control_ok(struct control_request *request, json_t *fields);
 /* The answer, and the request's end: it could not be done, for that reason, which may have several lines. */
 void control_fail(struct control_request *request, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The same with more in the reply. fields, an object, is taken over; NULL: there is nothing to add. */
+void control_fail_with(struct control_request *request, json_t *fields, const char *format, ...) PRINTF_LIKE(3, 4);
 /* The same for words that the command does not take: says what it takes. */
 void control_misused(struct control_request *request);
 /* A JSON string of any text: bytes that are no UTF-8 are replaced. NULL without memory. */

@@ -98,16 +98,6 @@ static void print_results(const struct client_reply *reply)
     fflush(stdout); /* before what stderr gets next */
 }
 
-/* What the compiler says of a chunk that ends too early, in the first line of the message. (Of one that goes on behind its end
- * it says "'<eof>' expected near".) */
-static bool is_unfinished(const char *error)
-{
-    const char *found = strstr(error, "near '<eof>'");
-    const char *end = strchr(error, '\n');
-
-    return found && (!end || found < end);
-}
-
 static void say_failed(struct repl *repl, const char *error)
 {
     repl->has_failed = true;
@@ -132,7 +122,7 @@ static int evaluate(struct repl *repl)
         return rc;
     if (client_reply_is_ok(&reply))
         print_results(&reply);
-    else if (is_unfinished(client_reply_error(&reply)))
+    else if (json_is_true(json_object_get(reply.json, "unfinished")))
         repl->unfinished = strdup(client_reply_error(&reply));
     else
         say_failed(repl, client_reply_error(&reply));

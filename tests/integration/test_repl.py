@@ -17,7 +17,7 @@ from harness import PROGRAM, environment
 from luatext import ECHO
 from peer import PATIENCE, until
 
-UNFINISHED = lines({"ok": False, "error": "repl:1: 'end' expected near '<eof>'"})
+UNFINISHED = lines({"ok": False, "error": "repl:1: 'end' expected near '<eof>'", "unfinished": True})
 
 
 def result(*values, output=""):
@@ -52,6 +52,26 @@ def test_a_server_s_errors_go_to_stderr_and_the_session_goes_on(zerg, control):
     assert first == "repl:1: oops" and "stack traceback:" in done.stderr and "repl:1: '=' expected near 'y'" in done.stderr
     done = zerg.command("repl", "--reactor", 1, "--control", server.control, text="1\n")
     assert done.returncode == 1 and 'expected a reactor from 0 to 0, got "1"' in done.stderr
+
+
+@pytest.mark.parametrize("code, error", [
+    ('assert(load("x ="))', "unexpected symbol near '<eof>'"),
+    ('error("near \'<eof>\'")', "repl:1: near '<eof>'"),
+])
+def test_an_error_that_only_speaks_of_an_early_end_is_shown_at_once(zerg, control, code, error):
+    server = zerg(ECHO)
+    control(server)
+    done = zerg.command("repl", "--control", server.control, text=f"{code}\n7\n")
+    assert (done.returncode, done.stdout) == (1, "7\n")
+    assert error in done.stderr.split("\n")[0]
+
+
+def test_what_load_says_of_an_early_end_is_a_value(zerg, control):
+    server = zerg(ECHO)
+    control(server)
+    done = zerg.command("repl", "--control", server.control, text='return load("x =")\n7\n')
+    first, second, last, _ = done.stdout.split("\n")
+    assert (done.returncode, done.stderr, first, last) == (0, "", "nil", "7") and "near '<eof>'" in second
 
 
 def test_a_server_that_ends_meanwhile(zerg, control, terminal):

@@ -75,6 +75,16 @@ describe("zerg.repl", function()
     assert.matches("near 'y'$", eval("x y").error)
   end)
 
+  it("says of code whether it only ends too early", function()
+    for _, code in ipairs({ "for i = 1, 2 do", "{ 1,", "1 +", "x =", "f(", "if x then" }) do
+      assert.is_true(eval(code).unfinished, code)
+    end
+    for _, code in ipairs({ "", ")", "x y", "end", "1", "error([[near '<eof>']])",
+      "assert(load('x ='))", [[5 "near '<eof>'"]] }) do
+      assert.is_nil(eval(code).unfinished, code)
+    end
+  end)
+
   it("cannot park", function()
     assert.is_string(eval("require('zerg').sleep(1)").error)
   end)
