@@ -18,9 +18,18 @@ static size_t waiting(const struct control_client *client)
     return client->output_len - client->output_sent;
 }
 
+/* Out of the loop, as a socket that was hung up is always ready. */
+static void note_gone(struct control_client *client)
+{
+    client->has_gone = true;
+    client->output_len = 0;
+    client->output_sent = 0;
+    loop_remove(client->loop, &client->source);
+}
+
 static void send_waiting(struct control_client *client)
 {
-    while (waiting(client) > 0 && !client->is_broken) {
+    while (waiting(client) > 0) {
         ssize_t n =
             send(client->source.fd, client->output + client->output_sent, waiting(client), MSG_NOSIGNAL | MSG_DONTWAIT);
 
@@ -29,7 +38,7 @@ static void send_waiting(struct control_client *client)
         else if (errno == EAGAIN)
             return;
         else if (errno != EINTR)
-            client->is_broken = true;
+            note_gone(client);
     }
     client->output_len = 0;
     client->output_sent = 0;
@@ -48,7 +57,7 @@ static bool make_room(struct control_client *client, size_t len)
 void control_client_put(struct control_client *client, const char *bytes, size_t len)
 {
     assert(len > 0);
-    if (client->is_broken)
+    if (client->is_broken || client->has_gone)
         return;
     if (waiting(client) >= CONTROL_WAITING_BYTES || !make_room(client, len)) {
         client->is_broken = true;
@@ -89,7 +98,7 @@ static void receive(struct control_client *client)
     else if (n == 0)
         client->has_ended = true;
     else if (errno != EAGAIN && errno != EINTR)
-        client->is_broken = true;
+        note_gone(client);
 }
 
 static void refuse_line(struct control_client *client, const char *why)
@@ -99,10 +108,15 @@ static void refuse_line(struct control_client *client, const char *why)
     client->handler->on_bad_line(client, why);
 }
 
+static char *end_of_line(struct control_client *client)
+{
+    return memchr(client->input, '\n', client->input_len);
+}
+
 /* True when there was a line, which has been told. */
 static bool take_line(struct control_client *client)
 {
-    char *end = memchr(client->input, '\n', client->input_len);
+    char *end = end_of_line(client);
     size_t len = end ? (size_t)(end - client->input) : 0;
 
     if (client->is_ending)
@@ -123,11 +137,15 @@ static bool take_line(struct control_client *client)
 
 /* ---- its life ---- */
 
-static bool is_through(const struct control_client *client)
+static bool is_through(struct control_client *client)
 {
     bool asks_no_more = client->is_ending || (client->has_ended && client->input_len == 0);
 
-    return client->is_broken || (asks_no_more && !client->request && waiting(client) == 0);
+    if (client->is_broken)
+        return true;
+    if (client->has_gone)
+        return client->is_ending || !end_of_line(client);
+    return asks_no_more && !client->request && waiting(client) == 0;
 }
 
 /* What it asks next is not read before it has its answer: at most one line and one receive are kept of it. */
@@ -162,7 +180,7 @@ static void on_ready(struct loop_source *source, short ready)
     if (ready & POLLIN)
         receive(client);
     else if (ready & (POLLHUP | POLLERR))
-        client->is_broken = true;
+        note_gone(client);
     control_client_settle(client);
 }
 

@@ -1,5 +1,6 @@
 /* One client of the control socket: its lines come in, and lines for it go out, in order and without ever blocking. Requests
- * wait while one is being answered, or while their client does not read. Control thread only. */
+ * wait while one is being answered, or while their client does not read. Those that were read before it left are run all the
+ * same. Control thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -35,7 +36,8 @@ struct control_client {
     size_t output_sent;
     bool has_ended; /* it sends no more */
     bool is_ending; /* it is closed when it has read everything */
-    bool is_broken;
+    bool has_gone;  /* it reads no more, and nothing is read from it: the lines that are there are still told */
+    bool is_broken; /* nothing more is done for it */
     bool is_settling;
     size_t input_len;
     char input[CONTROL_REQUEST_BYTES_MAX];

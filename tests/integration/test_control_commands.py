@@ -94,7 +94,7 @@ def test_a_reload_goes_on_without_who_asked_for_it(zerg, control):
     server.directory.write("handler.lua", handler('conn:write("two")'))
     for request in ("reload\n", "check\nreload\n"):
         control(server).send(request).close()
-    server.log.wait("version 2 is current")
+    server.log.wait("version 3 is current")
     server.connect().expect("two")
 
 

@@ -285,16 +285,49 @@ static void a_request_outlives_its_client(void **state)
     control_fail(f->later[0], "nor this");
 }
 
-static void a_request_of_a_client_that_left_at_once_is_run(void **state)
+static void requests_of_a_client_that_left_at_once_are_run_in_order(void **state)
 {
     struct fixture *f = *state;
     int fd = dial(f);
 
-    assert_int_equal(send(fd, "wait\nwait\n", 10, 0), 10);
+    assert_int_equal(send(fd, "wait\nwait\necho x\nwait", 21, 0), 21);
     close(fd);
     turn(f);
-    assert_int_equal(f->later_count, 1); /* the second one would have had to wait for the first */
+    assert_int_equal(f->later_count, 1); /* the second one waits for the first */
+    assert_int_equal(f->control.client_count, 1);
+    assert_int_equal(loop_turn(&f->loop, 1), 0); /* which has nothing to do meanwhile */
     control_ok(f->later[0], NULL);
+    assert_int_equal(f->later_count, 2);
+    assert_int_equal(f->control.client_count, 1);
+    control_fail(f->later[1], "nobody hears it");
+    assert_int_equal(f->later_count, 2); /* half a line is none */
+    assert_int_equal(f->control.client_count, 0);
+}
+
+static void requests_behind_an_answer_that_cannot_be_written_are_run(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+
+    assert_int_equal(send(fd, "echo x\necho y\nchat\nwait\n", 24, 0), 24);
+    close(fd);
+    turn(f);
+    assert_int_equal(f->chats, 1);
+    assert_int_equal(f->later_count, 1);
+    assert_int_equal(f->control.client_count, 0); /* it asked for no more */
+    control_ok(f->later[0], NULL);
+}
+
+static void what_is_left_of_a_client_that_has_gone_is_not_run_once_the_server_has_ended(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+
+    assert_int_equal(send(fd, "wait\nwait\nwait\n", 15, 0), 15);
+    close(fd);
+    turn(f);
+    control_close(&f->control);
+    assert_int_equal(f->later_count, 1);
 }
 
 static void a_client_that_says_no_more_gets_its_answers(void **state)
@@ -452,7 +485,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_line_that_is_too_long_ends_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(an_answer_may_come_later_and_others_are_not_kept_waiting, setup, teardown),
         cmocka_unit_test_setup_teardown(a_request_outlives_its_client, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_request_of_a_client_that_left_at_once_is_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(requests_of_a_client_that_left_at_once_are_run_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(requests_behind_an_answer_that_cannot_be_written_are_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_left_of_a_client_that_has_gone_is_not_run_once_the_server_has_ended,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_client_that_says_no_more_gets_its_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(half_a_line_at_the_end_is_not_run, setup, teardown),
         cmocka_unit_test_setup_teardown(who_does_not_read_is_given_up_at_last, setup, teardown),
