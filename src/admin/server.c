@@ -215,6 +215,19 @@ static int open_control(struct service *service)
     return rc;
 }
 
+/* Root made the log's file: who we are to become could not open it anew. */
+static void give_log(const struct config *config)
+{
+    struct identity identity;
+    int rc;
+
+    if (geteuid() != 0 || privileges_find(config, &identity) < 0)
+        return;
+    rc = log_give(identity.uid, identity.gid);
+    if (rc < 0)
+        log_warn("log.file: cannot give %s to uid %u: %s", config->log.file, (unsigned)identity.uid, strerror(-rc));
+}
+
 /* Where another process served until now, it goes on with its control socket until this one serves. */
 static int start(struct service *service, struct inherited *inherited)
 {
@@ -226,8 +239,10 @@ static int start(struct service *service, struct inherited *inherited)
     inherited_close(inherited);
     if (rc == 0 && !takes_over)
         rc = open_control(service);
-    if (rc == 0)
+    if (rc == 0) {
+        give_log(service->config);
         rc = privileges_drop(service->config);
+    }
     if (rc == 0)
         rc = watchdog_init(&service->watchdog, &service->engine, service->config->script_stall_ms);
     if (rc == 0)

@@ -1,6 +1,6 @@
 /* Where log lines go: one descriptor for the life of the process, which log_open() and log_reopen() point at another
  * file with dup3(2). A writer therefore needs no lock: its write(2) lands in the old file or in the new one, whole.
- * log_open, log_reopen and log_close belong to the control thread. */
+ * log_open, log_reopen, log_give and log_close belong to the control thread. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,7 +22,8 @@ static struct {
     _Atomic int fd; /* ours once log_open() made it, before that stderr */
     _Atomic enum log_level level;
     _Atomic enum log_format format;
-    char *path; /* owned; NULL before log_open() */
+    char *path;   /* owned; NULL before log_open() */
+    bool is_made; /* this process made the file */
 } process_log = {.fd = STDERR_FILENO, .level = LOG_INFO, .format = LOG_TEXT};
 
 static _Thread_local const char *thread_name;
@@ -32,14 +34,20 @@ static bool is_stream(const char *path)
 }
 
 /* A descriptor of its own for path, a stream included, so that it can be closed and replaced like any other. */
-static int open_path(const char *path)
+static int open_path(const char *path, bool *is_made)
 {
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY;
     int fd;
 
-    if (is_stream(path))
+    *is_made = false;
+    if (is_stream(path)) {
         fd = fcntl(strcmp(path, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-    else
-        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, LOG_FILE_MODE);
+        return fd < 0 ? -errno : fd;
+    }
+    fd = open(path, flags | O_EXCL, LOG_FILE_MODE);
+    *is_made = fd >= 0;
+    if (fd < 0 && errno == EEXIST)
+        fd = open(path, flags, LOG_FILE_MODE);
     return fd < 0 ? -errno : fd;
 }
 
@@ -70,10 +78,11 @@ static void write_line(const char *line, size_t len)
     } while (written < 0 && errno == EINTR);
 }
 
-int log_open(const char *path, enum log_level level, enum log_format format)
+static int open_log(const char *path)
 {
     char *path_copy = strdup(path);
-    int fd = path_copy ? open_path(path) : -ENOMEM;
+    bool is_made;
+    int fd = path_copy ? open_path(path, &is_made) : -ENOMEM;
     int result = fd < 0 ? fd : replace_fd(fd);
 
     if (result < 0) {
@@ -82,6 +91,17 @@ int log_open(const char *path, enum log_level level, enum log_format format)
     }
     free(process_log.path);
     process_log.path = path_copy;
+    process_log.is_made = is_made;
+    return 0;
+}
+
+int log_open(const char *path, enum log_level level, enum log_format format)
+{
+    bool is_open = process_log.path && strcmp(process_log.path, path) == 0;
+    int result = is_open ? 0 : open_log(path);
+
+    if (result < 0)
+        return result;
     atomic_store(&process_log.level, level);
     atomic_store(&process_log.format, format);
     return 0;
@@ -89,12 +109,29 @@ int log_open(const char *path, enum log_level level, enum log_format format)
 
 int log_reopen(void)
 {
-    int fd;
+    bool is_made;
+    int result;
 
     if (!process_log.path || is_stream(process_log.path))
         return 0;
-    fd = open_path(process_log.path);
-    return fd < 0 ? fd : replace_fd(fd);
+    result = open_path(process_log.path, &is_made);
+    if (result >= 0)
+        result = replace_fd(result);
+    if (result == 0)
+        process_log.is_made = is_made;
+    return result;
+}
+
+int log_give(uid_t uid, gid_t gid)
+{
+    int fd = atomic_load(&process_log.fd);
+    struct stat status;
+
+    if (!process_log.is_made)
+        return 0;
+    if (fstat(fd, &status) < 0)
+        return -errno;
+    return S_ISREG(status.st_mode) && fchown(fd, uid, gid) < 0 ? -errno : 0;
 }
 
 void log_close(void)
@@ -105,6 +142,7 @@ void log_close(void)
         close(fd);
     free(process_log.path);
     process_log.path = NULL;
+    process_log.is_made = false;
     atomic_store(&process_log.level, LOG_INFO);
     atomic_store(&process_log.format, LOG_TEXT);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/macros.h"
 
@@ -10,10 +11,14 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_LEVEL_COUNT };
 enum log_format { LOG_TEXT, LOG_JSON };
 
 /* Opens the log. path: "stderr", "stdout" or a file (appended to; created 0640). Before this call lines go to
- * stderr as text from info up. Returns 0 or a negative errno of open(2) (the log is then unchanged). */
+ * stderr as text from info up. A log that has this path already stays open: only level and format change. Returns 0 or
+ * a negative errno of open(2) (the log is then unchanged). */
 MUST_CHECK int log_open(const char *path, enum log_level level, enum log_format format);
 /* Opens the file anew under the same name (after a rotation, USR1). Returns 0 or a negative errno. */
 int log_reopen(void);
+/* Gives the file to who the process is about to become, so that they can open it anew. One that was there before is
+ * left alone: in a directory of somebody else's it may be a link to anything. Returns 0 or a negative errno. */
+MUST_CHECK int log_give(uid_t uid, gid_t gid);
 void log_close(void);
 /* True when an entry of that level would be written: check it before costly arguments. */
 bool log_is_on(enum log_level level);

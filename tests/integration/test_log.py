@@ -1,6 +1,8 @@
 """The log: levels, formats, its file, and opening it anew."""
 
 import json
+import os
+import pwd
 import re
 import signal
 
@@ -85,6 +87,16 @@ def test_a_file_of_its_own_is_opened_anew_on_usr1(zerg):
     server.connect().ask("after", "ok")
     until(lambda: "info after" in current.read_text(), "the second entry")
     assert "after" not in rotated.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_file_that_root_made_can_be_opened_anew_by_user(zerg):
+    server = zerg(SAY, user="nobody", log={"file": "zerg.log"})
+    server.connect().ask("x", "ok")
+    log = server.path / "zerg.log"
+    assert log.stat().st_uid == pwd.getpwnam("nobody").pw_uid
+    server.send_signal(signal.SIGUSR1)
+    until(lambda: "USR1: log file reopened" in log.read_text(), log.read_text())
 
 
 @pytest.mark.threads

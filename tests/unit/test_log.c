@@ -144,6 +144,19 @@ static void reopen_makes_a_new_file_under_the_same_name(void **state)
     assert_null(strstr(content(log_path), "between"));
 }
 
+static void what_is_open_at_that_path_stays_open(void **state)
+{
+    (void)state;
+    open_text_log(LOG_INFO);
+    assert_int_equal(rename(log_path, rotated_path), 0);
+    assert_int_equal(log_open(log_path, LOG_ERROR, LOG_JSON), 0);
+    log_info("below the level");
+    log_error("still the file of before");
+    assert_int_equal(access(log_path, F_OK), -1);
+    assert_non_null(strstr(content(rotated_path), "\"still the file of before\""));
+    assert_null(strstr(content(rotated_path), "below"));
+}
+
 static void reopen_of_a_stream_does_nothing(void **state)
 {
     (void)state;
@@ -180,6 +193,64 @@ static void levels_are_parsed_by_name(void **state)
     assert_int_equal(log_level_parse("error"), LOG_ERROR);
     assert_int_equal(log_level_parse("ERROR"), -EINVAL);
     assert_int_equal(log_level_parse(""), -EINVAL);
+}
+
+/* ---- whose the file is ---- */
+
+enum { NOBODY = 65534 };
+
+static uid_t owner(const char *path)
+{
+    struct stat status;
+
+    assert_int_equal(stat(path, &status), 0);
+    return status.st_uid;
+}
+
+static void a_file_that_was_made_is_given_away(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    open_text_log(LOG_INFO);
+    assert_int_equal(log_give(NOBODY, NOBODY), 0);
+    assert_int_equal(owner(log_path), NOBODY);
+    assert_int_equal(rename(log_path, rotated_path), 0);
+    assert_int_equal(log_reopen(), 0);
+    assert_int_equal(owner(log_path), 0);
+    assert_int_equal(log_give(NOBODY, NOBODY), 0);
+    assert_int_equal(owner(log_path), NOBODY);
+}
+
+static void a_file_that_was_there_is_left_alone(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    open_text_log(LOG_INFO);
+    log_close();
+    open_text_log(LOG_INFO);
+    assert_int_equal(log_give(NOBODY, NOBODY), 0);
+    assert_int_equal(owner(log_path), 0);
+    log_close();
+    assert_int_equal(rename(log_path, rotated_path), 0);
+    assert_int_equal(symlink(rotated_path, log_path), 0);
+    open_text_log(LOG_INFO);
+    assert_int_equal(log_give(NOBODY, NOBODY), 0);
+    assert_int_equal(owner(rotated_path), 0);
+    log_close();
+    assert_int_equal(unlink(rotated_path), 0); /* a link to nothing: its target is made, but through the link */
+    open_text_log(LOG_INFO);
+    assert_int_equal(log_give(NOBODY, NOBODY), 0);
+    assert_int_equal(owner(rotated_path), 0);
+}
+
+static void streams_are_left_alone(void **state)
+{
+    (void)state;
+    assert_int_equal(log_give(NOBODY, NOBODY), 0);
+    assert_int_equal(log_open("stderr", LOG_INFO, LOG_TEXT), 0);
+    assert_int_equal(log_give(NOBODY, NOBODY), 0);
 }
 
 static void *write_lines(void *unused)
@@ -237,7 +308,11 @@ int main(void)
         LOG_TEST(file_is_appended_to_and_not_for_everybody),
         LOG_TEST(failed_open_changes_nothing),
         LOG_TEST(reopen_makes_a_new_file_under_the_same_name),
+        LOG_TEST(what_is_open_at_that_path_stays_open),
         LOG_TEST(reopen_of_a_stream_does_nothing),
+        LOG_TEST(a_file_that_was_made_is_given_away),
+        LOG_TEST(a_file_that_was_there_is_left_alone),
+        LOG_TEST(streams_are_left_alone),
         LOG_TEST(over_long_message_ends_in_dots),
         LOG_TEST(errno_survives),
         LOG_TEST(levels_are_parsed_by_name),
