@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "core/socket.h"
 
 enum { BACKLOG = 64, LOCK_RETRY_MS = 10 };
 
@@ -107,34 +108,13 @@ static void unlock_directory(int fd)
 
 /* ---- the path ---- */
 
-/* The process that listens on the unix socket that fd is connected to; 0: unknown. */
-static pid_t listening_process(int fd)
-{
-    struct ucred peer;
-    socklen_t len = sizeof(peer);
-
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? 0 : peer.pid;
-}
-
 /* 1 when somebody listens at the path, with who it is; 0 when nobody does, or a negative errno. */
 static int is_taken(const char *path, pid_t *pid)
 {
-    struct addr addr = {.len = 0};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int rc = fd < 0 ? -errno : addr_parse_unix(&addr, path);
+    struct addr addr;
+    int rc = addr_parse_unix(&addr, path);
 
-    *pid = 0;
-    if (rc == 0)
-        rc = connect(fd, &addr.sa, addr.len) < 0 ? -errno : 1;
-    if (rc == -EAGAIN) /* its queue is full, so there is one */
-        rc = 1;
-    if (rc == -ECONNREFUSED || rc == -ENOENT)
-        rc = 0;
-    if (rc == 1)
-        *pid = listening_process(fd);
-    if (fd >= 0)
-        close(fd);
-    return rc;
+    return rc < 0 ? rc : socket_find_listener(&addr, pid);
 }
 
 static int check_path(const struct opening *opening)

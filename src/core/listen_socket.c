@@ -33,16 +33,11 @@ static int set_tcp_options(int fd, const struct listener_config *config, bool is
 static void remove_stale_socket(const struct addr *addr)
 {
     struct stat status;
-    int fd;
 
     if (addr->un.sun_path[0] == '\0' || lstat(addr->un.sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
         return;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    if (connect(fd, &addr->sa, addr->len) < 0 && errno == ECONNREFUSED)
+    if (socket_find_listener(addr, NULL) == 0)
         unlink(addr->un.sun_path);
-    close(fd);
 }
 
 static int bind_unix(int fd, const struct listener_config *config)

@@ -1,6 +1,10 @@
-/* Options of TCP sockets, the same for those we listen on (accepted ones inherit them) and those we connect. */
+/* Options of TCP sockets, the same for those we listen on (accepted ones inherit them) and those we connect; and who listens at
+ * an address already. */
 #pragma once
 
+#include <sys/types.h>
+
+#include "base/addr.h"
 #include "base/macros.h"
 #include "core/config.h"
 
@@ -8,3 +12,6 @@
 MUST_CHECK int socket_set(int fd, int level, int name, int value);
 /* TCP_NODELAY, keep-alive and user time-out as configured. 0 or a negative errno. */
 MUST_CHECK int socket_set_tcp(int fd, const struct tcp_options *tcp);
+/* Whether a process listens at a unix socket's address, without waiting for it: 1, with its id, 0 when that is unknown; 0:
+ * nobody does; or a negative errno. pid: NULL: nobody asks. */
+MUST_CHECK int socket_find_listener(const struct addr *addr, pid_t *pid);

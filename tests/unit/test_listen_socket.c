@@ -355,6 +355,28 @@ static void a_socket_in_use_is_left_alone(void **state)
     listen_socket_free(first);
 }
 
+static void a_socket_whose_backlog_is_full_is_in_use(void **state) /* and is not waited for */
+{
+    struct listener_config config = unix_config("full.sock");
+    struct listen_socket *first;
+    struct listen_socket *second;
+    int fds[64];
+    size_t count = 0;
+
+    (void)state;
+    open_ok(&first, &config, 1);
+    do {
+        assert_true(count < COUNT_OF(fds));
+        fds[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    } while (connect(fds[count++], &config.addr.sa, config.addr.len) == 0);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(listen_socket_open(&second, &config, 1, NULL, error), -EADDRINUSE);
+    assert_int_equal(access(config.addr.un.sun_path, F_OK), 0);
+    while (count > 0)
+        close(fds[--count]);
+    listen_socket_free(first);
+}
+
 static void a_file_that_is_no_socket_is_left_alone(void **state)
 {
     struct listener_config config = unix_config("file");
@@ -413,6 +435,7 @@ int main(void)
         cmocka_unit_test(a_unix_socket_has_its_mode_and_goes_with_its_listener),
         cmocka_unit_test(a_stale_socket_file_is_replaced),
         cmocka_unit_test(a_socket_in_use_is_left_alone),
+        cmocka_unit_test(a_socket_whose_backlog_is_full_is_in_use),
         cmocka_unit_test(a_file_that_is_no_socket_is_left_alone),
         cmocka_unit_test(a_missing_directory_says_so),
         cmocka_unit_test(abstract_names_leave_no_file),
