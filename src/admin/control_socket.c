@@ -69,16 +69,29 @@ static int make_directory(const struct opening *opening)
     return 0;
 }
 
-/* Whoever may rename files in it could put a socket of their own in place of ours. */
+/* Whoever may rename files in the directory, or put another one in its place, could put a socket of their own in place of
+ * ours: the directory, and the link to it when the path names one, are ours or root's. */
+static int check_owner(const struct opening *opening, const struct stat *status)
+{
+    if (status->st_uid == 0 || status->st_uid == geteuid() || status->st_uid == opening->options->owner)
+        return 0;
+    return refuse(opening, -EACCES, "control socket %s: %s belongs to somebody else (uid %u)", opening->options->path,
+                  S_ISLNK(status->st_mode) ? "the link to its directory" : "its directory", (unsigned)status->st_uid);
+}
+
 static int check_directory(const struct opening *opening)
 {
+    struct stat named;
     struct stat status;
+    int rc;
 
-    if (stat(opening->directory, &status) < 0)
+    if (lstat(opening->directory, &named) < 0 || stat(opening->directory, &status) < 0)
         return refuse(opening, -errno, "control socket %s: %s", opening->options->path, strerror(errno));
-    if (status.st_uid != 0 && status.st_uid != geteuid() && status.st_uid != opening->options->owner)
-        return refuse(opening, -EACCES, "control socket %s: its directory belongs to somebody else (uid %u)",
-                      opening->options->path, (unsigned)status.st_uid);
+    rc = check_owner(opening, &named);
+    if (rc == 0)
+        rc = check_owner(opening, &status);
+    if (rc < 0)
+        return rc;
     if ((status.st_mode & S_IWOTH) && !(status.st_mode & S_ISVTX))
         return refuse(opening, -EACCES, "control socket %s: everybody may write in its directory",
                       opening->options->path);

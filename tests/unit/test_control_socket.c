@@ -188,6 +188,36 @@ static void a_directory_that_everybody_may_write_in_must_be_sticky(void **state)
     control_socket_close(&self);
 }
 
+static void a_link_to_its_directory_is_followed_when_it_is_ours(void **state) /* as /run/zerg with DynamicUser= */
+{
+    struct control_socket self;
+
+    (void)state;
+    assert_int_equal(mkdir("made", 0700), 0);
+    assert_int_equal(symlink("made", "file"), 0);
+    assert_int_equal(open_at(&self, "file/s"), 0);
+    assert_reached(&self, "made/s");
+    control_socket_close(&self);
+    assert_int_equal(access("made/s", F_OK), -1);
+}
+
+static void a_link_of_somebody_else_is_not_followed(void **state)
+{
+    struct control_socket self;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip(); /* only root can make one */
+    assert_int_equal(mkdir("made", 0700), 0);
+    assert_int_equal(symlink("made", "file"), 0);
+    assert_int_equal(lchown("file", 65534, 65534), 0);
+    assert_int_equal(open_at(&self, "file/s"), -EACCES);
+    assert_non_null(strstr(error, "file/s: the link to its directory belongs to somebody else (uid 65534)"));
+    assert_int_equal(lchown("made", 65534, 65534), 0);
+    assert_int_equal(open_at(&self, "made/s"), -EACCES);
+    assert_non_null(strstr(error, "made/s: its directory belongs to somebody else (uid 65534)"));
+}
+
 static void a_full_queue_is_a_server_too(void **state)
 {
     struct control_socket first;
@@ -301,6 +331,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_predecessor_is_replaced_and_leaves_the_new_file_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_socket_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_that_everybody_may_write_in_must_be_sticky, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_link_to_its_directory_is_followed_when_it_is_ours, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_link_of_somebody_else_is_not_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_is_a_server_too, setup, teardown),
         cmocka_unit_test_setup_teardown(others_than_us_and_root_are_turned_away, setup, teardown),
         cmocka_unit_test(the_default_path_is_the_users_own),
