@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "admin/ask.h"
@@ -179,18 +180,42 @@ static int read_control_path(const char *config_path, char *out)
     return rc;
 }
 
+/* Reading a configuration runs it: root, who may be in a directory of anybody's, does so with one that nobody named only when it
+ * is root's, and so is a link to it. 0, or a negative errno after a message. */
+static int check_unnamed(const char *config_path)
+{
+    struct stat named;
+    struct stat file;
+    uid_t owner;
+
+    if (geteuid() != 0 || config_path != default_configs[0])
+        return 0;
+    if (lstat(config_path, &named) < 0 || stat(config_path, &file) < 0)
+        return 0; /* it has gone, which its reader says */
+    owner = named.st_uid != 0 ? named.st_uid : file.st_uid;
+    if (owner == 0)
+        return 0;
+    fprintf(stderr,
+            "zerg: ./%s belongs to another user (uid %u): root does not run it unless it is named.\n"
+            "Say where the server is: its configuration with -c FILE, or its control socket with --control PATH.\n",
+            config_path, (unsigned)owner);
+    return -EPERM;
+}
+
 /* The path that the command line names, that of its configuration, of the one at the usual places, or the usual path. */
 static int find_control(const struct cli *cli, char *out)
 {
     const char *config_path = cli->config ? cli->config : usual_config();
+    int rc;
 
     if (cli->control) {
         snprintf(out, CONTROL_PATH_BYTES, "%s", cli->control);
         return 0;
     }
-    if (config_path)
-        return read_control_path(config_path, out);
-    return control_path_default(out);
+    if (!config_path)
+        return control_path_default(out);
+    rc = check_unnamed(config_path);
+    return rc < 0 ? rc : read_control_path(config_path, out);
 }
 
 static int ask_server(const struct cli *cli)

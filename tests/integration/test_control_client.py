@@ -104,6 +104,27 @@ def test_the_configuration_says_where(zerg):
         assert process.wait(PATIENCE) == 0
 
 
+@ROOT_ONLY
+@pytest.mark.parametrize("is_link", [False, True])
+def test_root_runs_no_configuration_of_somebody_else_that_nobody_named(zerg, is_link):
+    directory = zerg.directory({"zerg.lua": 'io.open("was_run", "w"):close() return { control = "absent.sock" }'})
+    path = directory.path / "zerg.lua"
+    if is_link:
+        path.rename(directory.path / "other.lua")
+        path.symlink_to("other.lua")
+    os.chown(path, 65534, 65534, follow_symlinks=False)
+    for command in ("status", "stop"):
+        done = zerg.command(command, directory=directory)
+        assert done.returncode == 1 and done.stdout == ""
+        assert "./zerg.lua belongs to another user (uid 65534)" in done.stderr and "with -c FILE" in done.stderr
+    assert not (directory.path / "was_run").exists()
+    done = zerg.command("status", "-c", "zerg.lua", directory=directory)
+    assert done.returncode == 1 and "no server answers at" in done.stderr
+    assert (directory.path / "was_run").exists()
+    os.chown(path, 0, 0, follow_symlinks=False)
+    assert "no server answers at" in zerg.command("status", directory=directory).stderr
+
+
 def test_a_configuration_without_a_control_socket(zerg):
     done = zerg.command("status", files={"zerg.lua": "return { control = false }"})
     assert done.returncode == 1 and "zerg: the server of zerg.lua has no control socket" in done.stderr
