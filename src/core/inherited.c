@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "core/config.h"
+#include "core/socket.h"
 
 static int option(int fd, int level, int name)
 {
@@ -93,6 +94,18 @@ uint32_t inherited_take(struct inherited *inherited, const struct listener_confi
         socket->fd = -1;
     }
     return taken;
+}
+
+const struct addr *inherited_find_overlap(const struct inherited *inherited, const struct listener_config *config)
+{
+    for (uint32_t i = 0; i < inherited->count; i++) {
+        const struct inherited_socket *socket = &inherited->sockets[i];
+
+        if (socket->fd >= 0 &&
+            socket_places_overlap(&socket->addr, socket->is_v6_only, &config->addr, config->ip_version == IP_V6))
+            return &socket->addr;
+    }
+    return NULL;
 }
 
 void inherited_report(const struct inherited *inherited)

@@ -30,6 +30,8 @@ MUST_CHECK int inherited_add(struct inherited *inherited, int fd, bool stays_len
 /* Takes those that are bound as the listener is to be, at most max of them: how many, in fds. *stays_lent: as of the first. */
 uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, uint32_t max,
                         bool *stays_lent);
+/* Of one that nobody took, and that keeps the listener from being bound; NULL: there is none. Borrowed. */
+const struct addr *inherited_find_overlap(const struct inherited *inherited, const struct listener_config *config);
 /* Says in the log what nobody took. */
 void inherited_report(const struct inherited *inherited);
 /* Closes what nobody took. */

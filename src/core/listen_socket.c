@@ -131,6 +131,18 @@ static void explain(const struct listener_config *config, int rc, char *error)
     snprintf(error, LISTEN_ERROR_MAX, "cannot listen on %s: %s%s", where, strerror(-rc), advice);
 }
 
+/* The same, where the address is in use by a socket that the process was started with. */
+static void explain_given(const struct listener_config *config, const struct addr *given, char *error)
+{
+    char where[ADDR_TEXT_MAX];
+    char other[ADDR_TEXT_MAX];
+
+    snprintf(error, LISTEN_ERROR_MAX,
+             "cannot listen on %s: the process was started with a socket on %s, which overlaps it: only a restart "
+             "without that one changes it",
+             addr_format(&config->addr, where), addr_format(given, other));
+}
+
 static int open_all(struct listen_socket *self, const struct listener_config *config, uint32_t wanted)
 {
     while (self->fd_count < wanted) {
@@ -148,6 +160,7 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
 {
     uint32_t wanted = addr_is_unix(&config->addr) ? 1 : fd_count;
     struct listen_socket *self = calloc(1, sizeof(*self));
+    const struct addr *given;
     int rc = -ENOMEM;
 
     if (!self)
@@ -169,7 +182,11 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
     *out = self;
     return 0;
 fail:
-    explain(config, rc, error);
+    given = rc == -EADDRINUSE && inherited ? inherited_find_overlap(inherited, config) : NULL;
+    if (given)
+        explain_given(config, given, error);
+    else
+        explain(config, rc, error);
     if (self)
         listen_socket_free(self);
     return rc;
@@ -180,6 +197,11 @@ bool listen_socket_is_for(const struct listen_socket *self, const struct listene
     bool is_same = addr_equals(&self->addr, &config->addr);
 
     return is_same && (addr_is_unix(&self->addr) || self->ip_version == config->ip_version);
+}
+
+bool listen_socket_overlaps(const struct listen_socket *self, const struct listener_config *config)
+{
+    return socket_places_overlap(&self->addr, self->ip_version == IP_V6, &config->addr, config->ip_version == IP_V6);
 }
 
 int listen_socket_limit_clients(struct listen_socket *self, const struct listener_config *config)

@@ -12,7 +12,7 @@
 #include "base/macros.h"
 #include "core/config.h"
 
-enum { LISTEN_ERROR_MAX = 256 };
+enum { LISTEN_ERROR_MAX = 512 };
 
 struct admission;
 struct inherited;
@@ -43,6 +43,8 @@ MUST_CHECK int listen_socket_open(struct listen_socket **out, const struct liste
                                   struct inherited *inherited, char *error);
 /* Whether it is bound as this listener is to be. */
 bool listen_socket_is_for(const struct listen_socket *self, const struct listener_config *config);
+/* Whether it keeps this listener from being bound. */
+bool listen_socket_overlaps(const struct listen_socket *self, const struct listener_config *config);
 /* Makes what limits.connections_per_ip needs, if the listener has it. 0 or -ENOMEM. */
 MUST_CHECK int listen_socket_limit_clients(struct listen_socket *self, const struct listener_config *config);
 /* The options of another version for the same address: a failure is logged, and the old ones stay. */

@@ -51,3 +51,26 @@ int socket_find_listener(const struct addr *addr, pid_t *pid)
     close(fd);
     return rc;
 }
+
+static bool is_wildcard(const struct addr *addr)
+{
+    if (addr->sa.sa_family == AF_INET6)
+        return IN6_IS_ADDR_UNSPECIFIED(&addr->in6.sin6_addr);
+    return addr->in4.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+/* IPv4's addresses are among those of IPv6's wildcard, unless it was told otherwise. */
+static bool has_ipv4(const struct addr *addr, bool is_v6_only)
+{
+    return addr->sa.sa_family == AF_INET || (is_wildcard(addr) && !is_v6_only);
+}
+
+bool socket_places_overlap(const struct addr *left, bool left_is_v6_only, const struct addr *right,
+                           bool right_is_v6_only)
+{
+    if (addr_is_unix(left) || addr_is_unix(right) || addr_port(left) != addr_port(right))
+        return false;
+    if (left->sa.sa_family != right->sa.sa_family)
+        return has_ipv4(left, left_is_v6_only) && has_ipv4(right, right_is_v6_only);
+    return is_wildcard(left) || is_wildcard(right) || addr_equals(left, right);
+}

@@ -1,7 +1,8 @@
-/* Options of TCP sockets, the same for those we listen on (accepted ones inherit them) and those we connect; and who listens at
- * an address already. */
+/* Options of TCP sockets, the same for those we listen on (accepted ones inherit them) and those we connect; and what is at an
+ * address already. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/addr.h"
@@ -15,3 +16,6 @@ MUST_CHECK int socket_set_tcp(int fd, const struct tcp_options *tcp);
 /* Whether a process listens at a unix socket's address, without waiting for it: 1, with its id, 0 when that is unknown; 0:
  * nobody does; or a negative errno. pid: NULL: nobody asks. */
 MUST_CHECK int socket_find_listener(const struct addr *addr, pid_t *pid);
+/* Whether sockets that listen at these cannot be there together: the same port, and addresses that have one in common. */
+bool socket_places_overlap(const struct addr *left, bool left_is_v6_only, const struct addr *right,
+                           bool right_is_v6_only);

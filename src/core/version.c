@@ -49,16 +49,60 @@ static int add_socket(struct engine *engine, struct listen_socket *socket)
     return 0;
 }
 
+static const struct listen_socket *find_overlap(const struct engine *engine, const struct listener_config *config)
+{
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        const struct listen_socket *socket = engine->sockets[i];
+
+        if (socket && !socket->is_stopped && listen_socket_overlaps(socket, config))
+            return socket;
+    }
+    return NULL;
+}
+
+static bool has_listener_at(const struct config *config, const struct listen_socket *socket)
+{
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        if (listen_socket_is_for(socket, &config->listeners[i]))
+            return true;
+    }
+    return false;
+}
+
+/* An address is in use: by another program, as error says, unless it is by ourselves. */
+static void explain_overlap(const struct version *version, const struct listener_config *config, char *error)
+{
+    const struct listen_socket *socket = find_overlap(version->engine, config);
+    char where[ADDR_TEXT_MAX];
+
+    if (!socket)
+        return;
+    addr_format(&config->addr, where);
+    if (has_listener_at(version->config, socket))
+        snprintf(error, LISTEN_ERROR_MAX,
+                 "cannot listen on %s: another listener is on %s, which overlaps it: choose another port", where,
+                 socket->where);
+    else
+        snprintf(
+            error, LISTEN_ERROR_MAX,
+            "cannot listen on %s: this server itself listens on %s, which overlaps it: restart it, or reload twice, "
+            "the first time with another port",
+            where, socket->where);
+}
+
 /* The socket for a listener, held for its version. */
-static int take_socket(struct engine *engine, const struct listener_config *config, struct listen_socket **out,
+static int take_socket(const struct version *version, const struct listener_config *config, struct listen_socket **out,
                        char *error)
 {
+    struct engine *engine = version->engine;
     uint32_t fd_count = engine->config->accept == ACCEPT_REUSEPORT ? engine->config->reactors : 1;
     struct listen_socket *socket = find_socket(engine, config);
     int rc = 0;
 
     if (!socket) {
         rc = listen_socket_open(&socket, config, fd_count, engine->inherited, error);
+        if (rc == -EADDRINUSE)
+            explain_overlap(version, config, error);
         if (rc < 0)
             return rc;
         rc = add_socket(engine, socket);
@@ -84,7 +128,7 @@ static int open_listeners(struct version *version, char *error)
         int rc;
 
         *listener = (struct listener){.config = &config->listeners[i], .index = i, .version = version};
-        rc = take_socket(version->engine, listener->config, &listener->socket, error);
+        rc = take_socket(version, listener->config, &listener->socket, error);
         version->listener_count += listener->socket != NULL;
         if (rc < 0)
             return rc;

@@ -104,6 +104,29 @@ def test_a_port_that_is_in_use(zerg, control, behind, quick_engine):
     assert said(server, 1) == "old"
 
 
+@pytest.mark.parametrize("before, after", [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0")])
+def test_an_address_that_overlaps_one_of_the_server_s_own(zerg, before, after):
+    server = zerg(SAY.format("old"), listeners=[{"address": before}])
+    stays = server.connect().expect("old\n")
+    row = {**server.rows[0], "address": after}
+    server.configure(listeners=[row])
+    reload_fails(server, f"this server itself listens on {before}:{row['port']}", "reload twice")
+    server.configure(listeners=[{"address": "127.0.0.1"}])
+    reload(server)
+    server.configure(listeners=[row])
+    reload(server)
+    assert said(server) == "old"
+    stays.expect_silence(0)
+
+
+def test_two_listeners_that_overlap(zerg):
+    server = zerg(SAY.format("old")).wait_listening()
+    server.configure(listeners=[*server.rows, {**server.rows[0], "address": "0.0.0.0"}])
+    problem = reload_fails(server, f"another listener is on 127.0.0.1:{server.rows[0]['port']}", "choose another port")
+    assert "itself" not in problem
+    assert said(server) == "old"
+
+
 @pytest.mark.threads
 @pytest.mark.parametrize("change, name", [
     ({"reactors": 3}, "reactors"),

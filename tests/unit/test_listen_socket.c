@@ -238,6 +238,36 @@ static void a_socket_is_for_listeners_of_its_address_and_families(void **state)
     listen_socket_free(listener);
 }
 
+static bool overlap(const char *host, enum ip_version ip_version, const char *other, enum ip_version other_ip_version)
+{
+    struct listen_socket self = {.ip_version = ip_version};
+    struct listener_config config = tcp_config(other, 80);
+    bool is_so;
+
+    config.ip_version = other_ip_version;
+    assert_int_equal(addr_parse_ip(&self.addr, host, 80), 0);
+    is_so = listen_socket_overlaps(&self, &config);
+    config = tcp_config(other, 81);
+    assert_false(listen_socket_overlaps(&self, &config));
+    return is_so;
+}
+
+static void addresses_with_one_in_common_overlap(void **state)
+{
+    (void)state;
+    assert_true(overlap("0.0.0.0", IP_V4, "127.0.0.1", IP_V4));
+    assert_true(overlap("127.0.0.1", IP_V4, "0.0.0.0", IP_V4));
+    assert_true(overlap("127.0.0.1", IP_V4, "127.0.0.1", IP_V4));
+    assert_true(overlap("::", IP_DUAL, "127.0.0.1", IP_V4));
+    assert_true(overlap("0.0.0.0", IP_V4, "::", IP_DUAL));
+    assert_true(overlap("::", IP_DUAL, "::", IP_V6));
+    assert_true(overlap("::1", IP_V6, "::", IP_V6));
+    assert_false(overlap("127.0.0.1", IP_V4, "127.0.0.2", IP_V4));
+    assert_false(overlap("::", IP_V6, "127.0.0.1", IP_V4));
+    assert_false(overlap("0.0.0.0", IP_V4, "::1", IP_V6));
+    assert_false(overlap("0.0.0.0", IP_V4, "::", IP_V6));
+}
+
 /* ---- those that are there already ---- */
 
 static void what_the_process_was_started_with_is_taken(void **state)
@@ -279,6 +309,23 @@ static void what_is_bound_elsewhere_is_not(void **state)
     assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &stays_lent), 0);
     config = unix_config("some.sock");
     assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &stays_lent), 0);
+    inherited_close(&inherited);
+    listen_socket_free(first);
+}
+
+static void what_the_process_was_started_with_may_be_in_the_way(void **state)
+{
+    struct listener_config config = tcp_config("0.0.0.0", 0);
+    struct inherited inherited = {0};
+    struct listen_socket *first;
+    struct listen_socket *listener;
+
+    (void)state;
+    open_ok(&first, &config, 1);
+    assert_int_equal(inherited_add(&inherited, dup(first->fds[0]), false), 0);
+    config = tcp_config("127.0.0.1", bound_port(first->fds[0]));
+    assert_int_equal(listen_socket_open(&listener, &config, 1, &inherited, error), -EADDRINUSE);
+    assert_non_null(strstr(error, "the process was started with a socket on 0.0.0.0:"));
     inherited_close(&inherited);
     listen_socket_free(first);
 }
@@ -428,7 +475,9 @@ int main(void)
         cmocka_unit_test(a_stopped_listener_refuses),
         cmocka_unit_test(another_versions_options_take_the_place_of_the_old_ones),
         cmocka_unit_test(a_socket_is_for_listeners_of_its_address_and_families),
+        cmocka_unit_test(addresses_with_one_in_common_overlap),
         cmocka_unit_test(what_the_process_was_started_with_is_taken),
+        cmocka_unit_test(what_the_process_was_started_with_may_be_in_the_way),
         cmocka_unit_test(what_is_bound_elsewhere_is_not),
         cmocka_unit_test(what_does_not_listen_is_refused),
         cmocka_unit_test(a_lent_unix_socket_keeps_its_file),
