@@ -36,7 +36,11 @@ local function escape_others(text)
   local parts, at = {}, 1
   while at <= #text do
     local bytes = character_bytes(text, at)
-    parts[#parts + 1] = bytes > 0 and text:sub(at, at + bytes - 1) or ("\\%03d"):format(text:byte(at))
+    if bytes > 0 then
+      parts[#parts + 1] = text:sub(at, at + bytes - 1)
+    else
+      parts[#parts + 1] = ("\\%03d"):format(text:byte(at))
+    end
     at = at + math.max(bytes, 1)
   end
   return table.concat(parts)

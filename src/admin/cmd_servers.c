@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "admin/control.h"
@@ -36,18 +37,27 @@ static const char *state_text(enum server_state state)
 struct listing {
     json_t *list;
     const char *upstream;
+    bool is_empty; /* the upstream is, so far */
 };
 
 static void add(void *owner, const struct server_info *info)
 {
     struct listing *listing = owner;
 
+    listing->is_empty = false;
     json_array_append_new(listing->list,
                           json_pack("{s:o, s:o, s:s, s:i, s:i, s:I, s:I, s:b, s:s}", "upstream",
                                     control_text(listing->upstream), "server", control_text(info->name), "state",
                                     state_text(info->state), "weight", (int)info->weight, "connections",
                                     (int)info->open, "total", (json_int_t)info->total, "fails", (json_int_t)info->fails,
                                     "backup", info->is_backup, "admin", admin_words[info->admin]));
+}
+
+/* Its names have not been looked up yet, or lead nowhere. */
+static void add_unknown(struct listing *listing)
+{
+    json_array_append_new(listing->list,
+                          json_pack("{s:o, s:s}", "upstream", control_text(listing->upstream), "state", "unknown"));
 }
 
 void cmd_servers(struct control_request *request, const struct control_words *words)
@@ -63,7 +73,10 @@ void cmd_servers(struct control_request *request, const struct control_words *wo
     listing.list = json_array();
     for (uint32_t i = 0; i < set->count; i++) {
         listing.upstream = set->items[i].group->name;
+        listing.is_empty = true;
         group_visit_servers(set->items[i].group, clock_now_ms(), add, &listing);
+        if (listing.is_empty)
+            add_unknown(&listing);
     }
     control_ok(request, json_pack("{s:o}", "servers", listing.list));
 }

@@ -5,7 +5,7 @@
 #include "admin/table.h"
 
 /* How the value of a key becomes the text of a cell. */
-enum kind { TEXT, NUMBER, AGE, SIZE, FLAG };
+enum kind { TEXT, NUMBER, NUMBER_FROM_1, AGE, SIZE, FLAG };
 
 struct column {
     const char *key;
@@ -22,8 +22,6 @@ static const struct column version_columns[] = {
 static const struct column reactor_columns[] = {
     {"index", "REACTOR", NUMBER},
     {"connections", "CONNECTIONS", NUMBER},
-    {"accepted", "ACCEPTED", NUMBER},
-    {"closed", "CLOSED", NUMBER},
 };
 static const struct column listener_columns[] = {
     {"name", "LISTENER", TEXT},
@@ -34,7 +32,7 @@ static const struct column connection_columns[] = {
     {"id", "ID", NUMBER},
     {"peer", "PEER", TEXT},
     {"listener", "LISTENER", TEXT},
-    {"version", "VERSION", NUMBER},
+    {"version", "VERSION", NUMBER_FROM_1}, /* 0: none serves it */
     {"reactor", "REACTOR", NUMBER},
     {"state", "STATE", TEXT},
     {"age", "AGE", AGE},
@@ -70,7 +68,7 @@ static void add_number(struct table *table, const json_t *value, enum kind kind)
 {
     char text[HUMAN_TEXT_MAX];
 
-    if (!json_is_number(value))
+    if (!json_is_number(value) || (kind == NUMBER_FROM_1 && json_number_value(value) < 1))
         table_add(table, "-");
     else if (kind == AGE)
         table_add(table, "%s", human_age(json_number_value(value), text));

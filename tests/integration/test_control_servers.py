@@ -145,6 +145,12 @@ def test_what_is_wrong_is_said(two):
     assert row_of(client, a)["admin"] == "auto" and row_of(client, a)["weight"] == 1
 
 
+def test_an_upstream_whose_names_are_not_known_has_a_row(zerg, control):
+    client = control(zerg("conn:close()", upstreams={"app": {"servers": ["somewhere.invalid:80"]}}))
+    assert servers(client) == [{"upstream": "app", "state": "unknown"}]
+    assert client.ask("server app somewhere.invalid:80 down")[0]["ok"] is False
+
+
 def test_a_name_of_several_servers(zerg, control, dns, behind):
     """Each address is a row, and goes by what `servers` shows."""
     a = behind(At, "a", "127.0.0.1")

@@ -46,7 +46,7 @@ static void status_is_a_line_and_a_table_for_each_list(void **state)
             "{\"ok\":true,\"version\":\"0.1.0\",\"pid\":1,\"uptime\":192.5,\"state\":\"running\",\"config\":\"zerg.lua\","
             "\"versions\":[{\"number\":1,\"state\":\"old\",\"age\":4000,\"connections\":3,\"memory\":1258291},"
             "{\"number\":12,\"state\":\"current\",\"age\":12.5,\"connections\":1000,\"memory\":123456}],"
-            "\"reactors\":[{\"index\":0,\"connections\":3,\"accepted\":10,\"closed\":7}],"
+            "\"reactors\":[{\"index\":0,\"connections\":3}],"
             "\"listeners\":[{\"name\":\"echo\",\"address\":\"[::]:7000\",\"connections\":3}]}"),
         "zerg 0.1.0 is running: process 1, up 3m12s, serves zerg.lua\n"
         "\n"
@@ -54,8 +54,8 @@ static void status_is_a_line_and_a_table_for_each_list(void **state)
         "      1  old      1h06m            3    1.2M\n"
         "     12  current    12s         1000    121K\n"
         "\n"
-        "REACTOR  CONNECTIONS  ACCEPTED  CLOSED\n"
-        "      0            3        10       7\n"
+        "REACTOR  CONNECTIONS\n"
+        "      0            3\n"
         "\n"
         "LISTENER  ADDRESS    CONNECTIONS\n"
         "echo      [::]:7000            3\n");
@@ -68,8 +68,8 @@ static void what_a_reply_does_not_have_is_left_out(void **state)
                                               "\"config\":null,\"reactors\":[{\"index\":0,\"connections\":\"x\"}]}"),
                         "zerg 0.1.0 is draining: process 1, up 1.0s, without a configuration\n"
                         "\n"
-                        "REACTOR  CONNECTIONS  ACCEPTED  CLOSED\n"
-                        "      0            -         -       -\n");
+                        "REACTOR  CONNECTIONS\n"
+                        "      0            -\n");
     assert_string_equal(report(report_servers, "{}"),
                         "UPSTREAM  SERVER  STATE  ADMIN  WEIGHT  BACKUP  CONNECTIONS  TOTAL  FAILS\n");
 }
@@ -82,10 +82,10 @@ static void connections_end_with_what_they_wait_for(void **state)
             report_connections,
             "{\"connections\":[{\"id\":17,\"peer\":\"127.0.0.1:5555\",\"listener\":\"echo\",\"version\":1,\"reactor\":0,"
             "\"state\":\"open\",\"waits\":\"read at handlers/echo.lua:3\",\"age\":1.25,\"bytes_in\":5,\"bytes_out\":5000},"
-            "{\"id\":4294967296123,\"peer\":\"unix:\",\"listener\":\"é\",\"state\":\"closing\",\"waits\":\"\"}]}"),
+            "{\"id\":4294967296123,\"peer\":\"unix\",\"listener\":\"é\",\"version\":0,\"state\":\"closing\",\"waits\":\"\"}]}"),
         "           ID  PEER            LISTENER  VERSION  REACTOR  STATE     AGE  IN   OUT  WAITS\n"
         "           17  127.0.0.1:5555  echo            1        0  open     1.2s   5  4.9K  read at handlers/echo.lua:3\n"
-        "4294967296123  unix:           é               -        -  closing     -   -     -  -\n");
+        "4294967296123  unix            é               -        -  closing     -   -     -  -\n");
 }
 
 static void servers_are_listed_with_their_load(void **state)
