@@ -299,6 +299,7 @@ static void the_stop_hook_runs_at_the_end(void **state)
     reactor_close(&f->reactor);
     assert_true(fixture_log_has(f, "stop hook"));
     assert_int_equal(fixture_log_count(f, "too late"), 1);
+    f->engine.app->free(&f->reactor);
     f->reactor = (struct reactor){.engine = &f->engine, .app = f->engine.app, .inbox = f->reactor.inbox};
 }
 
