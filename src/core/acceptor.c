@@ -239,6 +239,7 @@ static void *acceptor_main(void *arg)
         if (failed < 0)
             fatal("acceptor: its io_uring failed: %s", strerror(-failed));
     }
+    engine_wake_all(acceptor->engine);
     close_all(acceptor);
     return NULL;
 }

@@ -411,6 +411,14 @@ void engine_on_room(struct engine *engine, struct ring *own_ring)
     }
 }
 
+void engine_wake_all(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->reactor_count; i++)
+        engine_wake(engine, i);
+    if (engine->acceptor && engine->acceptor->inbox.eventfd >= 0)
+        inbox_ring_eventfd(&engine->acceptor->inbox);
+}
+
 void engine_wake(struct engine *engine, uint32_t inbox_id)
 {
     if (inbox_id < engine->reactor_count)

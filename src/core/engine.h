@@ -82,5 +82,8 @@ void engine_wake_control(const struct engine *engine);
 void engine_wake_watchdog(struct engine *engine);
 /* A connection has ended: wakes the accept groups that wait. Any thread; own_ring: of the calling thread. */
 void engine_on_room(struct engine *engine, struct ring *own_ring);
+/* A thread with a ring has made its last turn: doorbells that it had queued did not leave any more, and as it was to ring, nobody
+ * else would. Wakes all reactors, and the acceptor. */
+void engine_wake_all(struct engine *engine);
 /* A doorbell to the inbox of that id failed: wakes its thread by the eventfd. Any thread. */
 void engine_wake(struct engine *engine, uint32_t inbox_id);

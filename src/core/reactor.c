@@ -400,6 +400,7 @@ static void *reactor_main(void *arg)
     else
         engine_report_start(engine, rc);
     reactor_close(reactor);
+    engine_wake_all(engine);
     atomic_store(&reactor->has_ended, true);
     engine_report_end(engine);
     return NULL;
