@@ -23,7 +23,8 @@ bool place_find(lua_State *L, char out[PLACE_MAX])
         lua_getinfo(L, "Sl", &frame);
         if (frame.currentline <= 0 || is_own_module(frame.source) || strcmp(frame.what, "C") == 0)
             continue;
-        snprintf(out, PLACE_MAX, "%s:%d", frame.source + (frame.source[0] == '@'), frame.currentline);
+        snprintf(out, PLACE_MAX, "%s:%d", frame.source + (frame.source[0] == '@' || frame.source[0] == '='),
+                 frame.currentline);
         return true;
     }
     return false;

@@ -160,7 +160,7 @@ def test_what_it_sees_is_the_current_version_s(zerg, control):
     ("local s = 'x' for i = 1, 40 do s = s .. s end", ["not enough memory"]),
 ])
 def test_errors_are_answers(zerg, control, code, parts):
-    server = zerg(ECHO, script_memory_max="64m")
+    server = zerg(ECHO, script_memory_max="64m", script_stall="1m")
     client = control(server)
     reply = evaluate(client, code)
     assert reply["ok"] is False, reply

@@ -64,7 +64,7 @@ conn:reader():read_line()
 @pytest.mark.parametrize("kind, what, line", [
     ("write", "write", 3), ("sleep", "wait", 5), ("task", "wait", 7), ("read", "read", 9)])
 def test_what_a_handler_waits_for_and_where(zerg, control, kind, what, line):
-    server = zerg(WAITS, drain_timeout=0.1)
+    server = zerg(WAITS, drain_timeout=0.1, script_stall="1m")
     client = control(server)
     server.wait_listening()
     peer = server.connect().send(kind + "\n")

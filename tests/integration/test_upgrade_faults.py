@@ -42,7 +42,8 @@ BROKEN = {
 }
 
 
-@pytest.mark.threads
+# Not for the thread sanitizer: it does not see that the ring of a reactor that did not start is unmapped, where another one's is
+# mapped then.
 @pytest.mark.parametrize("way", ["one", "reuseport"])
 @pytest.mark.parametrize("what", BROKEN)
 def test_what_is_broken_changes_nothing(zerg, family, control, way, what):
