@@ -48,6 +48,7 @@ void handover_remember(char **argv)
 
     self.path[len > 0 ? len : 0] = '\0';
     self.argv = argv;
+    self.open_count = 0;
     while (self.open_count < INHERITED_MAX && fcntl(FIRST_FD + self.open_count, F_GETFD) >= 0)
         self.open_count++;
 }

@@ -1,0 +1,434 @@
+/* handover: what the new process is given and says, with this very program as the new one; and what a process that was started
+ * with sockets makes of them. */
+#include "admin/handover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/addr.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/config.h"
+#include "core/engine.h"
+#include "core/inherited.h"
+#include "core/version.h"
+#include "versions.h"
+
+enum { SOCKETS = 2, FIRST_FD = 3, WAIT_MS = 20000 };
+
+struct handing {
+    struct listener_config listeners[SOCKETS];
+    struct config config;
+    struct listen_socket sockets[SOCKETS];
+    int fds[SOCKETS];
+    struct engine engine;
+    struct handover handover;
+    char problem[HANDOVER_PROBLEM_BYTES];
+};
+
+/* A socket that listens at an abstract address of its own, at this descriptor or at any (-1). */
+static int listen_at(int wanted)
+{
+    static int count;
+    char path[64];
+    struct addr addr;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(path, sizeof(path), "@test_handover.%d.%d", (int)getpid(), count++);
+    assert_int_equal(addr_parse_unix(&addr, path), 0);
+    assert_int_equal(bind(fd, &addr.sa, addr.len), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    if (wanted < 0 || wanted == fd)
+        return fd;
+    assert_int_equal(dup2(fd, wanted), wanted);
+    close(fd);
+    return wanted;
+}
+
+static int setup(void **state)
+{
+    struct handing *h = calloc(1, sizeof(*h));
+
+    assert_non_null(h);
+    assert_int_equal(log_open("/dev/null", LOG_DEBUG, LOG_TEXT), 0);
+    h->listeners[0].name = (char *)"first";
+    h->listeners[1].name = (char *)"second";
+    h->config = (struct config){.listeners = h->listeners, .listener_count = SOCKETS};
+    h->engine.control_eventfd = -1;
+    h->engine.version = version_by_hand(&h->engine, &h->config, h->sockets);
+    for (int i = 0; i < SOCKETS; i++) {
+        h->fds[i] = listen_at(-1);
+        h->sockets[i].fds[0] = h->fds[i];
+    }
+    handover_init(&h->handover);
+    *state = h;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct handing *h = *state;
+
+    handover_cancel(&h->handover);
+    for (int i = 0; i < SOCKETS; i++)
+        close(h->fds[i]);
+    version_by_hand_free(h->engine.version);
+    log_close();
+    free(h);
+    return 0;
+}
+
+/* ---- the new process ---- */
+
+/* What is wrong with what it was given; 0: nothing. The second socket is the service manager's. */
+static int check_what_was_given(void)
+{
+    struct inherited inherited;
+    char self[32];
+
+    snprintf(self, sizeof(self), "%d", (int)getpid());
+    if (!getenv("LISTEN_PID") || strcmp(getenv("LISTEN_PID"), self) != 0)
+        return 10;
+    if (strcmp(getenv("LISTEN_FDS"), "2") != 0 || strcmp(getenv("LISTEN_FDNAMES"), "own:lent") != 0)
+        return 11;
+    if (!getenv("TEST_HANDOVER") || strcmp(getenv("TEST_HANDOVER"), "stays") != 0)
+        return 12;
+    if (fcntl(FIRST_FD + SOCKETS + 1, F_GETFD) >= 0) /* behind the sockets, and the pipe */
+        return 13;
+    handover_receive(&inherited);
+    if (inherited.count != SOCKETS || inherited.sockets[0].stays_lent || !inherited.sockets[1].stays_lent)
+        return 14;
+    if (handover_predecessor() <= 0 || getenv("LISTEN_FDS") || getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR"))
+        return 15;
+    inherited_close(&inherited);
+    return 0;
+}
+
+static int new_process(const char *what)
+{
+    int rc = check_what_was_given();
+
+    if (rc != 0 || strcmp(what, "fails") == 0)
+        return rc != 0 ? rc : 1;
+    if (strcmp(what, "waits") == 0)
+        pause();
+    handover_confirm();
+    return 0;
+}
+
+static int begin(struct handing *h, const char *what)
+{
+    static char *argv[3] = {(char *)"test_handover", NULL, NULL};
+
+    argv[1] = (char *)what;
+    h->sockets[1].stays_lent = true;
+    setenv("TEST_HANDOVER", "stays", 1);
+    setenv("LISTEN_FDS", "77", 1); /* of whoever started this one */
+    handover_remember(argv);
+    return handover_begin(&h->handover, &h->engine, h->problem);
+}
+
+/* Until it has said something, or has ended. */
+static enum handover_outcome look_when_ready(struct handing *h)
+{
+    struct pollfd said = {.fd = h->handover.fd, .events = POLLIN};
+
+    assert_int_equal(poll(&said, 1, WAIT_MS), 1);
+    return handover_look(&h->handover, clock_now_ms(), h->problem);
+}
+
+static int status_of(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void a_new_process_gets_sockets_and_says_that_it_serves(void **state)
+{
+    struct handing *h = *state;
+    pid_t pid;
+
+    assert_int_equal(begin(h, "serves"), 0);
+    pid = h->handover.pid;
+    assert_true(pid > 0 && pid != getpid());
+    assert_int_equal(look_when_ready(h), HANDOVER_DONE);
+    assert_int_equal(h->handover.fd, -1);
+    assert_int_equal(status_of(pid), 0);
+}
+
+static void one_that_ends_before_that_has_failed(void **state)
+{
+    struct handing *h = *state;
+    pid_t pid;
+
+    assert_int_equal(begin(h, "fails"), 0);
+    pid = h->handover.pid;
+    assert_int_equal(look_when_ready(h), HANDOVER_FAILED);
+    assert_non_null(strstr(h->problem, "ended before it was ready"));
+    assert_int_equal(h->handover.fd, -1);
+    status_of(pid);
+}
+
+static void one_that_takes_too_long_is_killed(void **state)
+{
+    struct handing *h = *state;
+    int status;
+    pid_t pid;
+
+    assert_int_equal(begin(h, "waits"), 0);
+    pid = h->handover.pid;
+    assert_int_equal(handover_look(&h->handover, h->handover.until_ms - 1, h->problem), HANDOVER_WAITS);
+    assert_int_equal(handover_look(&h->handover, h->handover.until_ms, h->problem), HANDOVER_FAILED);
+    assert_non_null(strstr(h->problem, "was not ready in time"));
+    status = status_of(pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void one_that_is_not_wanted_any_more_is_killed(void **state)
+{
+    struct handing *h = *state;
+    pid_t pid;
+
+    assert_int_equal(begin(h, "waits"), 0);
+    pid = h->handover.pid;
+    handover_cancel(&h->handover);
+    handover_cancel(&h->handover); /* does nothing */
+    assert_true(WIFSIGNALED(status_of(pid)));
+}
+
+static void nothing_of_ours_changes_with_it(void **state)
+{
+    struct handing *h = *state;
+    int before = dup(0);
+    int after;
+
+    close(before);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(begin(h, "fails"), 0);
+        pid_t pid = h->handover.pid;
+
+        assert_int_equal(look_when_ready(h), HANDOVER_FAILED);
+        status_of(pid);
+    }
+    after = dup(0);
+    close(after);
+    assert_int_equal(after, before); /* no descriptor is left */
+    assert_int_equal(fcntl(h->fds[0], F_GETFD) & FD_CLOEXEC, 0);
+    assert_string_equal(getenv("LISTEN_FDS"), "77");
+    assert_null(getenv("ZERG_READY_FD"));
+}
+
+/* ---- by a pipe of the test's own ---- */
+
+static int pipe_to(struct handing *h)
+{
+    int fds[2];
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    h->handover.fd = fds[0];
+    h->handover.pid = INT32_MAX; /* nobody, so that nobody is killed */
+    h->handover.until_ms = 1000;
+    return fds[1];
+}
+
+static void say(int fd, const char *text)
+{
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+}
+
+static void its_word_may_come_in_pieces(void **state)
+{
+    struct handing *h = *state;
+    int fd = pipe_to(h);
+
+    assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_WAITS);
+    say(fd, "rea");
+    assert_int_equal(handover_look(&h->handover, 2, h->problem), HANDOVER_WAITS);
+    say(fd, "dy\n");
+    close(fd);
+    assert_int_equal(handover_look(&h->handover, 3, h->problem), HANDOVER_DONE);
+}
+
+static void other_words_are_not_it(void **state)
+{
+    struct handing *h = *state;
+    int fd = pipe_to(h);
+
+    say(fd, "ready or not, and then some more than what it may ever have had to say, as nobody says so");
+    assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_WAITS);
+    assert_int_equal(handover_look(&h->handover, 2, h->problem), HANDOVER_FAILED);
+    close(fd);
+}
+
+static void an_end_in_the_middle_of_its_word_is_a_failure(void **state)
+{
+    struct handing *h = *state;
+    int fd = pipe_to(h);
+
+    say(fd, "ready");
+    close(fd);
+    assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_WAITS);
+    assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_FAILED);
+}
+
+/* ---- what it is started with ---- */
+
+static void set_listen_fds(const char *count)
+{
+    char pid[32];
+
+    snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    setenv("LISTEN_PID", pid, 1);
+    setenv("LISTEN_FDS", count, 1);
+    unsetenv("LISTEN_FDNAMES");
+}
+
+/* In a process of its own, as it is about the lowest descriptors. Gives what that found, 0: all is well. */
+static int in_a_child(int (*work)(void))
+{
+    pid_t child = fork();
+
+    if (child == 0)
+        _exit(work());
+    return WEXITSTATUS(status_of(child));
+}
+
+static int receive(struct inherited *inherited)
+{
+    static char *argv[] = {(char *)"test_handover", NULL};
+
+    handover_remember(argv);
+    handover_receive(inherited);
+    return (int)inherited->count;
+}
+
+static int take_two_of_three(void)
+{
+    struct inherited inherited;
+
+    closefrom(FIRST_FD);
+    listen_at(3);
+    if (socket(AF_UNIX, SOCK_STREAM, 0) != 4)
+        return 1;
+    listen_at(5);
+    set_listen_fds("3");
+    if (receive(&inherited) != 2)
+        return 2;
+    if (!inherited.sockets[0].stays_lent || inherited.sockets[0].fd != 3 || inherited.sockets[1].fd != 5)
+        return 3;
+    if (fcntl(4, F_GETFD) >= 0 || !(fcntl(3, F_GETFD) & FD_CLOEXEC) || getenv("LISTEN_FDS") || getenv("LISTEN_PID"))
+        return 4;
+    return handover_predecessor() == 0 ? 0 : 5;
+}
+
+static void listening_sockets_are_taken_and_others_closed(void **state)
+{
+    (void)state;
+    assert_int_equal(in_a_child(take_two_of_three), 0);
+}
+
+static int leave_our_own_alone(void)
+{
+    static char *argv[] = {(char *)"test_handover", NULL};
+    struct inherited inherited;
+
+    closefrom(FIRST_FD);
+    listen_at(3);
+    handover_remember(argv);
+    listen_at(4); /* opened by the program itself */
+    set_listen_fds("2");
+    handover_receive(&inherited);
+    return inherited.count == 1 && fcntl(4, F_GETFD) >= 0 ? 0 : 1;
+}
+
+static void more_than_there_were_at_the_start_are_not_taken(void **state)
+{
+    (void)state;
+    assert_int_equal(in_a_child(leave_our_own_alone), 0);
+}
+
+static int take_none(void)
+{
+    static const char *const counts[] = {"x", "-1", "", "0", "99999999999", "2"};
+    struct inherited inherited;
+
+    closefrom(FIRST_FD);
+    listen_at(3);
+    for (size_t i = 0; i < COUNT_OF(counts); i++) {
+        set_listen_fds(counts[i]);
+        if (receive(&inherited) != 0)
+            return (int)i + 1;
+    }
+    set_listen_fds("1");
+    setenv("LISTEN_PID", "1", 1);
+    return receive(&inherited) == 0 && fcntl(3, F_GETFD) >= 0 ? 0 : 20;
+}
+
+static void what_makes_no_sense_is_none(void **state)
+{
+    (void)state;
+    assert_int_equal(in_a_child(take_none), 0);
+}
+
+static int believe_no_predecessor(void)
+{
+    struct inherited inherited;
+
+    closefrom(FIRST_FD);
+    setenv("ZERG_PREDECESSOR", "1", 1);
+    setenv("ZERG_READY_FD", "7", 1); /* is not open */
+    unsetenv("LISTEN_FDS");
+    if (receive(&inherited) != 0 || handover_predecessor() != 0)
+        return 1;
+    handover_confirm(); /* to nobody */
+    return getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR") ? 2 : 0;
+}
+
+static void without_the_pipe_there_is_no_process_before(void **state)
+{
+    (void)state;
+    assert_int_equal(in_a_child(believe_no_predecessor), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_new_process_gets_sockets_and_says_that_it_serves),
+        TEST(one_that_ends_before_that_has_failed),
+        TEST(one_that_takes_too_long_is_killed),
+        TEST(one_that_is_not_wanted_any_more_is_killed),
+        TEST(nothing_of_ours_changes_with_it),
+        TEST(its_word_may_come_in_pieces),
+        TEST(other_words_are_not_it),
+        TEST(an_end_in_the_middle_of_its_word_is_a_failure),
+        TEST(listening_sockets_are_taken_and_others_closed),
+        TEST(more_than_there_were_at_the_start_are_not_taken),
+        TEST(what_makes_no_sense_is_none),
+        TEST(without_the_pipe_there_is_no_process_before),
+    };
+
+    if (argc == 2 && getenv("ZERG_READY_FD")) {
+        handover_remember(argv);
+        return new_process(argv[1]);
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* so that it can wait for what it has started */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
