@@ -35,6 +35,11 @@ def serving(target):
         return int(peer.line())
 
 
+def wait_served_by(process, target):
+    """The old one may still take who came before it had let go of the socket."""
+    until(lambda: serving(target) == process.pid, f"process {process.pid} serving {target}")
+
+
 # ---- what it is ----
 
 
@@ -44,7 +49,7 @@ def test_a_signal_brings_another_process_and_the_first_ends(zerg, family, contro
     assert serving(server.targets[0]) == server.pid
     new = upgrade(server, family)
     assert new.pid != server.pid
-    assert serving(server.targets[0]) == new.pid
+    wait_served_by(new, server.targets[0])
     assert server.wait_exit() == 0
     assert client.ended()
     status, _ = Control(server.control).ask("status")
@@ -100,8 +105,9 @@ def test_three_generations(zerg, family):
     server = zerg(PID, top=PID_TOP).wait_listening()
     pids = [server.pid]
     for number in (1, 2, 3):
-        pids.append(upgrade(server, family, number).pid)
-        assert serving(server.targets[0]) == pids[-1]
+        new = upgrade(server, family, number)
+        wait_served_by(new, server.targets[0])
+        pids.append(new.pid)
     assert server.wait_exit() == 0
     for member in family.members[:-1]:
         assert member.wait_exit() == 0
@@ -115,6 +121,7 @@ def test_what_has_changed_in_the_configuration_counts(zerg, family):
     server.connect().expect("one")
     server.directory.write("handler.lua", handler('conn:write("two")'))
     upgrade(server, family)
+    assert server.wait_exit() == 0
     server.connect().expect("two")
 
 
@@ -184,7 +191,7 @@ def test_a_script_and_a_proxy_of_the_command_line(zerg, family, behind):
     server = zerg.script(handler(PID, PID_TOP))
     server.wait_listening()
     new = upgrade(server, family)
-    assert serving(server.targets[0]) == new.pid
+    wait_served_by(new, server.targets[0])
     port = free_port()
     proxy = zerg.proxy(f"127.0.0.1:{port}", f"127.0.0.1:{server.port}", port=port)
     proxy.wait_listening()
@@ -351,7 +358,7 @@ def test_no_signal_is_blocked_and_the_environment_is_as_it_was(zerg, family):
     assert sorted(set(again)) == sorted(again), "each variable once"
     for number in (signal.SIGHUP, signal.SIGUSR1):
         os.kill(other.pid, number)
-    server.log.wait("HUP: reloading")
+    server.log.wait("version 2 is current")
     server.log.wait("USR1: log file reopened")
 
 

@@ -1,8 +1,11 @@
 """Upgrades that come to nothing: the server goes on as if nothing had been, and whoever asked learns why."""
 
+import contextlib
 import os
+import random
 import re
 import signal
+import socket
 import stat
 
 import pytest
@@ -223,14 +226,24 @@ def test_a_second_term_ends_at_once(zerg):
     assert server.wait_exit(within=3) == 0
 
 
+def privileged_port():
+    """One below 1024 that nobody has."""
+    while True:
+        port = random.randrange(600, 1024)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_server_that_became_another_user(zerg, family):
     """The new process has fewer rights than the first one had at its start: what that opened it has already."""
     directory = zerg.directory().path / "mine"
-    server = zerg(PID, top=PID_TOP, user="nobody", args=["run", "-c", "zerg.lua", "--control", str(directory / "s")])
+    server = zerg(PID, top=PID_TOP, user="nobody", listeners=[{"address": "127.0.0.1", "port": privileged_port()}],
+                  args=["run", "-c", "zerg.lua", "--control", str(directory / "s")])
     server.control = directory / "s"
     server.wait_listening()
     new = upgrade(server, family)
-    assert serving(server.targets[0]) == new.pid
     assert server.wait_exit() == 0
+    assert serving(server.targets[0]) == new.pid
     assert Control(server.control).ask("status")[0]["pid"] == new.pid

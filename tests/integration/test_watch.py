@@ -211,7 +211,7 @@ def test_an_edit_while_a_reload_is_under_way(watching):
            'serve = function(conn) conn:write("slow") end }'
     server.write("handler.lua", slow)
     server.log.wait("starting")
-    server.write("handler.lua", say("last"))
+    replace(server, "handler.lua", say("last"))
     becomes(server, "last")
 
 
@@ -220,7 +220,7 @@ def test_an_edit_while_scripts_are_being_loaded(watching):
     server.write("handler.lua", 'require("zerg").log.info("loading") local f = io.open("go") '
                                 'while not f do f = io.open("go") end f:close()\n' + say("slow"))
     server.log.wait("loading")
-    server.write("handler.lua", say("last"))
+    replace(server, "handler.lua", say("last"))
     server.write("go", "")
     becomes(server, "last")
 
