@@ -12,8 +12,9 @@
 #include "admin/ask.h"
 #include "admin/cli.h"
 #include "admin/control_path.h"
-#include "admin/handover.h"
+#include "admin/program.h"
 #include "admin/server.h"
+#include "admin/takeover.h"
 #include "admin/version.h"
 #include "base/assert.h"
 #include "script/config.h"
@@ -266,7 +267,8 @@ int main(int argc, char **argv)
 {
     struct cli cli;
 
-    handover_remember(argv);
+    program_remember(argv);
+    takeover_remember();
     share_arenas();
     if (cli_parse(&cli, argc, argv) < 0)
         return STATUS_USAGE;

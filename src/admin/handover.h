@@ -1,9 +1,8 @@
-/* Handing the listening sockets over to another process of the program, and getting them: by the convention of systemd
- * (LISTEN_FDS, sd_listen_fds(3)), so that activation by the service manager is the same thing.
+/* Handing the listening sockets over to another process of the program, by the convention of systemd (LISTEN_FDS,
+ * sd_listen_fds(3)), so that activation by the service manager is the same thing. takeover.h is the other side.
  *
  * The old process starts the program anew with its sockets and a pipe. The new one says over that when it serves; it says
- * nothing when it could not start. It is nobody's child: its parent was a process in between, so that the service manager
- * may take it for its own. Control thread only. */
+ * nothing when it could not start. Control thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +13,6 @@
 #include "base/macros.h"
 
 struct engine;
-struct inherited;
 
 enum { HANDOVER_PROBLEM_BYTES = 512 };
 
@@ -28,17 +26,6 @@ struct handover {
 };
 
 enum handover_outcome { HANDOVER_WAITS, HANDOVER_DONE, HANDOVER_FAILED };
-
-/* Remembers what to start, before it can be replaced on disk or the arguments are changed. argv: borrowed for ever. Once, at the
- * start of the process. */
-void handover_remember(char **argv);
-/* The sockets that this process was started with, and how it says that it serves. Changes the environment, so before any thread
- * is started. Those that it cannot use are closed, and the log says so. */
-void handover_receive(struct inherited *out);
-/* The process that makes way for this one, 0: nobody does. Of the service manager, too, there is none. */
-pid_t handover_predecessor(void);
-/* This process serves: tells who started it for that; if nobody did, nothing. */
-void handover_confirm(void);
 
 void handover_init(struct handover *handover);
 /* Starts the program anew with the sockets of the engine's current version. 0, or a negative errno with a sentence in problem

@@ -13,12 +13,12 @@
 #include "admin/cmd_stop.h"
 #include "admin/commands.h"
 #include "admin/control_path.h"
-#include "admin/handover.h"
 #include "admin/inquiry.h"
 #include "admin/notify.h"
 #include "admin/privileges.h"
 #include "admin/service.h"
 #include "admin/service_watch.h"
+#include "admin/takeover.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/config.h"
@@ -192,7 +192,7 @@ static int open_control(struct service *service)
     struct identity identity;
     struct control_socket_options options = {
         .path = config->control ? config->control : path,
-        .predecessor = handover_predecessor(),
+        .predecessor = takeover_predecessor(),
     };
     int rc = config->has_control ? privileges_find(config, &identity) : 0;
 
@@ -231,7 +231,7 @@ static void give_log(const struct config *config)
 /* Where another process served until now, it goes on with its control socket until this one serves. */
 static int start(struct service *service, struct inherited *inherited)
 {
-    bool takes_over = handover_predecessor() > 0;
+    bool takes_over = takeover_predecessor() > 0;
     int rc = engine_open(&service->engine, service->config, &host_app, inherited);
 
     if (rc == 0)
@@ -252,7 +252,7 @@ static int start(struct service *service, struct inherited *inherited)
     if (rc < 0)
         return rc;
     engine_own_sockets(&service->engine);
-    handover_confirm();
+    takeover_confirm();
     return 0;
 }
 
@@ -292,7 +292,7 @@ int server_run(struct config *config, const struct config_request *request)
         log_error("log.file: cannot open %s: %s", config->log.file, strerror(-rc));
         return 1;
     }
-    handover_receive(&inherited);
+    takeover_receive(&inherited);
     notify_open();
     loop_init(&service.loop);
     list_init(&service.inquiries);

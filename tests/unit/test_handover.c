@@ -19,6 +19,8 @@
 
 #include <cmocka.h>
 
+#include "admin/program.h"
+#include "admin/takeover.h"
 #include "base/addr.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -109,10 +111,10 @@ static int check_what_was_given(void)
         return 12;
     if (fcntl(FIRST_FD + SOCKETS + 1, F_GETFD) >= 0) /* behind the sockets, and the pipe */
         return 13;
-    handover_receive(&inherited);
+    takeover_receive(&inherited);
     if (inherited.count != SOCKETS || inherited.sockets[0].stays_lent || !inherited.sockets[1].stays_lent)
         return 14;
-    if (handover_predecessor() <= 0 || getenv("LISTEN_FDS") || getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR"))
+    if (takeover_predecessor() <= 0 || getenv("LISTEN_FDS") || getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR"))
         return 15;
     inherited_close(&inherited);
     return 0;
@@ -126,7 +128,7 @@ static int new_process(const char *what)
         return rc != 0 ? rc : 1;
     if (strcmp(what, "waits") == 0)
         pause();
-    handover_confirm();
+    takeover_confirm();
     return 0;
 }
 
@@ -138,7 +140,7 @@ static int begin(struct handing *h, const char *what)
     h->sockets[1].stays_lent = true;
     setenv("TEST_HANDOVER", "stays", 1);
     setenv("LISTEN_FDS", "77", 1); /* of whoever started this one */
-    handover_remember(argv);
+    program_remember(argv);
     return handover_begin(&h->handover, &h->engine, h->problem);
 }
 
@@ -311,10 +313,8 @@ static int in_a_child(int (*work)(void))
 
 static int receive(struct inherited *inherited)
 {
-    static char *argv[] = {(char *)"test_handover", NULL};
-
-    handover_remember(argv);
-    handover_receive(inherited);
+    takeover_remember();
+    takeover_receive(inherited);
     return (int)inherited->count;
 }
 
@@ -334,7 +334,7 @@ static int take_two_of_three(void)
         return 3;
     if (fcntl(4, F_GETFD) >= 0 || !(fcntl(3, F_GETFD) & FD_CLOEXEC) || getenv("LISTEN_FDS") || getenv("LISTEN_PID"))
         return 4;
-    return handover_predecessor() == 0 ? 0 : 5;
+    return takeover_predecessor() == 0 ? 0 : 5;
 }
 
 static void listening_sockets_are_taken_and_others_closed(void **state)
@@ -345,15 +345,14 @@ static void listening_sockets_are_taken_and_others_closed(void **state)
 
 static int leave_our_own_alone(void)
 {
-    static char *argv[] = {(char *)"test_handover", NULL};
     struct inherited inherited;
 
     closefrom(FIRST_FD);
     listen_at(3);
-    handover_remember(argv);
+    takeover_remember();
     listen_at(4); /* opened by the program itself */
     set_listen_fds("2");
-    handover_receive(&inherited);
+    takeover_receive(&inherited);
     return inherited.count == 1 && fcntl(4, F_GETFD) >= 0 ? 0 : 1;
 }
 
@@ -394,9 +393,9 @@ static int believe_no_predecessor(void)
     setenv("ZERG_PREDECESSOR", "1", 1);
     setenv("ZERG_READY_FD", "7", 1); /* is not open */
     unsetenv("LISTEN_FDS");
-    if (receive(&inherited) != 0 || handover_predecessor() != 0)
+    if (receive(&inherited) != 0 || takeover_predecessor() != 0)
         return 1;
-    handover_confirm(); /* to nobody */
+    takeover_confirm(); /* to nobody */
     return getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR") ? 2 : 0;
 }
 
@@ -426,7 +425,7 @@ int main(int argc, char **argv)
     };
 
     if (argc == 2 && getenv("ZERG_READY_FD")) {
-        handover_remember(argv);
+        takeover_remember();
         return new_process(argv[1]);
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* so that it can wait for what it has started */
