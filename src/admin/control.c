@@ -346,9 +346,9 @@ void control_init(struct control *control, struct loop *loop, const struct contr
     list_init(&control->requests);
 }
 
-int control_open(struct control *control, const struct control_socket_options *options, char *error)
+int control_prepare(struct control *control, const struct control_socket_options *options, char *error)
 {
-    int rc = control_socket_open(&control->socket, options, error);
+    int rc = control_socket_prepare(&control->socket, options, error);
 
     if (rc < 0)
         return rc;
@@ -361,6 +361,17 @@ int control_open(struct control *control, const struct control_socket_options *o
     if (rc == 0)
         return 0;
     snprintf(error, CONTROL_ERROR_MAX, "control socket %s: %s", options->path, strerror(-rc));
+    control_socket_close(&control->socket);
+    return rc;
+}
+
+int control_publish(struct control *control, char *error)
+{
+    int rc = control->socket.fd < 0 ? 0 : control_socket_publish(&control->socket, error);
+
+    if (rc == 0)
+        return 0;
+    loop_remove(control->loop, &control->listening);
     control_socket_close(&control->socket);
     return rc;
 }

@@ -38,11 +38,14 @@ struct control {
     uint64_t accept_from_ms; /* no new clients before, as there was no descriptor for one; 0: at any time */
 };
 
-/* Nothing is open yet: all of the below but control_open() does nothing then. */
+/* Nothing is open yet: all of the below but control_prepare() does nothing then. */
 void control_init(struct control *control, struct loop *loop, const struct control_command *commands, void *context);
-/* Takes clients from now on, whenever the loop turns. 0, or a negative errno with a sentence in error, see
- * control_socket_open(). */
-MUST_CHECK int control_open(struct control *control, const struct control_socket_options *options, char *error);
+/* Does what can fail, while nobody finds it yet. 0, or a negative errno with a sentence in error, see
+ * control_socket_prepare(). */
+MUST_CHECK int control_prepare(struct control *control, const struct control_socket_options *options, char *error);
+/* It is found from now on; clients are taken whenever the loop turns. 0, or a negative errno with a sentence in error;
+ * nothing is open any more then. */
+MUST_CHECK int control_publish(struct control *control, char *error);
 /* What is to be done by time alone. Returns the milliseconds until it is to be called again, -1: no time is set. */
 int control_look(struct control *control, uint64_t now_ms);
 /* Takes no more clients and runs no more commands, and leaves the path to others; what was asked before can be answered still.

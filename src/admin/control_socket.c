@@ -23,24 +23,16 @@
 
 enum { BACKLOG = 64, LOCK_RETRY_MS = 10 };
 
-/* What control_socket_open() works on. */
-struct opening {
-    struct control_socket *self;
-    const struct control_socket_options *options;
-    char directory[CONTROL_PATH_BYTES];
-    char temporary[CONTROL_PATH_BYTES + 12]; /* the path and the process id, until it is renamed */
-    char *error;
-};
+enum { TEMPORARY_BYTES = CONTROL_PATH_BYTES + 12 }; /* the path and the process id */
 
-static_assert(CONTROL_PATH_BYTES + 12 <= sizeof(((struct sockaddr_un *)0)->sun_path),
-              "a temporary name fits an address");
+static_assert(TEMPORARY_BYTES <= sizeof(((struct sockaddr_un *)0)->sun_path), "a temporary name fits an address");
 
-static int PRINTF_LIKE(3, 4) refuse(const struct opening *opening, int rc, const char *format, ...)
+static int PRINTF_LIKE(3, 4) refuse(char *error, int rc, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    vsnprintf(opening->error, CONTROL_ERROR_MAX, format, args);
+    vsnprintf(error, CONTROL_ERROR_MAX, format, args);
     va_end(args);
     return rc;
 }
@@ -58,52 +50,65 @@ static void name_directory(const char *path, char *out)
         snprintf(out, CONTROL_PATH_BYTES, "%.*s", len > 0 ? len : 1, path);
 }
 
-static int make_directory(const struct opening *opening)
+static int make_directory(const char *directory, const struct control_socket_options *options)
 {
-    const struct control_socket_options *options = opening->options;
-
-    if (mkdir(opening->directory, 0700) < 0)
+    if (mkdir(directory, 0700) < 0)
         return errno == EEXIST ? 0 : -errno;
-    if (options->owner != geteuid() && chown(opening->directory, options->owner, options->group) < 0)
+    if (options->owner != geteuid() && chown(directory, options->owner, options->group) < 0)
         return -errno;
     return 0;
 }
 
 /* Whoever may rename files in the directory, or put another one in its place, could put a socket of their own in place of
  * ours: the directory, and the link to it when the path names one, are ours or root's. */
-static int check_owner(const struct opening *opening, const struct stat *status)
+static int check_owner(const struct control_socket_options *options, const struct stat *status, char *error)
 {
-    if (status->st_uid == 0 || status->st_uid == geteuid() || status->st_uid == opening->options->owner)
+    if (status->st_uid == 0 || status->st_uid == geteuid() || status->st_uid == options->owner)
         return 0;
-    return refuse(opening, -EACCES, "control socket %s: %s belongs to somebody else (uid %u)", opening->options->path,
+    return refuse(error, -EACCES, "control socket %s: %s belongs to somebody else (uid %u)", options->path,
                   S_ISLNK(status->st_mode) ? "the link to its directory" : "its directory", (unsigned)status->st_uid);
 }
 
-static int check_directory(const struct opening *opening)
+static int check_directory(const char *directory, const struct control_socket_options *options, char *error)
 {
     struct stat named;
     struct stat status;
     int rc;
 
-    if (lstat(opening->directory, &named) < 0 || stat(opening->directory, &status) < 0)
-        return refuse(opening, -errno, "control socket %s: %s", opening->options->path, strerror(errno));
-    rc = check_owner(opening, &named);
+    if (lstat(directory, &named) < 0 || stat(directory, &status) < 0)
+        return refuse(error, -errno, "control socket %s: %s", options->path, strerror(errno));
+    rc = check_owner(options, &named, error);
     if (rc == 0)
-        rc = check_owner(opening, &status);
+        rc = check_owner(options, &status, error);
     if (rc < 0)
         return rc;
     if ((status.st_mode & S_IWOTH) && !(status.st_mode & S_ISVTX))
-        return refuse(opening, -EACCES, "control socket %s: everybody may write in its directory",
-                      opening->options->path);
+        return refuse(error, -EACCES, "control socket %s: everybody may write in its directory", options->path);
     return 0;
+}
+
+static int open_directory(const struct control_socket_options *options, char *error)
+{
+    char directory[CONTROL_PATH_BYTES];
+    int rc;
+
+    name_directory(options->path, directory);
+    rc = make_directory(directory, options);
+    if (rc < 0)
+        return refuse(error, rc, "control socket %s: cannot make its directory: %s", options->path, strerror(-rc));
+    return check_directory(directory, options, error);
 }
 
 /* Keeps other servers from looking at the same path at the same time, and both from finding it free. Best effort, as anybody
  * who can read a directory can lock it: after CONTROL_LOCK_MS we go on without. Returns a descriptor to close, -1: none. */
-static int lock_directory(const char *directory)
+static int lock_directory(const char *path)
 {
     const struct timespec pause = {.tv_nsec = (long)(LOCK_RETRY_MS * NS_PER_MS)};
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char directory[CONTROL_PATH_BYTES];
+    int fd;
+
+    name_directory(path, directory);
+    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     for (int waited_ms = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += LOCK_RETRY_MS) {
         if (errno != EWOULDBLOCK || waited_ms >= CONTROL_LOCK_MS)
@@ -130,35 +135,37 @@ static int is_taken(const char *path, pid_t *pid)
     return rc < 0 ? rc : socket_find_listener(&addr, pid);
 }
 
-static int check_path(const struct opening *opening)
+static int check_path(const struct control_socket *self, char *error)
 {
-    const char *path = opening->options->path;
     struct stat status;
     pid_t pid;
     int rc;
 
-    if (lstat(path, &status) < 0)
-        return errno == ENOENT ? 0 : refuse(opening, -errno, "control socket %s: %s", path, strerror(errno));
+    if (lstat(self->path, &status) < 0)
+        return errno == ENOENT ? 0 : refuse(error, -errno, "control socket %s: %s", self->path, strerror(errno));
     if (!S_ISSOCK(status.st_mode))
-        return refuse(opening, -EEXIST, "control socket %s: there is a file there that is no socket", path);
-    rc = is_taken(path, &pid);
+        return refuse(error, -EEXIST, "control socket %s: there is a file there that is no socket", self->path);
+    rc = is_taken(self->path, &pid);
     if (rc < 0)
-        return refuse(opening, rc, "control socket %s: %s", path, strerror(-rc));
-    if (rc == 0 || (pid != 0 && pid == opening->options->predecessor))
+        return refuse(error, rc, "control socket %s: %s", self->path, strerror(-rc));
+    if (rc == 0 || (pid != 0 && pid == self->predecessor))
         return 0;
-    return refuse(opening, -EADDRINUSE, "control socket %s: another server has it (process %d)", path, (int)pid);
+    return refuse(error, -EADDRINUSE, "control socket %s: another server has it (process %d)", self->path, (int)pid);
 }
 
 /* ---- opening ---- */
 
-/* Under the temporary name, with everything as it is to be. */
-static int prepare(struct opening *opening)
+static void name_temporary(const struct control_socket *self, char *out)
 {
-    const struct control_socket_options *options = opening->options;
-    struct control_socket *self = opening->self;
+    snprintf(out, TEMPORARY_BYTES, "%s.%d", self->path, (int)getpid());
+}
+
+/* With everything as it is to be. */
+static int listen_at(struct control_socket *self, const char *path, const struct control_socket_options *options)
+{
     struct stat status;
     struct addr addr;
-    int rc = addr_parse_unix(&addr, opening->temporary);
+    int rc = addr_parse_unix(&addr, path);
 
     if (rc < 0)
         return rc;
@@ -169,68 +176,59 @@ static int prepare(struct opening *opening)
      * a change of the umask, which all threads have in common. */
     if (fchmod(self->fd, 0600) < 0)
         return -errno;
-    unlink(opening->temporary); /* a process of the same id left it, and is gone */
+    unlink(path); /* a process of the same id left it, and is gone */
     if (bind(self->fd, &addr.sa, addr.len) < 0)
         return -errno;
-    if (options->owner != geteuid() && lchown(opening->temporary, options->owner, options->group) < 0)
+    if (options->owner != geteuid() && lchown(path, options->owner, options->group) < 0)
         return -errno;
-    if (lstat(opening->temporary, &status) < 0)
+    if (lstat(path, &status) < 0)
         return -errno;
     self->device = status.st_dev;
     self->inode = status.st_ino;
     return listen(self->fd, BACKLOG) < 0 ? -errno : 0;
 }
 
-static int publish(struct opening *opening)
+int control_socket_prepare(struct control_socket *self, const struct control_socket_options *options, char *error)
 {
-    int lock = lock_directory(opening->directory);
-    int rc = check_path(opening);
+    char temporary[TEMPORARY_BYTES];
+    int rc;
 
-    if (rc == 0 && rename(opening->temporary, opening->options->path) < 0)
-        rc = refuse(opening, -errno, "control socket %s: %s", opening->options->path, strerror(errno));
-    unlock_directory(lock);
+    *self = (struct control_socket){.fd = -1, .predecessor = options->predecessor};
+    assert(strlen(options->path) < CONTROL_PATH_BYTES);
+    snprintf(self->path, sizeof(self->path), "%s", options->path);
+    rc = open_directory(options, error);
+    if (rc == 0)
+        rc = check_path(self, error);
+    if (rc < 0)
+        return rc;
+    name_temporary(self, temporary);
+    rc = listen_at(self, temporary, options);
+    if (rc == 0)
+        return 0;
+    refuse(error, rc, "control socket %s: %s", options->path, strerror(-rc));
+    control_socket_close(self);
     return rc;
 }
 
-int control_socket_open(struct control_socket *self, const struct control_socket_options *options, char *error)
+int control_socket_publish(struct control_socket *self, char *error)
 {
-    struct opening opening = {.self = self, .options = options, .error = error};
-    int rc;
+    char temporary[TEMPORARY_BYTES];
+    int lock = lock_directory(self->path);
+    int rc = check_path(self, error);
 
-    *self = (struct control_socket){.fd = -1};
-    assert(strlen(options->path) < CONTROL_PATH_BYTES);
-    snprintf(self->path, sizeof(self->path), "%s", options->path);
-    snprintf(opening.temporary, sizeof(opening.temporary), "%s.%d", options->path, (int)getpid());
-    name_directory(options->path, opening.directory);
-    rc = make_directory(&opening);
-    if (rc < 0)
-        return refuse(&opening, rc, "control socket %s: cannot make its directory: %s", options->path, strerror(-rc));
-    rc = check_directory(&opening);
-    if (rc < 0)
-        return rc;
-    rc = prepare(&opening);
-    if (rc < 0)
-        refuse(&opening, rc, "control socket %s: %s", options->path, strerror(-rc));
-    else
-        rc = publish(&opening);
-    if (rc == 0)
-        return 0;
-    if (self->fd >= 0) {
-        unlink(opening.temporary);
-        close(self->fd);
-        self->fd = -1;
-    }
+    name_temporary(self, temporary);
+    if (rc == 0 && rename(temporary, self->path) < 0)
+        rc = refuse(error, -errno, "control socket %s: %s", self->path, strerror(errno));
+    self->is_published = rc == 0;
+    unlock_directory(lock);
     return rc;
 }
 
 static void remove_file(const struct control_socket *self)
 {
-    char directory[CONTROL_PATH_BYTES];
     struct stat status;
-    int lock;
+    int lock = lock_directory(self->path);
 
-    name_directory(self->path, directory);
-    lock = lock_directory(directory);
     if (lstat(self->path, &status) == 0 && status.st_dev == self->device && status.st_ino == self->inode &&
         unlink(self->path) < 0)
         log_debug("control socket %s: cannot be removed: %s", self->path, strerror(errno));
@@ -239,9 +237,15 @@ static void remove_file(const struct control_socket *self)
 
 void control_socket_close(struct control_socket *self)
 {
+    char temporary[TEMPORARY_BYTES];
+
     if (self->fd < 0)
         return;
-    remove_file(self);
+    name_temporary(self, temporary);
+    if (self->is_published)
+        remove_file(self);
+    else
+        unlink(temporary);
     close(self->fd);
     self->fd = -1;
 }

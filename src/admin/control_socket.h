@@ -15,6 +15,8 @@ struct control_socket {
     char path[CONTROL_PATH_BYTES]; /* where its file is, */
     dev_t device;                  /* and which: not another server's that took its place */
     ino_t inode;
+    bool is_published; /* the file is at its path, no more under a temporary name */
+    pid_t predecessor; /* as in control_socket_options */
 };
 
 struct control_socket_options {
@@ -24,11 +26,14 @@ struct control_socket_options {
     pid_t predecessor; /* a server that may be there, as we take over from it; 0: none */
 };
 
-/* Listens at the path, with mode 0600; its directory is made, with 0700, when only that is missing. A socket's file that
- * nobody listens on is replaced, and so is the predecessor's. 0; -EADDRINUSE: another server is there; or another negative
- * errno. With each of them a sentence in error, which has CONTROL_ERROR_MAX bytes. */
-MUST_CHECK int control_socket_open(struct control_socket *self, const struct control_socket_options *options,
-                                   char *error);
+/* Listens, with mode 0600, under a temporary name beside the path, whose directory is made, with 0700, when only that is missing:
+ * what could be in the way is found here. 0; -EADDRINUSE: another server is there; or another negative errno. With each of them
+ * a sentence in error, which has CONTROL_ERROR_MAX bytes. */
+MUST_CHECK int control_socket_prepare(struct control_socket *self, const struct control_socket_options *options,
+                                      char *error);
+/* Puts what was prepared at its path. A socket's file that nobody listens on is replaced, and so is the predecessor's. As
+ * control_socket_prepare(); when it fails, the socket is still to be closed. */
+MUST_CHECK int control_socket_publish(struct control_socket *self, char *error);
 /* Closes it and removes its file, unless another server has put its own there. Idempotent. */
 void control_socket_close(struct control_socket *self);
 /* The next client, a descriptor that does not block and is the caller's; -EPERM: one that is neither us nor root was turned

@@ -182,9 +182,22 @@ static int serve(struct service *service)
 
 /* ---- start and end ---- */
 
-/* Before privileges are dropped, as the directory may be root's. A server that was not told where its control socket is to be
- * does without when it cannot be there: it may be the second of its user. */
-static int open_control(struct service *service)
+/* A server that was not told where its control socket is to be does without when it cannot be there: it may be the second of its
+ * user. */
+static int judge_control(const struct config *config, int rc, const char *error)
+{
+    if (rc == 0)
+        return 0;
+    if (config->control) {
+        log_error("%s", error);
+        return rc;
+    }
+    log_warn("%s: this server runs without one; `control` or --control names another path", error);
+    return 0;
+}
+
+/* Before privileges are dropped, as the directory may be root's. */
+static int prepare_control(struct service *service)
 {
     const struct config *config = service->config;
     char path[CONTROL_PATH_BYTES];
@@ -205,14 +218,15 @@ static int open_control(struct service *service)
     if (rc < 0)
         snprintf(error, sizeof(error), "control socket: the path of RUNTIME_DIRECTORY or XDG_RUNTIME_DIR is too long");
     else
-        rc = control_open(&service->control, &options, error);
-    if (rc < 0 && !config->control) {
-        log_warn("%s: this server runs without one; `control` or --control names another path", error);
-        return 0;
-    }
-    if (rc < 0)
-        log_error("%s", error);
-    return rc;
+        rc = control_prepare(&service->control, &options, error);
+    return judge_control(config, rc, error);
+}
+
+static int publish_control(struct service *service)
+{
+    char error[CONTROL_ERROR_MAX];
+
+    return judge_control(service->config, control_publish(&service->control, error), error);
 }
 
 /* Root made the log's file: who we are to become could not open it anew. */
@@ -228,29 +242,43 @@ static void give_log(const struct config *config)
         log_warn("log.file: cannot give %s to uid %u: %s", config->log.file, (unsigned)identity.uid, strerror(-rc));
 }
 
-/* Where another process served until now, it goes on with its control socket until this one serves. */
-static int start(struct service *service, struct inherited *inherited)
+/* All that can fail by itself comes before connections are accepted. */
+static int prepare(struct service *service, struct inherited *inherited)
 {
-    bool takes_over = takeover_predecessor() > 0;
     int rc = engine_open(&service->engine, service->config, &host_app, inherited);
 
     if (rc == 0)
         inherited_report(inherited);
     inherited_close(inherited);
-    if (rc == 0 && !takes_over)
-        rc = open_control(service);
+    if (rc == 0)
+        rc = prepare_control(service);
+    if (rc == 0 && takeover_predecessor() == 0)
+        rc = publish_control(service);
     if (rc == 0) {
         give_log(service->config);
         rc = privileges_drop(service->config);
     }
     if (rc == 0)
         rc = watchdog_init(&service->watchdog, &service->engine, service->config->script_stall_ms);
+    return rc;
+}
+
+/* Where another process served until now, it goes on with its control socket until this one serves. */
+static int start(struct service *service, struct inherited *inherited)
+{
+    int rc = prepare(service, inherited);
+
     if (rc == 0)
         rc = engine_start(&service->engine);
-    if (rc == 0 && takes_over)
-        rc = open_control(service);
     if (rc < 0)
         return rc;
+    if (takeover_predecessor() > 0)
+        rc = publish_control(service);
+    if (rc < 0) {
+        service_stop(service, "the start has failed");
+        (void)serve(service);
+        return rc;
+    }
     engine_own_sockets(&service->engine);
     takeover_confirm();
     return 0;

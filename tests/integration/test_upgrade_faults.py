@@ -93,6 +93,48 @@ def test_a_port_that_the_new_configuration_wants_and_somebody_has(zerg, control)
     serves(server, server.connect())
 
 
+def with_control_below(zerg, **options):
+    """A server whose control socket is in a directory that the test may move."""
+    directory = zerg.directory().path
+    (directory / "some" / "where").mkdir(parents=True)
+    server = zerg(ECHO_LINES, args=["run", "-c", "zerg.lua", "--control", str(directory / "some" / "where" / "s")],
+                  **options)
+    server.control = directory / "moved" / "where" / "s"
+    server.wait_listening().log.wait("is ready")
+    os.rename(directory / "some", directory / "moved")
+    server.log.allow("control socket")
+    server.reactors = None
+    return server, directory / "some" / "where"
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("way", WAYS)
+def test_a_control_socket_that_cannot_be_is_found_before_anything_is_accepted(zerg, control, way):
+    server, _ = with_control_below(zerg, **WAYS[way])
+    peer = server.connect()
+    fails(server, control, FAILED)
+    assert len(server.log.find("cannot make its directory")) == 2
+    assert len(server.log.find("listening on")) == 1
+    serves(server, peer)
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("way", WAYS)
+def test_what_fails_when_it_accepts_already_ends_all_the_same(zerg, control, way):
+    """In the last moment somebody takes the path of its control socket, or the directory."""
+    server, directory = with_control_below(zerg, **WAYS[way])
+    peer = server.connect()
+    directory.mkdir(parents=True)
+    server.directory.write("handler.lua", "return { serve = function() end, start = function() "
+                           f"os.rename('{directory}', '{directory}.' .. os.time()) end }}")
+    reply, _ = control(server).ask("upgrade")
+    assert reply["ok"] is False and re.fullmatch(FAILED, reply["error"]), reply
+    server.log.expect("upgrade: " + FAILED)
+    assert server.log.find("the start has failed")
+    assert len(server.log.find("listening on")) == 2
+    serves(server, peer)
+
+
 @pytest.mark.parametrize("kind", ["exits", "missing", "not executable", "no program", "killed"])
 def test_a_program_that_is_none(zerg, control, installed, kind):  # noqa: F811
     server = zerg(ECHO_LINES).wait_listening()

@@ -112,7 +112,8 @@ static int setup(void **state)
     assert_int_equal(chdir(f->directory), 0);
     loop_init(&f->loop);
     control_init(&f->control, &f->loop, commands, f);
-    assert_int_equal(control_open(&f->control, &options, error), 0);
+    assert_int_equal(control_prepare(&f->control, &options, error), 0);
+    assert_int_equal(control_publish(&f->control, error), 0);
     *state = f;
     return 0;
 }

@@ -37,11 +37,18 @@ static int teardown(void **state)
     return chdir("/") == 0 && rmdir(directory) == 0 ? 0 : -1; /* fails when something was left in it */
 }
 
+static int open_with(struct control_socket *self, const struct control_socket_options *options)
+{
+    int rc = control_socket_prepare(self, options, error);
+
+    return rc == 0 ? control_socket_publish(self, error) : rc;
+}
+
 static int open_at(struct control_socket *self, const char *path)
 {
     struct control_socket_options options = {.path = path, .owner = geteuid(), .group = getegid()};
 
-    return control_socket_open(self, &options, error);
+    return open_with(self, &options);
 }
 
 static int dial(const char *path)
@@ -143,6 +150,37 @@ static void another_server_keeps_its_socket(void **state)
     control_socket_close(&first);
 }
 
+static void nothing_is_at_the_path_before_it_is_published(void **state)
+{
+    const struct control_socket_options options = {.path = "s", .owner = geteuid(), .group = getegid()};
+    struct control_socket self;
+
+    (void)state;
+    assert_int_equal(control_socket_prepare(&self, &options, error), 0);
+    assert_int_equal(access("s", F_OK), -1);
+    control_socket_close(&self); /* teardown() sees that its temporary file has gone, too */
+    assert_int_equal(control_socket_prepare(&self, &options, error), 0);
+    assert_int_equal(control_socket_publish(&self, error), 0);
+    assert_reached(&self, "s");
+    control_socket_close(&self);
+}
+
+static void what_came_to_the_path_meanwhile_is_left_there(void **state)
+{
+    const struct control_socket_options options = {.path = "s", .owner = geteuid(), .group = getegid()};
+    struct control_socket first;
+    struct control_socket second;
+
+    (void)state;
+    assert_int_equal(control_socket_prepare(&first, &options, error), 0);
+    assert_int_equal(open_at(&second, "s"), 0);
+    assert_int_equal(control_socket_publish(&first, error), -EADDRINUSE);
+    close(control_socket_accept(&second)); /* the look that the first one took */
+    control_socket_close(&first);
+    assert_reached(&second, "s");
+    control_socket_close(&second);
+}
+
 static void a_predecessor_is_replaced_and_leaves_the_new_file_alone(void **state)
 {
     struct control_socket first;
@@ -152,9 +190,9 @@ static void a_predecessor_is_replaced_and_leaves_the_new_file_alone(void **state
     (void)state;
     assert_int_equal(open_at(&first, "s"), 0);
     options.predecessor = getpid() + 1;
-    assert_int_equal(control_socket_open(&second, &options, error), -EADDRINUSE);
+    assert_int_equal(open_with(&second, &options), -EADDRINUSE);
     options.predecessor = getpid();
-    assert_int_equal(control_socket_open(&second, &options, error), 0);
+    assert_int_equal(open_with(&second, &options), 0);
     control_socket_close(&first);
     assert_reached(&second, "s");
     control_socket_close(&second);
@@ -328,6 +366,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_missing_directory_is_made_for_its_owner_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(the_file_of_a_server_that_died_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(another_server_keeps_its_socket, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_at_the_path_before_it_is_published, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_came_to_the_path_meanwhile_is_left_there, setup, teardown),
         cmocka_unit_test_setup_teardown(a_predecessor_is_replaced_and_leaves_the_new_file_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_socket_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_that_everybody_may_write_in_must_be_sticky, setup, teardown),
