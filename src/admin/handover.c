@@ -115,11 +115,21 @@ static void start_deinit(struct start *start)
 
 /* ---- beginning ---- */
 
-static int start_program(const struct engine *engine, int ready_fd)
+/* Of each of these descriptors it may say that it has no use for it. */
+static int expect_answers(struct handover *handover, uint32_t fd_count)
+{
+    handover->fd_count = fd_count;
+    handover->is_left = calloc(fd_count + 1, sizeof(bool));
+    return handover->is_left ? 0 : -ENOMEM;
+}
+
+static int start_program(struct handover *handover, const struct engine *engine, int ready_fd)
 {
     struct start start = {0};
     int rc = collect_fds(&start, engine->version, ready_fd);
 
+    if (rc == 0)
+        rc = expect_answers(handover, (uint32_t)start.fd_count - 1);
     if (rc == 0)
         rc = make_environment(&start);
     if (rc == 0) {
@@ -150,6 +160,7 @@ static int read_pid(struct handover *handover)
 static void end(struct handover *handover)
 {
     close(handover->fd);
+    free(handover->is_left);
     handover_init(handover);
 }
 
@@ -165,7 +176,7 @@ int handover_begin(struct handover *handover, const struct engine *engine, char 
         return rc;
     }
     handover->fd = pipe_fds[0];
-    rc = start_program(engine, pipe_fds[1]);
+    rc = start_program(handover, engine, pipe_fds[1]);
     close(pipe_fds[1]);
     if (rc == 0)
         rc = read_pid(handover);
@@ -188,25 +199,94 @@ static enum handover_outcome fail(struct handover *handover, char *problem, cons
     return HANDOVER_FAILED;
 }
 
+/* takeover.h says what lines there are. True: it was the last one. */
+static bool take_line(struct handover *handover, const char *line)
+{
+    unsigned number;
+
+    if (sscanf(line, "left %u", &number) == 1 && number < handover->fd_count)
+        handover->is_left[number] = true;
+    return strcmp(line, "ready") == 0;
+}
+
+static bool take_lines(struct handover *handover)
+{
+    char *line = handover->line;
+    bool is_ready = false;
+    char *end;
+
+    handover->line[handover->line_bytes] = '\0';
+    for (; !is_ready && (end = strchr(line, '\n')); line = end + 1) {
+        *end = '\0';
+        is_ready = take_line(handover, line);
+    }
+    handover->line_bytes = (uint32_t)strlen(line);
+    memmove(handover->line, line, handover->line_bytes + 1);
+    return is_ready;
+}
+
+/* What has come. */
+static enum handover_outcome hear(struct handover *handover, char *problem)
+{
+    for (;;) {
+        size_t room = sizeof(handover->line) - 1 - handover->line_bytes;
+        ssize_t count = read(handover->fd, handover->line + handover->line_bytes, room);
+
+        if (count < 0)
+            return HANDOVER_WAITS;
+        if (room == 0)
+            return fail(handover, problem, "says what no version of this program does");
+        if (count == 0)
+            return fail(handover, problem, "ended before it was ready, and its messages say why");
+        handover->line_bytes += (uint32_t)count;
+        if (take_lines(handover))
+            return HANDOVER_DONE;
+    }
+}
+
 enum handover_outcome handover_look(struct handover *handover, uint64_t now_ms, char *problem)
 {
-    ssize_t count =
-        read(handover->fd, handover->line + handover->line_bytes, sizeof(handover->line) - 1 - handover->line_bytes);
+    enum handover_outcome outcome = hear(handover, problem);
 
-    if (count > 0) {
-        handover->line_bytes += (uint32_t)count;
-        handover->line[handover->line_bytes] = '\0';
-    }
-    if (strcmp(handover->line, "ready\n") == 0) {
+    if (outcome == HANDOVER_WAITS && now_ms >= handover->until_ms)
+        return fail(handover, problem, "was not ready in time");
+    if (outcome == HANDOVER_DONE) {
         close(handover->fd);
         handover->fd = -1;
-        return HANDOVER_DONE;
     }
-    if (count == 0)
-        return fail(handover, problem, "ended before it was ready, and its messages say why");
-    if (now_ms >= handover->until_ms)
-        return fail(handover, problem, "was not ready in time");
-    return HANDOVER_WAITS;
+    return outcome;
+}
+
+/* first: the number of its first descriptor among those that the new process was given. */
+static void lend(const struct handover *handover, struct listen_socket *socket, uint32_t first)
+{
+    uint32_t left = 0;
+
+    for (uint32_t i = 0; i < socket->fd_count; i++)
+        left += handover->is_left[first + i];
+    if (left == socket->fd_count)
+        return;
+    listen_socket_lend(socket);
+    for (uint32_t i = 0; i < socket->fd_count; i++) {
+        if (handover->is_left[first + i])
+            listen_socket_shut(socket, i);
+    }
+}
+
+void handover_lend(struct handover *handover, const struct engine *engine)
+{
+    const struct version *version = engine->version;
+    uint32_t first = 0;
+
+    for (uint32_t i = 0; i < version->listener_count; i++) {
+        struct listen_socket *socket = version->listeners[i].socket;
+
+        assert(first + socket->fd_count <= handover->fd_count);
+        lend(handover, socket, first);
+        first += socket->fd_count;
+    }
+    free(handover->is_left);
+    handover->is_left = NULL;
 }
 
 void handover_cancel(struct handover *handover)

@@ -21,8 +21,10 @@ struct handover {
     int fd;    /* owned: the end of the pipe that is read from; -1: nothing is under way */
     pid_t pid; /* of the new process */
     uint64_t until_ms;
-    char line[64]; /* what came so far */
+    char line[64]; /* what came so far of the next line */
     uint32_t line_bytes;
+    uint32_t fd_count; /* of the sockets that it was given, */
+    bool *is_left;     /* and which of them it has no use for: owned */
 };
 
 enum handover_outcome { HANDOVER_WAITS, HANDOVER_DONE, HANDOVER_FAILED };
@@ -33,5 +35,8 @@ void handover_init(struct handover *handover);
 MUST_CHECK int handover_begin(struct handover *handover, const struct engine *engine, char *problem);
 /* When handover->fd is readable, or until_ms has come. FAILED: with a sentence in problem; the new process has ended then. */
 enum handover_outcome handover_look(struct handover *handover, uint64_t now_ms, char *problem);
+/* When it is DONE: the sockets of the engine's current version are the new process's from now on, and what follows leaves them
+ * alone; those that it has no use for stay ours. */
+void handover_lend(struct handover *handover, const struct engine *engine);
 /* Ends the new process, if one is under way. */
 void handover_cancel(struct handover *handover);

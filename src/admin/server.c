@@ -22,7 +22,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/config.h"
-#include "core/inherited.h"
 #include "script/host.h"
 #include "script/stall.h"
 
@@ -243,13 +242,13 @@ static void give_log(const struct config *config)
 }
 
 /* All that can fail by itself comes before connections are accepted. */
-static int prepare(struct service *service, struct inherited *inherited)
+static int prepare(struct service *service)
 {
-    int rc = engine_open(&service->engine, service->config, &host_app, inherited);
+    int rc = engine_open(&service->engine, service->config, &host_app, &service->inherited);
 
     if (rc == 0)
-        inherited_report(inherited);
-    inherited_close(inherited);
+        inherited_report(&service->inherited);
+    inherited_drop(&service->inherited);
     if (rc == 0)
         rc = prepare_control(service);
     if (rc == 0 && takeover_predecessor() == 0)
@@ -264,9 +263,9 @@ static int prepare(struct service *service, struct inherited *inherited)
 }
 
 /* Where another process served until now, it goes on with its control socket until this one serves. */
-static int start(struct service *service, struct inherited *inherited)
+static int start(struct service *service)
 {
-    int rc = prepare(service, inherited);
+    int rc = prepare(service);
 
     if (rc == 0)
         rc = engine_start(&service->engine);
@@ -280,7 +279,7 @@ static int start(struct service *service, struct inherited *inherited)
         return rc;
     }
     engine_own_sockets(&service->engine);
-    takeover_confirm();
+    takeover_confirm(&service->inherited);
     return 0;
 }
 
@@ -291,6 +290,7 @@ static void end(struct service *service)
     if (!reload_join(&service->reload, STOP_MS_MAX))
         service_give_up(service, "a script that is being loaded");
     engine_close(&service->engine);
+    inherited_close(&service->inherited);
     inquiry_lose_all(service);
     service_close_watch(service);
     reload_deinit(&service->reload);
@@ -312,7 +312,6 @@ int server_run(struct config *config, const struct config_request *request)
         .signals = {.fd = -1, .events = POLLIN, .on_ready = on_signals_ready},
         .started_ms = clock_now_ms(),
     };
-    struct inherited inherited;
     int status = 1;
     int rc = log_open(config->log.file, config->log.level, config->log.format);
 
@@ -320,7 +319,7 @@ int server_run(struct config *config, const struct config_request *request)
         log_error("log.file: cannot open %s: %s", config->log.file, strerror(-rc));
         return 1;
     }
-    takeover_receive(&inherited);
+    takeover_receive(&service.inherited);
     notify_open();
     loop_init(&service.loop);
     list_init(&service.inquiries);
@@ -331,7 +330,7 @@ int server_run(struct config *config, const struct config_request *request)
     rc = open_signals(&service);
     if (rc < 0)
         log_error("cannot set up signals: %s", strerror(-rc));
-    else if (start(&service, &inherited) == 0) {
+    else if (start(&service) == 0) {
         service_watch_files(&service);
         service_tell_ready(&service);
         log_info("zerg %s is ready, %u reactor%s", ZERG_VERSION, config->reactors, config->reactors == 1 ? "" : "s");

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/macros.h"
 #include "core/engine.h"
+#include "core/inherited.h"
 
 struct config;
 struct config_request;
@@ -27,7 +28,8 @@ struct stop_waits {
 };
 
 struct service {
-    struct config *config; /* borrowed: that it started with */
+    struct config *config;      /* borrowed: that it started with */
+    struct inherited inherited; /* sockets that it was started with */
     struct engine engine;
     struct watchdog watchdog;
     struct reload reload;

@@ -30,7 +30,7 @@ static void make_way(struct service *service)
     log_info("upgrade: process %d serves now", (int)pid);
     notify_main_pid(pid);
     answer(service, NULL, pid);
-    engine_lend_sockets(&service->engine);
+    handover_lend(&service->handover, &service->engine);
     service_drain(service, "upgrade");
 }
 

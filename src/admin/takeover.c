@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
@@ -15,6 +16,7 @@
 static_assert(TAKEOVER_FIRST_FD == SD_LISTEN_FDS_START, "it is systemd's convention");
 
 static struct {
+    int fd_count;   /* that were said to be sockets */
     int open_count; /* descriptors from TAKEOVER_FIRST_FD on that were open at the start */
     int ready_fd;   /* where to say that we serve; -1: nobody asks */
     pid_t predecessor;
@@ -75,6 +77,7 @@ void takeover_receive(struct inherited *out)
     if (count < 0 || count > takeover.open_count)
         log_warn("LISTEN_FDS: %s", strerror(count < 0 ? -count : EBADF));
     for (int i = 0; i < count; i++) {
+        takeover.fd_count = i + 1;
         if (i < takeover.open_count)
             receive(out, TAKEOVER_FIRST_FD + i, names[i]);
         free(names[i]);
@@ -82,14 +85,24 @@ void takeover_receive(struct inherited *out)
     free(names);
 }
 
-void takeover_confirm(void)
+static int say(const struct inherited *inherited)
 {
-    static const char word[] = "ready\n";
+    for (int i = 0; i < takeover.fd_count; i++) {
+        if (!inherited_has_taken(inherited, TAKEOVER_FIRST_FD + i) && dprintf(takeover.ready_fd, "left %d\n", i) < 0)
+            return -errno;
+    }
+    return dprintf(takeover.ready_fd, "ready\n") < 0 ? -errno : 0;
+}
+
+void takeover_confirm(const struct inherited *inherited)
+{
+    int rc;
 
     if (takeover.ready_fd < 0)
         return;
-    if (write(takeover.ready_fd, word, sizeof(word) - 1) < 0)
-        log_warn("cannot tell the process before this one that it may end: %s", strerror(errno));
+    rc = say(inherited);
+    if (rc < 0)
+        log_warn("cannot tell the process before this one that it may end: %s", strerror(-rc));
     close(takeover.ready_fd);
     takeover.ready_fd = -1;
 }

@@ -10,7 +10,12 @@
 
 struct inherited;
 
-/* What the process that makes way says in the environment. */
+/* What the process that makes way says in the environment. The first is a descriptor, to which lines of text are the answer:
+ *
+ *     left N   of its sockets the one of that number, from 0 on, is of no use here
+ *     ready    this process serves
+ *
+ * Lines that it does not know are none to it. */
 #define TAKEOVER_READY_VARIABLE "ZERG_READY_FD"
 #define TAKEOVER_PREDECESSOR_VARIABLE "ZERG_PREDECESSOR"
 /* In LISTEN_FDNAMES: of a socket that is the service manager's, and of others. */
@@ -26,5 +31,5 @@ void takeover_remember(void);
 void takeover_receive(struct inherited *out);
 /* The process that makes way for this one, 0: nobody does. Of the service manager, too, there is none. */
 pid_t takeover_predecessor(void);
-/* This process serves: tells who started it for that; if nobody did, nothing. */
-void takeover_confirm(void);
+/* This process serves: tells that who makes way, if anybody does, and which of its sockets nobody has taken here. */
+void takeover_confirm(const struct inherited *inherited);

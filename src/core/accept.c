@@ -27,10 +27,11 @@ static void on_retry(struct timer *timer, uint64_t now_ms)
     accept_resume(CONTAINER_OF(timer, struct accept_group, retry));
 }
 
-void accept_init(struct accept_group *group, uint32_t index)
+void accept_init(struct accept_group *group, uint32_t index, uint32_t count)
 {
     timer_init(&group->retry, on_retry);
     group->index = index;
+    group->count = count;
 }
 
 void accept_deinit(struct accept_group *group)
@@ -49,11 +50,21 @@ void accept_deinit(struct accept_group *group)
 
 /* ---- which sockets ---- */
 
-int accept_reserve(struct accept_group *group, uint32_t more)
+/* The group's descriptor of that number, -1: it has no more. */
+static int fd_of(const struct accept_group *group, const struct listen_socket *socket, uint32_t number)
 {
-    uint32_t capacity = group->source_count + more;
+    return listen_socket_fd(socket, group->index, group->count, number);
+}
+
+int accept_reserve(struct accept_group *group, const struct version *version)
+{
+    uint32_t capacity = group->source_count;
     struct accept_source *sources;
 
+    for (uint32_t i = 0; i < version->listener_count; i++) {
+        for (uint32_t j = 0; fd_of(group, version->listeners[i].socket, j) >= 0; j++)
+            capacity++;
+    }
     if (capacity <= group->source_capacity)
         return 0;
     sources = realloc(group->sources, capacity * sizeof(*sources));
@@ -64,40 +75,48 @@ int accept_reserve(struct accept_group *group, uint32_t more)
     return 0;
 }
 
-static struct accept_source *find_source(struct accept_group *group, const struct listen_socket *socket)
+/* socket: NULL: a free place, which has the descriptor 0. */
+static struct accept_source *find_source(struct accept_group *group, const struct listen_socket *socket, int fd)
 {
     for (uint32_t i = 0; i < group->source_count; i++) {
-        if (group->sources[i].socket == socket)
+        if (group->sources[i].socket == socket && group->sources[i].fd == fd)
             return &group->sources[i];
     }
     return NULL;
 }
 
-static void add_source(struct accept_group *group, struct listen_socket *socket)
+static void add_source(struct accept_group *group, struct listen_socket *socket, int fd)
 {
-    struct accept_source *source = find_source(group, NULL);
+    struct accept_source *source = find_source(group, NULL, 0);
 
     if (!source) {
         assert(group->source_count < group->source_capacity);
         source = &group->sources[group->source_count++];
     }
-    *source = (struct accept_source){.socket = socket, .fd = listen_socket_fd(socket, group->index)};
+    *source = (struct accept_source){.socket = socket, .fd = fd};
     atomic_fetch_add(&socket->groups, 1);
+}
+
+static void follow_socket(struct accept_group *group, struct listen_socket *socket)
+{
+    int fd;
+
+    for (uint32_t i = 0; (fd = fd_of(group, socket, i)) >= 0; i++) {
+        struct accept_source *source = find_source(group, socket, fd);
+
+        if (source)
+            source->is_leaving = false;
+        else
+            add_source(group, socket, fd);
+    }
 }
 
 void accept_follow(struct accept_group *group, const struct version *version)
 {
     for (uint32_t i = 0; i < group->source_count; i++)
         group->sources[i].is_leaving = true;
-    for (uint32_t i = 0; i < version->listener_count; i++) {
-        struct listen_socket *socket = version->listeners[i].socket;
-        struct accept_source *source = find_source(group, socket);
-
-        if (source)
-            source->is_leaving = false;
-        else
-            add_source(group, socket);
-    }
+    for (uint32_t i = 0; i < version->listener_count; i++)
+        follow_socket(group, version->listeners[i].socket);
 }
 
 /* Once nothing of it is with the kernel, and nobody is held, the socket may be closed. */

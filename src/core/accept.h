@@ -17,7 +17,7 @@ struct engine;
 struct listen_socket;
 struct version;
 
-/* Accepting on one listening socket. */
+/* Accepting on one descriptor of a listening socket. */
 struct accept_source {
     struct listen_socket *socket; /* borrowed; NULL: this place is free */
     int fd;                       /* borrowed */
@@ -42,7 +42,8 @@ struct accept_group {
     struct accept_source *sources; /* owned */
     uint32_t source_count;         /* places in use, free ones among them */
     uint32_t source_capacity;
-    uint32_t index; /* which descriptor of each socket is this group's */
+    uint32_t index; /* of this group, */
+    uint32_t count; /* and how many there are: they share the descriptors of a socket, see listen_socket_fd() */
     uint32_t operations;
     struct timer retry;       /* after EMFILE */
     bool is_starved;          /* EMFILE: out of descriptors */
@@ -55,11 +56,11 @@ struct accept_group {
 /* What becomes of connections that the kernel has accepted by the time that accepting stops. */
 enum accept_rest { ACCEPT_SERVE_REST, ACCEPT_DROP_REST };
 
-/* index: which descriptor of each socket is this group's. Fields engine, ring, timers and take are set by the caller
- * before; there are no sources yet. */
-void accept_init(struct accept_group *group, uint32_t index);
-/* Makes room for `more` sources, so that accept_follow() cannot fail. 0 or -ENOMEM. */
-MUST_CHECK int accept_reserve(struct accept_group *group, uint32_t more);
+/* index: which one of `count` groups it is. Fields engine, ring, timers and take are set by the caller before; there are no sources
+ * yet. */
+void accept_init(struct accept_group *group, uint32_t index, uint32_t count);
+/* Makes room for the sources of this version, so that accept_follow() cannot fail. 0 or -ENOMEM. */
+MUST_CHECK int accept_reserve(struct accept_group *group, const struct version *version);
 /* Accepts where this version listens, and nowhere else, from the next accept_settle() on. Room was made for its listeners. */
 void accept_follow(struct accept_group *group, const struct version *version);
 /* Closes what is held. No operation may be in flight. */

@@ -112,7 +112,7 @@ static bool take_accepted(struct accept_group *group, struct listen_socket *sock
 
 static void follow(struct acceptor *acceptor, struct version *version)
 {
-    if (accept_reserve(&acceptor->accept, version->listener_count) < 0)
+    if (accept_reserve(&acceptor->accept, version) < 0)
         log_error("acceptor: no memory for the listeners of version %u: those of the one before stay", version->number);
     else
         accept_follow(&acceptor->accept, version);
@@ -205,8 +205,8 @@ static int open_all(struct acceptor *acceptor)
     acceptor->accept.ring = acceptor->ring;
     acceptor->accept.timers = &acceptor->timers;
     acceptor->accept.take = take_accepted;
-    accept_init(&acceptor->accept, 0);
-    rc = accept_reserve(&acceptor->accept, config->listener_count);
+    accept_init(&acceptor->accept, 0, 1);
+    rc = accept_reserve(&acceptor->accept, acceptor->engine->version);
     if (rc < 0)
         return rc;
     accept_follow(&acceptor->accept, acceptor->engine->version);

@@ -217,14 +217,6 @@ static void stop_accepting(struct engine *engine)
     }
 }
 
-void engine_lend_sockets(struct engine *engine)
-{
-    for (uint32_t i = 0; i < engine->socket_count; i++) {
-        if (engine->sockets[i])
-            listen_socket_lend(engine->sockets[i]);
-    }
-}
-
 void engine_own_sockets(struct engine *engine)
 {
     for (uint32_t i = 0; i < engine->socket_count; i++) {

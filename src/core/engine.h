@@ -51,8 +51,6 @@ MUST_CHECK int engine_open(struct engine *engine, struct config *config, const s
                            struct inherited *inherited);
 /* Starts reactors, then the acceptor; returns when all are ready. 0 or a negative errno after logging why; nothing runs then. */
 MUST_CHECK int engine_start(struct engine *engine);
-/* Another process accepts from the same sockets from now on: what follows leaves them alone. */
-void engine_lend_sockets(struct engine *engine);
 /* The process that had them before makes way: what was inherited from it is shut down at the end, as all others are. */
 void engine_own_sockets(struct engine *engine);
 /* Stops accepting and lets connections end by themselves; the control eventfd tells when a reactor has. Returns at once. */

@@ -59,6 +59,11 @@ int inherited_add(struct inherited *inherited, int fd, bool stays_lent)
     return 0;
 }
 
+static bool is_left(const struct inherited_socket *socket)
+{
+    return socket->fd >= 0 && !socket->is_taken;
+}
+
 /* The wildcard of both families may be IPv4's, where the kernel has no IPv6. */
 static bool is_ipv4_of(const struct inherited_socket *socket, const struct listener_config *config)
 {
@@ -70,7 +75,7 @@ static bool is_ipv4_of(const struct inherited_socket *socket, const struct liste
 
 static bool is_for(const struct inherited_socket *socket, const struct listener_config *config)
 {
-    if (socket->fd < 0)
+    if (!is_left(socket))
         return false;
     if (!addr_equals(&socket->addr, &config->addr))
         return is_ipv4_of(socket, config);
@@ -78,12 +83,20 @@ static bool is_for(const struct inherited_socket *socket, const struct listener_
            !IN6_IS_ADDR_UNSPECIFIED(&config->addr.in6.sin6_addr);
 }
 
-uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, uint32_t max,
-                        bool *stays_lent)
+uint32_t inherited_count(const struct inherited *inherited, const struct listener_config *config)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < inherited->count; i++)
+        count += is_for(&inherited->sockets[i], config);
+    return count;
+}
+
+uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, bool *stays_lent)
 {
     uint32_t taken = 0;
 
-    for (uint32_t i = 0; i < inherited->count && taken < max; i++) {
+    for (uint32_t i = 0; i < inherited->count; i++) {
         struct inherited_socket *socket = &inherited->sockets[i];
 
         if (!is_for(socket, config))
@@ -91,7 +104,7 @@ uint32_t inherited_take(struct inherited *inherited, const struct listener_confi
         if (taken == 0)
             *stays_lent = socket->stays_lent;
         fds[taken++] = socket->fd;
-        socket->fd = -1;
+        socket->is_taken = true;
     }
     return taken;
 }
@@ -101,11 +114,20 @@ const struct addr *inherited_find_overlap(const struct inherited *inherited, con
     for (uint32_t i = 0; i < inherited->count; i++) {
         const struct inherited_socket *socket = &inherited->sockets[i];
 
-        if (socket->fd >= 0 &&
+        if (is_left(socket) &&
             socket_places_overlap(&socket->addr, socket->is_v6_only, &config->addr, config->ip_version == IP_V6))
             return &socket->addr;
     }
     return NULL;
+}
+
+bool inherited_has_taken(const struct inherited *inherited, int fd)
+{
+    for (uint32_t i = 0; i < inherited->count; i++) {
+        if (inherited->sockets[i].fd == fd)
+            return inherited->sockets[i].is_taken;
+    }
+    return false;
 }
 
 void inherited_report(const struct inherited *inherited)
@@ -113,18 +135,27 @@ void inherited_report(const struct inherited *inherited)
     char where[ADDR_TEXT_MAX];
 
     for (uint32_t i = 0; i < inherited->count; i++) {
-        if (inherited->sockets[i].fd >= 0)
+        if (is_left(&inherited->sockets[i]))
             log_warn("no listener is for the socket at %s that the process was started with: it is closed",
                      addr_format(&inherited->sockets[i].addr, where));
     }
 }
 
-void inherited_close(struct inherited *inherited)
+void inherited_drop(struct inherited *inherited)
 {
     for (uint32_t i = 0; i < inherited->count; i++) {
-        if (inherited->sockets[i].fd >= 0)
-            close(inherited->sockets[i].fd);
+        struct inherited_socket *socket = &inherited->sockets[i];
+
+        if (!is_left(socket))
+            continue;
+        close(socket->fd);
+        socket->fd = -1;
     }
+}
+
+void inherited_close(struct inherited *inherited)
+{
+    inherited_drop(inherited);
     free(inherited->sockets);
     *inherited = (struct inherited){0};
 }

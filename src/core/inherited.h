@@ -13,7 +13,8 @@ enum { INHERITED_MAX = 4096 };
 struct listener_config;
 
 struct inherited_socket {
-    int fd; /* owned, -1: it was taken */
+    int fd; /* owned until it is taken; -1: it was closed */
+    bool is_taken;
     struct addr addr;
     bool is_v6_only;
     bool stays_lent; /* the service manager has it too and goes on with it: it is never to be shut down */
@@ -27,12 +28,17 @@ struct inherited {
 /* Adds a descriptor, which becomes close-on-exec. 0, or a negative errno: it is no listening stream socket of a family that zerg
  * knows (-ENOTSUP), or no descriptor; it is the caller's still then. */
 MUST_CHECK int inherited_add(struct inherited *inherited, int fd, bool stays_lent);
-/* Takes those that are bound as the listener is to be, at most max of them: how many, in fds. *stays_lent: as of the first. */
-uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, uint32_t max,
-                        bool *stays_lent);
+/* How many are bound as the listener is to be. */
+uint32_t inherited_count(const struct inherited *inherited, const struct listener_config *config);
+/* Takes them: how many, in fds, which has room. *stays_lent: as of the first. */
+uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, bool *stays_lent);
+/* Whether that descriptor was taken. */
+bool inherited_has_taken(const struct inherited *inherited, int fd);
 /* Of one that nobody took, and that keeps the listener from being bound; NULL: there is none. Borrowed. */
 const struct addr *inherited_find_overlap(const struct inherited *inherited, const struct listener_config *config);
 /* Says in the log what nobody took. */
 void inherited_report(const struct inherited *inherited);
-/* Closes what nobody took. */
+/* Closes what nobody took; the rest is remembered. */
+void inherited_drop(struct inherited *inherited);
+/* The same, and frees what it has. */
 void inherited_close(struct inherited *inherited);

@@ -159,6 +159,7 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
                        struct inherited *inherited, char *error)
 {
     uint32_t wanted = addr_is_unix(&config->addr) ? 1 : fd_count;
+    uint32_t there = inherited ? inherited_count(inherited, config) : 0;
     struct listen_socket *self = calloc(1, sizeof(*self));
     const struct addr *given;
     int rc = -ENOMEM;
@@ -169,11 +170,11 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
     self->ip_version = config->ip_version;
     addr_format(&config->addr, self->where);
     atomic_init(&self->max_connections, config->max_connections);
-    self->fds = calloc(wanted, sizeof(*self->fds));
+    self->fds = calloc(there > wanted ? there : wanted, sizeof(*self->fds));
     if (!self->fds)
         goto fail;
-    if (inherited)
-        self->fd_count = inherited_take(inherited, config, self->fds, wanted, &self->stays_lent);
+    if (there > 0)
+        self->fd_count = inherited_take(inherited, config, self->fds, &self->stays_lent);
     self->is_lent = self->fd_count > 0; /* until listen_socket_own(): we may not come to serve */
     if (self->fd_count > 0)
         listen_socket_configure(self, config);
@@ -279,8 +280,18 @@ void listen_socket_free(struct listen_socket *self)
     free(self);
 }
 
-int listen_socket_fd(const struct listen_socket *self, uint32_t group)
+void listen_socket_shut(struct listen_socket *self, uint32_t index)
 {
-    assert(self->fd_count > 0);
-    return self->fds[group % self->fd_count];
+    assert(index < self->fd_count);
+    if (!self->stays_lent)
+        (void)shutdown(self->fds[index], SHUT_RDWR);
+}
+
+int listen_socket_fd(const struct listen_socket *self, uint32_t group, uint32_t group_count, uint32_t number)
+{
+    uint32_t index;
+
+    assert(self->fd_count > 0 && group < group_count);
+    index = group % self->fd_count + number * group_count;
+    return index < self->fd_count ? self->fds[index] : -1;
 }

@@ -23,7 +23,7 @@ struct listen_socket {
     struct addr addr;
     enum ip_version ip_version;
     char where[ADDR_TEXT_MAX]; /* addr as text */
-    uint32_t fd_count;         /* 1, or one per reactor with SO_REUSEPORT */
+    uint32_t fd_count;         /* 1, or one per reactor with SO_REUSEPORT; or what was there already */
     int *fds;                  /* owned; borrowed by the accept groups until they have left */
     bool is_lent;              /* another process listens there too: it is left, not shut down; the control thread's */
     bool stays_lent;           /* by the service manager, which goes on with it: the control thread's */
@@ -37,8 +37,8 @@ struct listen_socket {
         *admission; /* owned; made before the first version that limits clients is served; NULL: none has */
 };
 
-/* Takes what the process was started with, of which inherited may be NULL, else opens, binds and listens. fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all
- * share). 0, or a negative errno with a sentence in error (LISTEN_ERROR_MAX bytes) that says what to do. */
+/* Takes what the process was started with, all that is bound there, else opens, binds and listens. inherited: NULL: nothing.
+ * fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all share). 0, or a negative errno with a sentence in error (LISTEN_ERROR_MAX bytes) that says what to do. */
 MUST_CHECK int listen_socket_open(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count,
                                   struct inherited *inherited, char *error);
 /* Whether it is bound as this listener is to be. */
@@ -58,5 +58,8 @@ void listen_socket_own(struct listen_socket *self);
 void listen_socket_stop(struct listen_socket *self);
 /* Closes the sockets and removes a unix socket's file; no connection is left, and no accept group has it. */
 void listen_socket_free(struct listen_socket *self);
-/* The descriptor that accept group `group` uses. */
-int listen_socket_fd(const struct listen_socket *self, uint32_t group);
+/* Refuses new connections on one of its descriptors: nobody goes on with it, but with others. */
+void listen_socket_shut(struct listen_socket *self, uint32_t index);
+/* The descriptor of that number, from 0 on, that one of several accept groups uses, -1: it has no more. Each has one at least, and
+ * each descriptor is somebody's: the kernel chooses among all that share a port, whether anybody accepts there or not. */
+int listen_socket_fd(const struct listen_socket *self, uint32_t group, uint32_t group_count, uint32_t number);

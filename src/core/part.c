@@ -171,7 +171,7 @@ static void on_begin(struct version_part *part)
 
     if (reactor->state != REACTOR_RUNNING)
         fail(part, "the server is shutting down");
-    else if (reactor->accept.ring && accept_reserve(&reactor->accept, part->version->listener_count) < 0)
+    else if (reactor->accept.ring && accept_reserve(&reactor->accept, part->version) < 0)
         fail(part, "no memory for its listeners");
     else
         rc = 0;

@@ -61,8 +61,8 @@ static int open_accept(struct reactor *reactor)
     reactor->accept.timers = &reactor->timers;
     reactor->accept.take = take_accepted;
     reactor->accept.is_waiting = true; /* no client is served before every reactor could load its scripts */
-    accept_init(&reactor->accept, reactor->index);
-    return accept_reserve(&reactor->accept, config->listener_count);
+    accept_init(&reactor->accept, reactor->index, config->reactors);
+    return accept_reserve(&reactor->accept, reactor->engine->version);
 }
 
 static int open_ring(struct reactor *reactor)

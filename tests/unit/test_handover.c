@@ -27,6 +27,7 @@
 #include "core/config.h"
 #include "core/engine.h"
 #include "core/inherited.h"
+#include "core/listener.h"
 #include "core/version.h"
 #include "versions.h"
 
@@ -86,6 +87,7 @@ static int teardown(void **state)
     struct handing *h = *state;
 
     handover_cancel(&h->handover);
+    free(h->handover.is_left);
     for (int i = 0; i < SOCKETS; i++)
         close(h->fds[i]);
     version_by_hand_free(h->engine.version);
@@ -97,9 +99,8 @@ static int teardown(void **state)
 /* ---- the new process ---- */
 
 /* What is wrong with what it was given; 0: nothing. The second socket is the service manager's. */
-static int check_what_was_given(void)
+static int check_what_was_given(struct inherited *inherited)
 {
-    struct inherited inherited;
     char self[32];
 
     snprintf(self, sizeof(self), "%d", (int)getpid());
@@ -111,24 +112,27 @@ static int check_what_was_given(void)
         return 12;
     if (fcntl(FIRST_FD + SOCKETS + 1, F_GETFD) >= 0) /* behind the sockets, and the pipe */
         return 13;
-    takeover_receive(&inherited);
-    if (inherited.count != SOCKETS || inherited.sockets[0].stays_lent || !inherited.sockets[1].stays_lent)
+    takeover_receive(inherited);
+    if (inherited->count != SOCKETS || inherited->sockets[0].stays_lent || !inherited->sockets[1].stays_lent)
         return 14;
     if (takeover_predecessor() <= 0 || getenv("LISTEN_FDS") || getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR"))
         return 15;
-    inherited_close(&inherited);
     return 0;
 }
 
 static int new_process(const char *what)
 {
-    int rc = check_what_was_given();
+    struct inherited inherited;
+    int rc = check_what_was_given(&inherited);
 
     if (rc != 0 || strcmp(what, "fails") == 0)
         return rc != 0 ? rc : 1;
     if (strcmp(what, "waits") == 0)
         pause();
-    takeover_confirm();
+    for (uint32_t i = 0; i < inherited.count; i++)
+        inherited.sockets[i].is_taken = strcmp(what, i == 0 ? "takes the second" : "takes the first") != 0;
+    takeover_confirm(&inherited);
+    inherited_close(&inherited);
     return 0;
 }
 
@@ -144,13 +148,17 @@ static int begin(struct handing *h, const char *what)
     return handover_begin(&h->handover, &h->engine, h->problem);
 }
 
-/* Until it has said something, or has ended. */
+/* Until it has said all, or has ended. */
 static enum handover_outcome look_when_ready(struct handing *h)
 {
     struct pollfd said = {.fd = h->handover.fd, .events = POLLIN};
+    enum handover_outcome outcome;
 
-    assert_int_equal(poll(&said, 1, WAIT_MS), 1);
-    return handover_look(&h->handover, clock_now_ms(), h->problem);
+    do {
+        assert_int_equal(poll(&said, 1, WAIT_MS), 1);
+        outcome = handover_look(&h->handover, clock_now_ms(), h->problem);
+    } while (outcome == HANDOVER_WAITS);
+    return outcome;
 }
 
 static int status_of(pid_t pid)
@@ -172,6 +180,20 @@ static void a_new_process_gets_sockets_and_says_that_it_serves(void **state)
     assert_int_equal(look_when_ready(h), HANDOVER_DONE);
     assert_int_equal(h->handover.fd, -1);
     assert_int_equal(status_of(pid), 0);
+}
+
+static void sockets_that_it_took_are_its_own_then(void **state)
+{
+    struct handing *h = *state;
+    pid_t pid;
+
+    assert_int_equal(begin(h, "takes the second"), 0);
+    pid = h->handover.pid;
+    assert_int_equal(look_when_ready(h), HANDOVER_DONE);
+    handover_lend(&h->handover, &h->engine);
+    assert_false(h->sockets[0].is_lent || h->sockets[0].has_successor);
+    assert_true(h->sockets[1].is_lent && h->sockets[1].has_successor);
+    status_of(pid);
 }
 
 static void one_that_ends_before_that_has_failed(void **state)
@@ -246,6 +268,9 @@ static int pipe_to(struct handing *h)
     h->handover.fd = fds[0];
     h->handover.pid = INT32_MAX; /* nobody, so that nobody is killed */
     h->handover.until_ms = 1000;
+    h->handover.fd_count = SOCKETS;
+    h->handover.is_left = calloc(SOCKETS, sizeof(bool));
+    assert_non_null(h->handover.is_left);
     return fds[1];
 }
 
@@ -267,13 +292,46 @@ static void its_word_may_come_in_pieces(void **state)
     assert_int_equal(handover_look(&h->handover, 3, h->problem), HANDOVER_DONE);
 }
 
+static int connect_to(int listening)
+{
+    struct addr addr = {.len = sizeof(addr.storage)};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int rc;
+
+    assert_int_equal(getsockname(listening, &addr.sa, &addr.len), 0);
+    rc = connect(fd, &addr.sa, addr.len) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+static void of_several_at_one_address_those_that_it_left_are_shut(void **state)
+{
+    struct handing *h = *state;
+    struct version *version = h->engine.version;
+    struct listen_socket socket = {.fds = h->fds, .fd_count = SOCKETS};
+    struct listener listener = {.socket = &socket};
+    struct version one = {.listeners = &listener, .listener_count = 1};
+    int fd = pipe_to(h);
+
+    h->engine.version = &one;
+    say(fd, "left 1\nleft 99\nsomething of another version\nready\n");
+    close(fd);
+    assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_DONE);
+    handover_lend(&h->handover, &h->engine);
+    assert_true(socket.is_lent && socket.has_successor);
+    assert_int_equal(connect_to(h->fds[0]), 0);
+    assert_int_equal(connect_to(h->fds[1]), -ECONNREFUSED);
+    h->engine.version = version;
+}
+
 static void other_words_are_not_it(void **state)
 {
     struct handing *h = *state;
     int fd = pipe_to(h);
 
-    say(fd, "ready or not, and then some more than what it may ever have had to say, as nobody says so");
+    say(fd, "ready or not\nalready\n\nready ");
     assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_WAITS);
+    say(fd, "or not, and then some more than what it may ever have had to say, as nobody says so");
     assert_int_equal(handover_look(&h->handover, 2, h->problem), HANDOVER_FAILED);
     close(fd);
 }
@@ -285,7 +343,6 @@ static void an_end_in_the_middle_of_its_word_is_a_failure(void **state)
 
     say(fd, "ready");
     close(fd);
-    assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_WAITS);
     assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_FAILED);
 }
 
@@ -395,7 +452,7 @@ static int believe_no_predecessor(void)
     unsetenv("LISTEN_FDS");
     if (receive(&inherited) != 0 || takeover_predecessor() != 0)
         return 1;
-    takeover_confirm(); /* to nobody */
+    takeover_confirm(&inherited); /* to nobody */
     return getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR") ? 2 : 0;
 }
 
@@ -411,11 +468,13 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_new_process_gets_sockets_and_says_that_it_serves),
+        TEST(sockets_that_it_took_are_its_own_then),
         TEST(one_that_ends_before_that_has_failed),
         TEST(one_that_takes_too_long_is_killed),
         TEST(one_that_is_not_wanted_any_more_is_killed),
         TEST(nothing_of_ours_changes_with_it),
         TEST(its_word_may_come_in_pieces),
+        TEST(of_several_at_one_address_those_that_it_left_are_shut),
         TEST(other_words_are_not_it),
         TEST(an_end_in_the_middle_of_its_word_is_a_failure),
         TEST(listening_sockets_are_taken_and_others_closed),

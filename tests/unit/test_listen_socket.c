@@ -136,8 +136,9 @@ static void groups_have_descriptors_of_their_own_on_a_shared_port(void **state)
     listen_socket_free(first);
     open_ok(&shared, &config, 3);
     assert_int_equal(shared->fd_count, 3);
-    assert_int_not_equal(listen_socket_fd(shared, 0), listen_socket_fd(shared, 2));
-    assert_int_equal(bound_port(listen_socket_fd(shared, 0)), bound_port(listen_socket_fd(shared, 2)));
+    assert_int_not_equal(listen_socket_fd(shared, 0, 3, 0), listen_socket_fd(shared, 2, 3, 0));
+    assert_int_equal(bound_port(listen_socket_fd(shared, 0, 3, 0)), bound_port(listen_socket_fd(shared, 2, 3, 0)));
+    assert_int_equal(listen_socket_fd(shared, 0, 3, 1), -1);
     listen_socket_free(shared);
 }
 
@@ -293,6 +294,36 @@ static void what_the_process_was_started_with_is_taken(void **state)
     assert_int_equal(connect_to(&addr), -ECONNREFUSED);
 }
 
+static void all_that_share_a_port_are_taken_and_somebody_has_each(void **state)
+{
+    struct listener_config config = tcp_config("127.0.0.1", 0);
+    struct inherited inherited = {0};
+    struct listen_socket *first;
+    struct listen_socket *before;
+    struct listen_socket *listener;
+
+    (void)state;
+    open_ok(&first, &config, 1);
+    config.addr.in4.sin_port = htons(bound_port(first->fds[0]));
+    listen_socket_free(first);
+    open_ok(&before, &config, 5);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(inherited_add(&inherited, dup(before->fds[i]), false), 0);
+    assert_int_equal(listen_socket_open(&listener, &config, 2, &inherited, error), 0);
+    assert_int_equal(listener->fd_count, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(listen_socket_fd(listener, i % 2, 2, i / 2), listener->fds[i]);
+        assert_int_equal(listen_socket_fd(listener, 0, 1, i), listener->fds[i]);
+        assert_true(inherited_has_taken(&inherited, listener->fds[i]));
+    }
+    assert_int_equal(listen_socket_fd(listener, 0, 2, 3), -1);
+    assert_int_equal(listen_socket_fd(listener, 1, 2, 2), -1);
+    assert_int_equal(listen_socket_fd(listener, 6, 8, 0), listener->fds[1]);
+    inherited_close(&inherited);
+    listen_socket_free(listener);
+    listen_socket_free(before);
+}
+
 static void what_is_bound_elsewhere_is_not(void **state)
 {
     struct listener_config config = tcp_config("127.0.0.1", 0);
@@ -304,11 +335,11 @@ static void what_is_bound_elsewhere_is_not(void **state)
     (void)state;
     open_ok(&first, &config, 1);
     assert_int_equal(inherited_add(&inherited, dup(first->fds[0]), false), 0);
-    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &stays_lent), 0); /* port 0 is none */
+    assert_int_equal(inherited_take(&inherited, &config, &fd, &stays_lent), 0); /* port 0 is none */
     config = tcp_config("127.0.0.2", bound_port(first->fds[0]));
-    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &stays_lent), 0);
+    assert_int_equal(inherited_take(&inherited, &config, &fd, &stays_lent), 0);
     config = unix_config("some.sock");
-    assert_int_equal(inherited_take(&inherited, &config, &fd, 1, &stays_lent), 0);
+    assert_int_equal(inherited_take(&inherited, &config, &fd, &stays_lent), 0);
     inherited_close(&inherited);
     listen_socket_free(first);
 }
@@ -342,6 +373,28 @@ static void what_does_not_listen_is_refused(void **state)
     inherited_close(&inherited);
 }
 
+static void one_of_several_can_be_shut(void **state)
+{
+    struct listener_config config = tcp_config("127.0.0.1", 0);
+    struct listen_socket *first;
+    struct listen_socket *listener;
+    struct addr addr;
+
+    (void)state;
+    open_ok(&first, &config, 1);
+    config.addr.in4.sin_port = htons(bound_port(first->fds[0]));
+    addr = config.addr;
+    listen_socket_free(first);
+    open_ok(&listener, &config, 2);
+    listen_socket_lend(listener);
+    listen_socket_shut(listener, 1);
+    for (int i = 0; i < 6; i++) /* the backlog of one has room for that, and nobody comes to the other */
+        assert_int_equal(connect_to(&addr), 0);
+    listen_socket_shut(listener, 0);
+    assert_int_equal(connect_to(&addr), -ECONNREFUSED);
+    listen_socket_free(listener);
+}
+
 static void a_lent_unix_socket_keeps_its_file(void **state)
 {
     struct listener_config config = unix_config("lent.sock");
@@ -367,7 +420,7 @@ static void a_unix_socket_has_its_mode_and_goes_with_its_listener(void **state)
     config.mode = 0660;
     open_ok(&listener, &config, 4);
     assert_int_equal(listener->fd_count, 1); /* one that all share */
-    assert_int_equal(listen_socket_fd(listener, 0), listen_socket_fd(listener, 3));
+    assert_int_equal(listen_socket_fd(listener, 0, 4, 0), listen_socket_fd(listener, 3, 4, 0));
     assert_int_equal(stat(config.addr.un.sun_path, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0660);
     assert_int_equal(connect_to(&config.addr), 0);
@@ -478,6 +531,8 @@ int main(void)
         cmocka_unit_test(addresses_with_one_in_common_overlap),
         cmocka_unit_test(what_the_process_was_started_with_is_taken),
         cmocka_unit_test(what_the_process_was_started_with_may_be_in_the_way),
+        cmocka_unit_test(all_that_share_a_port_are_taken_and_somebody_has_each),
+        cmocka_unit_test(one_of_several_can_be_shut),
         cmocka_unit_test(what_is_bound_elsewhere_is_not),
         cmocka_unit_test(what_does_not_listen_is_refused),
         cmocka_unit_test(a_lent_unix_socket_keeps_its_file),
