@@ -376,6 +376,12 @@ int control_publish(struct control *control, char *error)
     return rc;
 }
 
+void control_lend(struct control *control)
+{
+    loop_remove(control->loop, &control->listening);
+    control_socket_lend(&control->socket);
+}
+
 int control_look(struct control *control, uint64_t now_ms)
 {
     if (control->accept_from_ms == 0 || control->socket.fd < 0)

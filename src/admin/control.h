@@ -46,6 +46,8 @@ MUST_CHECK int control_prepare(struct control *control, const struct control_soc
 /* It is found from now on; clients are taken whenever the loop turns. 0, or a negative errno with a sentence in error;
  * nothing is open any more then. */
 MUST_CHECK int control_publish(struct control *control, char *error);
+/* Another process goes on with the socket; who is here already stays. */
+void control_lend(struct control *control);
 /* What is to be done by time alone. Returns the milliseconds until it is to be called again, -1: no time is set. */
 int control_look(struct control *control, uint64_t now_ms);
 /* Takes no more clients and runs no more commands, and leaves the path to others; what was asked before can be answered still.

@@ -146,10 +146,10 @@ static int check_path(const struct control_socket *self, char *error)
     if (!S_ISSOCK(status.st_mode))
         return refuse(error, -EEXIST, "control socket %s: there is a file there that is no socket", self->path);
     rc = is_taken(self->path, &pid);
+    if (rc == 0)
+        return 0;
     if (rc < 0)
         return refuse(error, rc, "control socket %s: %s", self->path, strerror(-rc));
-    if (rc == 0 || (pid != 0 && pid == self->predecessor))
-        return 0;
     return refuse(error, -EADDRINUSE, "control socket %s: another server has it (process %d)", self->path, (int)pid);
 }
 
@@ -188,14 +188,41 @@ static int listen_at(struct control_socket *self, const char *path, const struct
     return listen(self->fd, BACKLOG) < 0 ? -errno : 0;
 }
 
+/* Whether its file is the one at the path, so far as we may see that: the directory may be one that we cannot look into any more.
+ */
+static bool is_at(const struct control_handed *handed, const char *path)
+{
+    struct stat status;
+
+    if (handed->fd < 0)
+        return false;
+    if (lstat(path, &status) == 0)
+        return status.st_dev == handed->device && status.st_ino == handed->inode;
+    return errno == EACCES && strcmp(path, handed->path) == 0;
+}
+
+static void take_handed(struct control_socket *self, struct control_handed *handed)
+{
+    self->fd = handed->fd;
+    self->device = handed->device;
+    self->inode = handed->inode;
+    self->is_published = true;
+    self->is_lent = true; /* until control_socket_own(): we may not come to serve */
+    handed->fd = -1;
+}
+
 int control_socket_prepare(struct control_socket *self, const struct control_socket_options *options, char *error)
 {
     char temporary[TEMPORARY_BYTES];
     int rc;
 
-    *self = (struct control_socket){.fd = -1, .predecessor = options->predecessor};
+    *self = (struct control_socket){.fd = -1};
     assert(strlen(options->path) < CONTROL_PATH_BYTES);
     snprintf(self->path, sizeof(self->path), "%s", options->path);
+    if (options->handed && is_at(options->handed, options->path)) {
+        take_handed(self, options->handed);
+        return 0;
+    }
     rc = open_directory(options, error);
     if (rc == 0)
         rc = check_path(self, error);
@@ -213,15 +240,41 @@ int control_socket_prepare(struct control_socket *self, const struct control_soc
 int control_socket_publish(struct control_socket *self, char *error)
 {
     char temporary[TEMPORARY_BYTES];
-    int lock = lock_directory(self->path);
-    int rc = check_path(self, error);
+    int lock;
+    int rc;
 
+    if (self->is_published)
+        return 0;
+    lock = lock_directory(self->path);
+    rc = check_path(self, error);
     name_temporary(self, temporary);
     if (rc == 0 && rename(temporary, self->path) < 0)
         rc = refuse(error, -errno, "control socket %s: %s", self->path, strerror(errno));
     self->is_published = rc == 0;
     unlock_directory(lock);
     return rc;
+}
+
+void control_socket_hand(const struct control_socket *self, bool is_default, struct control_handed *out)
+{
+    *out = (struct control_handed){
+        .fd = self->fd,
+        .is_default = is_default,
+        .device = self->device,
+        .inode = self->inode,
+    };
+    memcpy(out->path, self->path, sizeof(out->path));
+}
+
+void control_socket_lend(struct control_socket *self)
+{
+    self->is_lent = true;
+    control_socket_close(self);
+}
+
+void control_socket_own(struct control_socket *self)
+{
+    self->is_lent = false;
 }
 
 static void remove_file(const struct control_socket *self)
@@ -242,10 +295,10 @@ void control_socket_close(struct control_socket *self)
     if (self->fd < 0)
         return;
     name_temporary(self, temporary);
-    if (self->is_published)
-        remove_file(self);
-    else
+    if (!self->is_published)
         unlink(temporary);
+    else if (!self->is_lent)
+        remove_file(self);
     close(self->fd);
     self->fd = -1;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/control_socket.h"
 #include "admin/program.h"
 #include "admin/spawn.h"
 #include "admin/takeover.h"
@@ -33,19 +34,22 @@ void handover_init(struct handover *handover)
 
 /* What the new process gets, and is told. */
 struct start {
-    int *fds; /* owned: sockets, then the end of the pipe that is written to */
+    int *fds; /* owned: sockets, the control socket if there is one, and the end of the pipe that is written to */
     int fd_count;
+    int socket_count;
     char *names;        /* owned: LISTEN_FDNAMES, of the sockets */
     char **environment; /* owned array; of its strings those that follow are ours */
     char listen_pid[SPAWN_PID_BYTES];
     char listen_fds[32];
     char ready_fd[32];
-    char predecessor[32];
+    char control[CONTROL_PATH_BYTES + 128]; /* empty: there is none */
 };
+
+enum { OWN_VARIABLES = 5 };
 
 static bool is_ours(const char *variable)
 {
-    static const char *const names[] = {"LISTEN_", TAKEOVER_READY_VARIABLE "=", TAKEOVER_PREDECESSOR_VARIABLE "="};
+    static const char *const names[] = {"LISTEN_", TAKEOVER_READY_VARIABLE "=", TAKEOVER_CONTROL_VARIABLE "="};
 
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         if (strncmp(variable, names[i], strlen(names[i])) == 0)
@@ -61,29 +65,29 @@ static int make_environment(struct start *start)
 
     while (environ[count])
         count++;
-    start->environment = calloc(count + 6, sizeof(char *));
+    start->environment = calloc(count + OWN_VARIABLES + 1, sizeof(char *));
     if (!start->environment)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
         if (!is_ours(environ[i]))
             start->environment[at++] = environ[i];
     }
-    snprintf(start->listen_fds, sizeof(start->listen_fds), "LISTEN_FDS=%d", start->fd_count - 1);
+    snprintf(start->listen_fds, sizeof(start->listen_fds), "LISTEN_FDS=%d", start->socket_count);
     snprintf(start->ready_fd, sizeof(start->ready_fd), TAKEOVER_READY_VARIABLE "=%d",
              TAKEOVER_FIRST_FD + start->fd_count - 1);
-    snprintf(start->predecessor, sizeof(start->predecessor), TAKEOVER_PREDECESSOR_VARIABLE "=%d", (int)getpid());
-    start->environment[at++] = start->predecessor;
     start->environment[at++] = start->listen_pid; /* which the child itself fills in */
     start->environment[at++] = start->listen_fds;
     start->environment[at++] = start->names;
-    start->environment[at] = start->ready_fd;
+    start->environment[at++] = start->ready_fd;
+    if (start->control[0] != '\0')
+        start->environment[at] = start->control;
     return 0;
 }
 
-static int collect_fds(struct start *start, const struct version *version, int ready_fd)
+static int collect_sockets(struct start *start, const struct version *version)
 {
     const char *separator = "";
-    uint32_t count = 1;
+    uint32_t count = 2; /* and what is no such socket */
     char *end;
 
     for (uint32_t i = 0; i < version->listener_count; i++)
@@ -97,13 +101,23 @@ static int collect_fds(struct start *start, const struct version *version, int r
         const struct listen_socket *socket = version->listeners[i].socket;
 
         for (uint32_t j = 0; j < socket->fd_count; j++) {
-            start->fds[start->fd_count++] = socket->fds[j];
+            start->fds[start->socket_count++] = socket->fds[j];
             end = stpcpy(stpcpy(end, separator), socket->stays_lent ? TAKEOVER_LENT_NAME : TAKEOVER_OWN_NAME);
             separator = ":";
         }
     }
-    start->fds[start->fd_count++] = ready_fd;
+    start->fd_count = start->socket_count;
     return 0;
+}
+
+static void add_control(struct start *start, const struct control_handed *control)
+{
+    if (control->fd < 0)
+        return;
+    snprintf(start->control, sizeof(start->control), TAKEOVER_CONTROL_VARIABLE "=" TAKEOVER_CONTROL_FORMAT,
+             TAKEOVER_FIRST_FD + start->fd_count, control->is_default, (unsigned long long)control->device,
+             (unsigned long long)control->inode, control->path);
+    start->fds[start->fd_count++] = control->fd;
 }
 
 static void start_deinit(struct start *start)
@@ -123,15 +137,19 @@ static int expect_answers(struct handover *handover, uint32_t fd_count)
     return handover->is_left ? 0 : -ENOMEM;
 }
 
-static int start_program(struct handover *handover, const struct engine *engine, int ready_fd)
+static int start_program(struct handover *handover, const struct engine *engine, const struct control_handed *control,
+                         int ready_fd)
 {
     struct start start = {0};
-    int rc = collect_fds(&start, engine->version, ready_fd);
+    int rc = collect_sockets(&start, engine->version);
 
     if (rc == 0)
-        rc = expect_answers(handover, (uint32_t)start.fd_count - 1);
-    if (rc == 0)
+        rc = expect_answers(handover, (uint32_t)start.socket_count);
+    if (rc == 0) {
+        add_control(&start, control);
+        start.fds[start.fd_count++] = ready_fd;
         rc = make_environment(&start);
+    }
     if (rc == 0) {
         struct spawn spawn = {
             .fds = start.fds,
@@ -164,7 +182,8 @@ static void end(struct handover *handover)
     handover_init(handover);
 }
 
-int handover_begin(struct handover *handover, const struct engine *engine, char *problem)
+int handover_begin(struct handover *handover, const struct engine *engine, const struct control_handed *control,
+                   char *problem)
 {
     int pipe_fds[2];
     int rc = 0;
@@ -176,7 +195,7 @@ int handover_begin(struct handover *handover, const struct engine *engine, char 
         return rc;
     }
     handover->fd = pipe_fds[0];
-    rc = start_program(handover, engine, pipe_fds[1]);
+    rc = start_program(handover, engine, control, pipe_fds[1]);
     close(pipe_fds[1]);
     if (rc == 0)
         rc = read_pid(handover);
@@ -206,6 +225,8 @@ static bool take_line(struct handover *handover, const char *line)
 
     if (sscanf(line, "left %u", &number) == 1 && number < handover->fd_count)
         handover->is_left[number] = true;
+    if (strcmp(line, "control") == 0)
+        handover->has_control = true;
     return strcmp(line, "ready") == 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/macros.h"
 
+struct control_handed;
 struct engine;
 
 enum { HANDOVER_PROBLEM_BYTES = 512 };
@@ -25,14 +26,16 @@ struct handover {
     uint32_t line_bytes;
     uint32_t fd_count; /* of the sockets that it was given, */
     bool *is_left;     /* and which of them it has no use for: owned */
+    bool has_control;  /* it goes on with the control socket, too */
 };
 
 enum handover_outcome { HANDOVER_WAITS, HANDOVER_DONE, HANDOVER_FAILED };
 
 void handover_init(struct handover *handover);
-/* Starts the program anew with the sockets of the engine's current version. 0, or a negative errno with a sentence in problem
- * (HANDOVER_PROBLEM_BYTES). */
-MUST_CHECK int handover_begin(struct handover *handover, const struct engine *engine, char *problem);
+/* Starts the program anew with the sockets of the engine's current version and the control socket, of which fd is -1 when there is
+ * none. 0, or a negative errno with a sentence in problem (HANDOVER_PROBLEM_BYTES). */
+MUST_CHECK int handover_begin(struct handover *handover, const struct engine *engine,
+                              const struct control_handed *control, char *problem);
 /* When handover->fd is readable, or until_ms has come. FAILED: with a sentence in problem; the new process has ended then. */
 enum handover_outcome handover_look(struct handover *handover, uint64_t now_ms, char *problem);
 /* When it is DONE: the sockets of the engine's current version are the new process's from now on, and what follows leaves them

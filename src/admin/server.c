@@ -195,6 +195,17 @@ static int judge_control(const struct config *config, int rc, const char *error)
     return 0;
 }
 
+/* Another process may have found it when it was root still. */
+static int usual_path(char *out)
+{
+    const struct control_handed *handed = takeover_control();
+
+    if (handed->fd < 0 || !handed->is_default)
+        return control_path_default(out);
+    memcpy(out, handed->path, CONTROL_PATH_BYTES);
+    return 0;
+}
+
 /* Before privileges are dropped, as the directory may be root's. */
 static int prepare_control(struct service *service)
 {
@@ -204,7 +215,7 @@ static int prepare_control(struct service *service)
     struct identity identity;
     struct control_socket_options options = {
         .path = config->control ? config->control : path,
-        .predecessor = takeover_predecessor(),
+        .handed = takeover_control(),
     };
     int rc = config->has_control ? privileges_find(config, &identity) : 0;
 
@@ -213,7 +224,7 @@ static int prepare_control(struct service *service)
     options.owner = identity.uid;
     options.group = identity.gid;
     if (!config->control)
-        rc = control_path_default(path);
+        rc = usual_path(path);
     if (rc < 0)
         snprintf(error, sizeof(error), "control socket: the path of RUNTIME_DIRECTORY or XDG_RUNTIME_DIR is too long");
     else
@@ -251,7 +262,7 @@ static int prepare(struct service *service)
     inherited_drop(&service->inherited);
     if (rc == 0)
         rc = prepare_control(service);
-    if (rc == 0 && takeover_predecessor() == 0)
+    if (rc == 0 && !takeover_has_predecessor())
         rc = publish_control(service);
     if (rc == 0) {
         give_log(service->config);
@@ -271,7 +282,7 @@ static int start(struct service *service)
         rc = engine_start(&service->engine);
     if (rc < 0)
         return rc;
-    if (takeover_predecessor() > 0)
+    if (takeover_has_predecessor())
         rc = publish_control(service);
     if (rc < 0) {
         service_stop(service, "the start has failed");
@@ -279,6 +290,7 @@ static int start(struct service *service)
         return rc;
     }
     engine_own_sockets(&service->engine);
+    control_socket_own(&service->control.socket);
     takeover_confirm(&service->inherited);
     return 0;
 }

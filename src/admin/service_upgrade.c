@@ -6,6 +6,7 @@
 #include "admin/service.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/config.h"
 #include "core/engine.h"
 
 /* Who asked has gone over to the new process by then, or learns it here. */
@@ -29,6 +30,8 @@ static void make_way(struct service *service)
 
     log_info("upgrade: process %d serves now", (int)pid);
     notify_main_pid(pid);
+    if (service->handover.has_control)
+        control_lend(&service->control); /* who has the answer finds the new one */
     answer(service, NULL, pid);
     handover_lend(&service->handover, &service->engine);
     service_drain(service, "upgrade");
@@ -69,9 +72,11 @@ static void refuse(struct control_request *request, const char *problem)
 static void begin(struct service *service, struct control_request *request)
 {
     char problem[HANDOVER_PROBLEM_BYTES];
+    struct control_handed control;
 
     service->upgrade_request = request;
-    if (handover_begin(&service->handover, &service->engine, problem) < 0) {
+    control_socket_hand(&service->control.socket, !service->config->control, &control);
+    if (handover_begin(&service->handover, &service->engine, &control, problem) < 0) {
         log_error("upgrade: %s", problem);
         answer(service, problem, 0);
         return;

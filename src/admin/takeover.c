@@ -9,6 +9,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "admin/control_socket.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "core/inherited.h"
@@ -19,8 +20,10 @@ static struct {
     int fd_count;   /* that were said to be sockets */
     int open_count; /* descriptors from TAKEOVER_FIRST_FD on that were open at the start */
     int ready_fd;   /* where to say that we serve; -1: nobody asks */
-    pid_t predecessor;
-} takeover = {.ready_fd = -1};
+    bool has_predecessor;
+    bool had_control;
+    struct control_handed control;
+} takeover = {.ready_fd = -1, .control.fd = -1};
 
 void takeover_remember(void)
 {
@@ -38,18 +41,41 @@ static int take_ready_fd(void)
     return fd >= TAKEOVER_FIRST_FD && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
 }
 
-static pid_t take_predecessor(void)
+/* Reads the value of the variable. False: it makes no sense. */
+static bool read_control(const char *text, struct control_handed *out)
 {
-    const char *text = getenv(TAKEOVER_PREDECESSOR_VARIABLE);
-    long pid = text ? strtol(text, NULL, 10) : 0;
+    unsigned long long device, inode;
+    int is_default;
+    int begin = 0;
 
-    unsetenv(TAKEOVER_PREDECESSOR_VARIABLE);
-    return takeover.ready_fd >= 0 && pid > 0 ? (pid_t)pid : 0;
+    if (sscanf(text, "%d %d %llu %llu %n", &out->fd, &is_default, &device, &inode, &begin) != 4 || begin == 0 ||
+        strlen(text + begin) >= sizeof(out->path))
+        return false;
+    out->is_default = is_default;
+    out->device = device;
+    out->inode = inode;
+    memcpy(out->path, text + begin, strlen(text + begin) + 1);
+    return out->fd >= TAKEOVER_FIRST_FD && fcntl(out->fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-pid_t takeover_predecessor(void)
+static void take_control(void)
 {
-    return takeover.predecessor;
+    const char *text = getenv(TAKEOVER_CONTROL_VARIABLE);
+
+    if (!text || takeover.ready_fd < 0 || !read_control(text, &takeover.control))
+        takeover.control.fd = -1;
+    takeover.had_control = takeover.control.fd >= 0;
+    unsetenv(TAKEOVER_CONTROL_VARIABLE);
+}
+
+bool takeover_has_predecessor(void)
+{
+    return takeover.has_predecessor;
+}
+
+struct control_handed *takeover_control(void)
+{
+    return &takeover.control;
 }
 
 /* A service manager goes on with its sockets, those that it once gave to who makes way for us among them. */
@@ -72,7 +98,8 @@ void takeover_receive(struct inherited *out)
 
     *out = (struct inherited){0};
     takeover.ready_fd = take_ready_fd();
-    takeover.predecessor = take_predecessor();
+    takeover.has_predecessor = takeover.ready_fd >= 0;
+    take_control();
     count = sd_listen_fds_with_names(1, &names);
     if (count < 0 || count > takeover.open_count)
         log_warn("LISTEN_FDS: %s", strerror(count < 0 ? -count : EBADF));
@@ -91,6 +118,8 @@ static int say(const struct inherited *inherited)
         if (!inherited_has_taken(inherited, TAKEOVER_FIRST_FD + i) && dprintf(takeover.ready_fd, "left %d\n", i) < 0)
             return -errno;
     }
+    if (takeover.had_control && takeover.control.fd < 0 && dprintf(takeover.ready_fd, "control\n") < 0)
+        return -errno;
     return dprintf(takeover.ready_fd, "ready\n") < 0 ? -errno : 0;
 }
 
@@ -105,4 +134,7 @@ void takeover_confirm(const struct inherited *inherited)
         log_warn("cannot tell the process before this one that it may end: %s", strerror(-rc));
     close(takeover.ready_fd);
     takeover.ready_fd = -1;
+    if (takeover.control.fd >= 0)
+        close(takeover.control.fd);
+    takeover.control.fd = -1;
 }

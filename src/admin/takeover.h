@@ -4,20 +4,24 @@
 #pragma once
 
 #include <stdbool.h>
-#include <sys/types.h>
 
 #include "base/macros.h"
 
+struct control_handed;
 struct inherited;
 
-/* What the process that makes way says in the environment. The first is a descriptor, to which lines of text are the answer:
+/* What the process that makes way says in the environment. The second is its control socket, of which we may make use; the first a
+ * descriptor, to which lines of text are the answer:
  *
  *     left N   of its sockets the one of that number, from 0 on, is of no use here
+ *     control  its control socket is ours from now on
  *     ready    this process serves
  *
  * Lines that it does not know are none to it. */
 #define TAKEOVER_READY_VARIABLE "ZERG_READY_FD"
-#define TAKEOVER_PREDECESSOR_VARIABLE "ZERG_PREDECESSOR"
+#define TAKEOVER_CONTROL_VARIABLE "ZERG_CONTROL"
+/* Its value: descriptor, 1: at the usual place, device, inode, path. */
+#define TAKEOVER_CONTROL_FORMAT "%d %d %llu %llu %s"
 /* In LISTEN_FDNAMES: of a socket that is the service manager's, and of others. */
 #define TAKEOVER_LENT_NAME "lent"
 #define TAKEOVER_OWN_NAME "own"
@@ -29,7 +33,9 @@ void takeover_remember(void);
 /* The sockets that this process was started with, and how it says that it serves. Changes the environment, so before any thread
  * is started. Those that it cannot use are closed, and the log says so. */
 void takeover_receive(struct inherited *out);
-/* The process that makes way for this one, 0: nobody does. Of the service manager, too, there is none. */
-pid_t takeover_predecessor(void);
-/* This process serves: tells that who makes way, if anybody does, and which of its sockets nobody has taken here. */
+/* Whether another process makes way for this one. */
+bool takeover_has_predecessor(void);
+/* Its control socket, which whoever uses it takes; fd is -1 when there is none. */
+struct control_handed *takeover_control(void);
+/* This process serves: tells that who makes way, if anybody does, and which of its sockets were taken here. */
 void takeover_confirm(const struct inherited *inherited);

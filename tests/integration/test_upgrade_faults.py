@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 
 import pytest
 
@@ -289,3 +290,50 @@ def test_a_server_that_became_another_user(zerg, family):
     assert server.wait_exit() == 0
     assert serving(server.targets[0]) == new.pid
     assert Control(server.control).ask("status")[0]["pid"] == new.pid
+
+
+IN_ITS_OWN_RUN = 'mount -t tmpfs -o mode=755 none /run && %s exec "$1" run -c zerg.lua'
+
+
+def may_unshare():
+    return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/run"],
+                                                capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_unshare(), reason="needs root, and a mount namespace")
+@pytest.mark.parametrize("before", ["", "mkdir -m 755 /run/zerg;"], ids=["made by it", "of root"])
+def test_the_usual_control_socket_of_a_server_that_became_another_user(zerg, family, before):
+    """It was put where root's is. Those that come after it find it there, too, and need not be able to make one."""
+    server = zerg(PID, top=PID_TOP, user="nobody",
+                  wrapper=["unshare", "--mount", "sh", "-c", IN_ITS_OWN_RUN % before, "sh"])
+    server.wait_listening()
+    last = None
+    for number in (1, 2):
+        last = upgrade(server, family, number)
+        path = f"/proc/{last.pid}/root/run/zerg/control.sock"
+        assert Control(path).ask("status")[0]["pid"] == last.pid
+    assert server.wait_exit() == 0
+    assert family.members[0].wait_exit() == 0
+    assert Control(path).ask("upgrade")[0]["ok"]
+    assert last.wait_exit() == 0
+    assert serving(server.targets[0]) == family.find(server, 3).pid
+    assert not server.log.find("control socket")
+
+
+def test_a_control_socket_that_was_removed_is_made_anew(zerg, family):
+    server = zerg(ECHO_LINES).wait_listening()
+    server.log.wait("is ready")
+    os.unlink(server.control)
+    new = upgrade(server, family)
+    assert Control(server.control).ask("status")[0]["pid"] == new.pid
+    assert server.wait_exit() == 0
+    assert Control(server.control).ask("status")[0]["pid"] == new.pid
+
+
+def test_who_waits_at_the_control_socket_is_answered(zerg, family):
+    """Nobody takes clients between the last word of the one and the first of the other: they wait."""
+    server = zerg(ECHO_LINES).wait_listening()
+    for number in (1, 2, 3):
+        upgrade(server, family, number)
+        assert Control(server.control).ask("status")[0]["pid"] == family.members[-1].pid
+    assert server.wait_exit() == 0

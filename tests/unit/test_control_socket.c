@@ -181,22 +181,79 @@ static void what_came_to_the_path_meanwhile_is_left_there(void **state)
     control_socket_close(&second);
 }
 
-static void a_predecessor_is_replaced_and_leaves_the_new_file_alone(void **state)
+/* As another process gets it, which takes it for the control socket at that path. */
+static int hand_over(const struct control_socket *from, struct control_socket *to, struct control_handed *handed,
+                     const char *path)
 {
+    const struct control_socket_options options = {
+        .path = path,
+        .owner = geteuid(),
+        .group = getegid(),
+        .handed = handed,
+    };
+
+    control_socket_hand(from, false, handed);
+    handed->fd = dup(handed->fd);
+    return open_with(to, &options);
+}
+
+static void one_that_is_handed_over_keeps_its_file_and_who_waits(void **state)
+{
+    struct control_handed handed;
     struct control_socket first;
     struct control_socket second;
-    struct control_socket_options options = {.path = "s", .owner = geteuid(), .group = getegid()};
+    int waiting;
+    int accepted;
 
     (void)state;
     assert_int_equal(open_at(&first, "s"), 0);
-    options.predecessor = getpid() + 1;
-    assert_int_equal(open_with(&second, &options), -EADDRINUSE);
-    options.predecessor = getpid();
-    assert_int_equal(open_with(&second, &options), 0);
-    control_socket_close(&first);
+    waiting = dial("s");
+    assert_int_equal(hand_over(&first, &second, &handed, "./s"), 0);
+    assert_int_equal(handed.fd, -1);
+    control_socket_lend(&first);
+    control_socket_own(&second);
+    accepted = control_socket_accept(&second);
+    assert_true(accepted >= 0);
     assert_reached(&second, "s");
     control_socket_close(&second);
     assert_int_equal(access("s", F_OK), -1);
+    close(accepted);
+    close(waiting);
+}
+
+static void one_whose_new_process_does_not_serve_stays_as_it_is(void **state)
+{
+    struct control_handed handed;
+    struct control_socket first;
+    struct control_socket second;
+
+    (void)state;
+    assert_int_equal(open_at(&first, "s"), 0);
+    assert_int_equal(hand_over(&first, &second, &handed, "s"), 0);
+    control_socket_close(&second);
+    assert_reached(&first, "s");
+    control_socket_close(&first);
+    assert_int_equal(access("s", F_OK), -1);
+}
+
+static void one_whose_file_is_not_at_the_path_is_opened_anew(void **state)
+{
+    struct control_handed handed;
+    struct control_socket first;
+    struct control_socket second;
+
+    (void)state;
+    assert_int_equal(open_at(&first, "s"), 0);
+    assert_int_equal(hand_over(&first, &second, &handed, "other"), 0);
+    assert_int_equal(close(handed.fd), 0);
+    assert_reached(&second, "other");
+    control_socket_close(&second);
+    assert_int_equal(unlink("s"), 0); /* as something tidies up */
+    assert_int_equal(hand_over(&first, &second, &handed, "s"), 0);
+    assert_int_equal(close(handed.fd), 0);
+    control_socket_close(&first);
+    assert_reached(&second, "s");
+    control_socket_close(&second);
 }
 
 static void what_is_no_socket_stays(void **state)
@@ -368,7 +425,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_server_keeps_its_socket, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_is_at_the_path_before_it_is_published, setup, teardown),
         cmocka_unit_test_setup_teardown(what_came_to_the_path_meanwhile_is_left_there, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_predecessor_is_replaced_and_leaves_the_new_file_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_is_handed_over_keeps_its_file_and_who_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_whose_new_process_does_not_serve_stays_as_it_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_whose_file_is_not_at_the_path_is_opened_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_socket_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_that_everybody_may_write_in_must_be_sticky, setup, teardown),
         cmocka_unit_test_setup_teardown(a_link_to_its_directory_is_followed_when_it_is_ours, setup, teardown),

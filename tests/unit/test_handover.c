@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "admin/control_socket.h"
 #include "admin/program.h"
 #include "admin/takeover.h"
 #include "base/addr.h"
@@ -39,6 +40,7 @@ struct handing {
     struct listen_socket sockets[SOCKETS];
     int fds[SOCKETS];
     struct engine engine;
+    struct control_handed control;
     struct handover handover;
     char problem[HANDOVER_PROBLEM_BYTES];
 };
@@ -77,6 +79,8 @@ static int setup(void **state)
         h->fds[i] = listen_at(-1);
         h->sockets[i].fds[0] = h->fds[i];
     }
+    h->control =
+        (struct control_handed){.fd = listen_at(-1), .is_default = true, .inode = 4711, .path = "/some where/s"};
     handover_init(&h->handover);
     *state = h;
     return 0;
@@ -90,6 +94,7 @@ static int teardown(void **state)
     free(h->handover.is_left);
     for (int i = 0; i < SOCKETS; i++)
         close(h->fds[i]);
+    close(h->control.fd);
     version_by_hand_free(h->engine.version);
     log_close();
     free(h);
@@ -110,13 +115,16 @@ static int check_what_was_given(struct inherited *inherited)
         return 11;
     if (!getenv("TEST_HANDOVER") || strcmp(getenv("TEST_HANDOVER"), "stays") != 0)
         return 12;
-    if (fcntl(FIRST_FD + SOCKETS + 1, F_GETFD) >= 0) /* behind the sockets, and the pipe */
+    if (fcntl(FIRST_FD + SOCKETS + 2, F_GETFD) >= 0) /* behind the sockets, that of control, and the pipe */
         return 13;
     takeover_receive(inherited);
     if (inherited->count != SOCKETS || inherited->sockets[0].stays_lent || !inherited->sockets[1].stays_lent)
         return 14;
-    if (takeover_predecessor() <= 0 || getenv("LISTEN_FDS") || getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR"))
+    if (!takeover_has_predecessor() || getenv("LISTEN_FDS") || getenv("ZERG_READY_FD") || getenv("ZERG_CONTROL"))
         return 15;
+    if (takeover_control()->fd != FIRST_FD + SOCKETS || !takeover_control()->is_default ||
+        takeover_control()->inode != 4711 || strcmp(takeover_control()->path, "/some where/s") != 0)
+        return 16;
     return 0;
 }
 
@@ -131,6 +139,8 @@ static int new_process(const char *what)
         pause();
     for (uint32_t i = 0; i < inherited.count; i++)
         inherited.sockets[i].is_taken = strcmp(what, i == 0 ? "takes the second" : "takes the first") != 0;
+    if (strcmp(what, "takes the second") == 0)
+        takeover_control()->fd = -1;
     takeover_confirm(&inherited);
     inherited_close(&inherited);
     return 0;
@@ -145,7 +155,7 @@ static int begin(struct handing *h, const char *what)
     setenv("TEST_HANDOVER", "stays", 1);
     setenv("LISTEN_FDS", "77", 1); /* of whoever started this one */
     program_remember(argv);
-    return handover_begin(&h->handover, &h->engine, h->problem);
+    return handover_begin(&h->handover, &h->engine, &h->control, h->problem);
 }
 
 /* Until it has said all, or has ended. */
@@ -178,6 +188,7 @@ static void a_new_process_gets_sockets_and_says_that_it_serves(void **state)
     pid = h->handover.pid;
     assert_true(pid > 0 && pid != getpid());
     assert_int_equal(look_when_ready(h), HANDOVER_DONE);
+    assert_false(h->handover.has_control);
     assert_int_equal(h->handover.fd, -1);
     assert_int_equal(status_of(pid), 0);
 }
@@ -190,6 +201,7 @@ static void sockets_that_it_took_are_its_own_then(void **state)
     assert_int_equal(begin(h, "takes the second"), 0);
     pid = h->handover.pid;
     assert_int_equal(look_when_ready(h), HANDOVER_DONE);
+    assert_true(h->handover.has_control);
     handover_lend(&h->handover, &h->engine);
     assert_false(h->sockets[0].is_lent || h->sockets[0].has_successor);
     assert_true(h->sockets[1].is_lent && h->sockets[1].has_successor);
@@ -391,7 +403,7 @@ static int take_two_of_three(void)
         return 3;
     if (fcntl(4, F_GETFD) >= 0 || !(fcntl(3, F_GETFD) & FD_CLOEXEC) || getenv("LISTEN_FDS") || getenv("LISTEN_PID"))
         return 4;
-    return takeover_predecessor() == 0 ? 0 : 5;
+    return !takeover_has_predecessor() ? 0 : 5;
 }
 
 static void listening_sockets_are_taken_and_others_closed(void **state)
@@ -447,13 +459,13 @@ static int believe_no_predecessor(void)
     struct inherited inherited;
 
     closefrom(FIRST_FD);
-    setenv("ZERG_PREDECESSOR", "1", 1);
+    setenv("ZERG_CONTROL", "0 1 2 3 /some/path", 1);
     setenv("ZERG_READY_FD", "7", 1); /* is not open */
     unsetenv("LISTEN_FDS");
-    if (receive(&inherited) != 0 || takeover_predecessor() != 0)
+    if (receive(&inherited) != 0 || takeover_has_predecessor() || takeover_control()->fd >= 0)
         return 1;
     takeover_confirm(&inherited); /* to nobody */
-    return getenv("ZERG_READY_FD") || getenv("ZERG_PREDECESSOR") ? 2 : 0;
+    return getenv("ZERG_READY_FD") || getenv("ZERG_CONTROL") ? 2 : 0;
 }
 
 static void without_the_pipe_there_is_no_process_before(void **state)

@@ -78,7 +78,8 @@ static int setup(void **state)
     list_init(&a->service.inquiries);
     loop_init(&a->service.loop);
     control_init(&a->service.control, &a->service.loop, commands, &a->service);
-    assert_int_equal(control_open(&a->service.control, &options, error), 0);
+    assert_int_equal(control_prepare(&a->service.control, &options, error), 0);
+    assert_int_equal(control_publish(&a->service.control, error), 0);
     for (uint32_t i = 0; i < REACTORS; i++) {
         a->reactors[i].index = i;
         a->reactors[i].engine = &a->service.engine;
