@@ -42,6 +42,7 @@ static int open_signals(struct service *service)
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* which supervisors may ignore, and then nobody can wait for a child */
     service->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return service->signals.fd < 0 ? -errno : stall_install_signal();
 }
@@ -284,6 +285,8 @@ static int start(struct service *service)
         return rc;
     if (takeover_has_predecessor())
         rc = publish_control(service);
+    if (rc == 0)
+        rc = takeover_confirm(&service->inherited);
     if (rc < 0) {
         service_stop(service, "the start has failed");
         (void)serve(service);
@@ -291,7 +294,6 @@ static int start(struct service *service)
     }
     engine_own_sockets(&service->engine);
     control_socket_own(&service->control.socket);
-    takeover_confirm(&service->inherited);
     return 0;
 }
 

@@ -81,6 +81,8 @@ int spawn_program(struct spawn *spawn)
         _exit(child < 0 ? errno & 0x7f : 0);
     }
     while (waitpid(between, &status, 0) < 0) {
+        if (errno == ECHILD) /* somebody else has waited for it: what it has started says that it is there */
+            return 0;
         if (errno != EINTR)
             return -errno;
     }

@@ -123,18 +123,19 @@ static int say(const struct inherited *inherited)
     return dprintf(takeover.ready_fd, "ready\n") < 0 ? -errno : 0;
 }
 
-void takeover_confirm(const struct inherited *inherited)
+int takeover_confirm(const struct inherited *inherited)
 {
     int rc;
 
     if (takeover.ready_fd < 0)
-        return;
+        return 0;
     rc = say(inherited);
     if (rc < 0)
-        log_warn("cannot tell the process before this one that it may end: %s", strerror(-rc));
+        log_error("the process before this one does not hear that it may make way: %s", strerror(-rc));
     close(takeover.ready_fd);
     takeover.ready_fd = -1;
     if (takeover.control.fd >= 0)
         close(takeover.control.fd);
     takeover.control.fd = -1;
+    return rc;
 }

@@ -37,5 +37,6 @@ void takeover_receive(struct inherited *out);
 bool takeover_has_predecessor(void);
 /* Its control socket, which whoever uses it takes; fd is -1 when there is none. */
 struct control_handed *takeover_control(void);
-/* This process serves: tells that who makes way, if anybody does, and which of its sockets were taken here. */
-void takeover_confirm(const struct inherited *inherited);
+/* This process serves: tells that who makes way, if anybody does, and which of its sockets were taken here. 0, or a negative errno
+ * after logging it: nobody makes way, so this process must not serve. */
+MUST_CHECK int takeover_confirm(const struct inherited *inherited);

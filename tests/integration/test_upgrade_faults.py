@@ -15,6 +15,7 @@ from controls import Control
 from harness import free_port
 from luatext import ECHO_LINES
 from peer import dial, until
+from successors import Successor
 from test_upgrade import PID, PID_TOP, WAYS, installed, serving, upgrade  # noqa: F401 (a fixture)
 
 FAILED = r"the new process, \d+, ended before it was ready, and its messages say why: this one goes on"
@@ -242,6 +243,24 @@ def test_the_new_process_is_killed_before_it_serves(zerg, control):
     server.log.expect("upgrade: " + FAILED)
     server.directory.write("handler.lua", before)
     serves(server, server.connect())
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("way", WAYS)
+def test_the_old_process_is_killed_before_the_new_one_serves(zerg, family, control, way):
+    """Whoever supervises them starts another one, and would find the ports taken."""
+    del family  # so that its end can be waited for
+    server = zerg(ECHO_LINES, **WAYS[way]).wait_listening()
+    server.directory.write("handler.lua", SLOW_START)
+    asking = control(server).send("upgrade\n")
+    new = Successor(server, int(asking.reply()["progress"].split()[1]))
+    server.log.wait("starting")
+    server.kill()
+    server.directory.write("go", "")
+    assert new.wait_exit() == 1
+    assert server.log.find("the process before this one does not hear that it may make way: Broken pipe")
+    with pytest.raises(ConnectionRefusedError):
+        dial(server.targets[0])
 
 
 def test_after_a_reload_that_moved_the_listeners(zerg, family, control):

@@ -141,9 +141,9 @@ static int new_process(const char *what)
         inherited.sockets[i].is_taken = strcmp(what, i == 0 ? "takes the second" : "takes the first") != 0;
     if (strcmp(what, "takes the second") == 0)
         takeover_control()->fd = -1;
-    takeover_confirm(&inherited);
+    rc = takeover_confirm(&inherited);
     inherited_close(&inherited);
-    return 0;
+    return rc;
 }
 
 static int begin(struct handing *h, const char *what)
@@ -191,6 +191,16 @@ static void a_new_process_gets_sockets_and_says_that_it_serves(void **state)
     assert_false(h->handover.has_control);
     assert_int_equal(h->handover.fd, -1);
     assert_int_equal(status_of(pid), 0);
+}
+
+static void a_process_that_ignores_its_children_can_start_one(void **state)
+{
+    struct handing *h = *state;
+
+    signal(SIGCHLD, SIG_IGN);
+    assert_int_equal(begin(h, "serves"), 0);
+    assert_int_equal(look_when_ready(h), HANDOVER_DONE);
+    signal(SIGCHLD, SIG_DFL);
 }
 
 static void sockets_that_it_took_are_its_own_then(void **state)
@@ -464,8 +474,33 @@ static int believe_no_predecessor(void)
     unsetenv("LISTEN_FDS");
     if (receive(&inherited) != 0 || takeover_has_predecessor() || takeover_control()->fd >= 0)
         return 1;
-    takeover_confirm(&inherited); /* to nobody */
-    return getenv("ZERG_READY_FD") || getenv("ZERG_CONTROL") ? 2 : 0;
+    if (takeover_confirm(&inherited) != 0) /* to nobody */
+        return 2;
+    return getenv("ZERG_READY_FD") || getenv("ZERG_CONTROL") ? 3 : 0;
+}
+
+static int say_it_to_nobody(void)
+{
+    struct inherited inherited;
+    char number[32];
+    int fds[2];
+
+    signal(SIGPIPE, SIG_IGN);
+    if (pipe(fds) < 0)
+        return 1;
+    snprintf(number, sizeof(number), "%d", fds[1]);
+    setenv("ZERG_READY_FD", number, 1);
+    unsetenv("LISTEN_FDS");
+    if (receive(&inherited) != 0 || !takeover_has_predecessor())
+        return 2;
+    close(fds[0]);
+    return takeover_confirm(&inherited) == -EPIPE ? 0 : 3;
+}
+
+static void who_makes_way_for_it_may_be_gone(void **state)
+{
+    (void)state;
+    assert_int_equal(in_a_child(say_it_to_nobody), 0);
 }
 
 static void without_the_pipe_there_is_no_process_before(void **state)
@@ -480,6 +515,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_new_process_gets_sockets_and_says_that_it_serves),
+        TEST(a_process_that_ignores_its_children_can_start_one),
         TEST(sockets_that_it_took_are_its_own_then),
         TEST(one_that_ends_before_that_has_failed),
         TEST(one_that_takes_too_long_is_killed),
@@ -493,6 +529,7 @@ int main(int argc, char **argv)
         TEST(more_than_there_were_at_the_start_are_not_taken),
         TEST(what_makes_no_sense_is_none),
         TEST(without_the_pipe_there_is_no_process_before),
+        TEST(who_makes_way_for_it_may_be_gone),
     };
 
     if (argc == 2 && getenv("ZERG_READY_FD")) {
