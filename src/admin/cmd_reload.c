@@ -39,7 +39,7 @@ static void begin(struct control_request *request, const struct control_words *w
         return;
     }
     *reloading = (struct reloading){.waiter = {.kind = kind, .on_done = on_done}, .request = request};
-    control_progress(request, "loading");
+    control_progress(request, service->handover.fd >= 0 ? "an upgrade is under way: after that" : "loading");
     reload_begin(&service->reload, &reloading->waiter);
 }
 

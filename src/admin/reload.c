@@ -24,11 +24,9 @@
 
 enum { LINE_BYTES = 2048, KEYS_BYTES = 512 };
 
-static const char shutting_down[] = "the server is shutting down";
-
 void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request)
 {
-    *reload = (struct reload){.engine = engine, .request = request};
+    *reload = (struct reload){.engine = engine, .request = request, .forbidden_why = "the server has ended"};
     list_init(&reload->asked);
     list_init(&reload->asking);
 }
@@ -149,7 +147,7 @@ static void start(struct reload *reload);
 
 static bool is_more_wanted(const struct reload *reload)
 {
-    return !reload->is_forbidden && (reload->is_wanted || !list_is_empty(&reload->asking));
+    return !reload->is_forbidden && !reload->is_held && (reload->is_wanted || !list_is_empty(&reload->asking));
 }
 
 static void end(struct reload *reload)
@@ -196,7 +194,7 @@ static void note_files(struct reload *reload)
 
 static void fail(struct reload *reload)
 {
-    const char *nothing = reload->is_forbidden ? shutting_down : "not enough memory";
+    const char *nothing = reload->is_forbidden ? reload->forbidden_why : "not enough memory";
     const char *problem = reload->problem ? reload->problem : nothing;
 
     if (reload->kind == RELOAD_SWITCH && !reload->is_stuck)
@@ -319,7 +317,7 @@ void reload_begin(struct reload *reload, struct reload_waiter *waiter)
 {
     if (reload->is_forbidden) {
         if (waiter)
-            waiter->on_done(waiter, 0, shutting_down);
+            waiter->on_done(waiter, 0, reload->forbidden_why);
         return;
     }
     if (reload->is_stuck) {
@@ -332,7 +330,7 @@ void reload_begin(struct reload *reload, struct reload_waiter *waiter)
     } else {
         reload->is_wanted = true;
     }
-    if (reload->stage == RELOAD_IDLE)
+    if (reload->stage == RELOAD_IDLE && is_more_wanted(reload))
         start(reload);
 }
 
@@ -442,12 +440,33 @@ void reload_look(struct reload *reload, uint64_t now_ms)
     }
 }
 
+/* ---- waiting for an upgrade ---- */
+
+void reload_hold(struct reload *reload)
+{
+    assert(!reload_is_busy(reload));
+    reload->is_held = true;
+}
+
+void reload_release(struct reload *reload)
+{
+    reload->is_held = false;
+    if (is_more_wanted(reload))
+        start(reload);
+}
+
+bool reload_is_due(const struct reload *reload)
+{
+    return reload->is_held && reload->is_wanted;
+}
+
 /* ---- the end of the server ---- */
 
-void reload_forbid(struct reload *reload)
+void reload_forbid(struct reload *reload, const char *why)
 {
     reload->is_forbidden = true;
-    tell_all(&reload->asking, 0, shutting_down);
+    reload->forbidden_why = why;
+    tell_all(&reload->asking, 0, why);
     /* Its reactors end what they have begun; what a thread is at is dropped when that has come back. */
     if (reload->stage == RELOAD_START)
         fail(reload);
@@ -474,5 +493,5 @@ void reload_deinit(struct reload *reload)
     assert(reload->stage == RELOAD_IDLE);
     free(reload->read);
     free(reload->files);
-    tell_all(&reload->asking, 0, shutting_down);
+    tell_all(&reload->asking, 0, reload->forbidden_why);
 }

@@ -43,16 +43,18 @@ struct reload {
     enum reload_kind kind; /* of the one under way */
     bool is_wanted;        /* once more, when the one under way has ended */
     bool is_announced;     /* the service manager knows that one has begun: who clears it tells it that all is over */
-    atomic_bool is_forbidden; /* the server is shutting down */
-    struct list asked;        /* struct reload_waiter: for the one under way, */
-    struct list asking;       /* and for the next */
-    pthread_t thread;         /* of READ and LOAD */
-    uint64_t began_ms;        /* when it was started */
-    atomic_bool is_stuck;     /* it has not come back within START_MS_MAX: nobody waits for it any more */
-    atomic_bool is_done;      /* the thread has done its part */
-    int result;               /* the thread's, when is_done: 0 or a negative errno */
-    char *problem;            /* owned: the thread's, until is_done; NULL: none */
-    struct config *config;    /* owned: what was read, until a version has it */
+    bool is_held;          /* none begins until reload_release() */
+    atomic_bool is_forbidden;  /* the server is shutting down, */
+    const char *forbidden_why; /* or what else is the reason: borrowed for ever */
+    struct list asked;         /* struct reload_waiter: for the one under way, */
+    struct list asking;        /* and for the next */
+    pthread_t thread;          /* of READ and LOAD */
+    uint64_t began_ms;         /* when it was started */
+    atomic_bool is_stuck;      /* it has not come back within START_MS_MAX: nobody waits for it any more */
+    atomic_bool is_done;       /* the thread has done its part */
+    int result;                /* the thread's, when is_done: 0 or a negative errno */
+    char *problem;             /* owned: the thread's, until is_done; NULL: none */
+    struct config *config;     /* owned: what was read, until a version has it */
     char *read;     /* owned: the files that the thread has read, a path on each line; the thread's, until is_done */
     char *files;    /* owned: those of the last one that failed, or the one under way, as far as it is; NULL: unknown */
     uint32_t ended; /* how many have come to an end */
@@ -68,8 +70,13 @@ void reload_look(struct reload *reload, uint64_t now_ms);
 int reload_left_ms(const struct reload *reload, uint64_t now_ms);
 /* One is under way, and somebody waits for what comes of it. */
 bool reload_is_busy(const struct reload *reload);
-/* No reload is begun any more, and the one under way comes to nothing. */
-void reload_forbid(struct reload *reload);
+/* None is under way that anybody waits for, and none is begun from now on: they wait for reload_release(). */
+void reload_hold(struct reload *reload);
+void reload_release(struct reload *reload);
+/* Whether one that is held back is asked for by nobody who waits for an answer: by a signal, or for a file that has changed. */
+bool reload_is_due(const struct reload *reload);
+/* No reload is begun any more, and the one under way comes to nothing. why, for those who wait: a text that stays. */
+void reload_forbid(struct reload *reload, const char *why);
 /* Waits for the thread, at most that long; false: it is still at work. */
 MUST_CHECK bool reload_join(struct reload *reload, uint32_t wait_ms);
 /* After the engine has ended and the thread was joined: frees what was not used. */

@@ -72,7 +72,7 @@ static void drain_or_stop(struct service *service, const char *name)
 
 static void reload(struct service *service)
 {
-    log_info("HUP: reloading");
+    log_info("HUP: reloading%s", service->handover.fd >= 0 ? " when the upgrade is over" : "");
     reload_begin(&service->reload, NULL);
 }
 

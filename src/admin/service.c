@@ -18,6 +18,12 @@ static void tell_manager(const struct service *service)
     notify_status("%u connections left", engine_open_connections(&service->engine));
 }
 
+static void forbid_reloads(struct service *service)
+{
+    reload_forbid(&service->reload,
+                  service->is_replaced ? "another process serves now: ask that one" : "the server is shutting down");
+}
+
 void service_drain(struct service *service, const char *why)
 {
     uint32_t timeout_ms = service->engine.version->config->drain_timeout_ms;
@@ -30,7 +36,7 @@ void service_drain(struct service *service, const char *why)
     service_close_watch(service);
     tell_manager(service);
     service->drain_until_ms = clock_now_ms() + timeout_ms;
-    reload_forbid(&service->reload);
+    forbid_reloads(service);
     open = engine_open_connections(&service->engine);
     engine_drain(&service->engine);
     /* Afterwards: whoever has read this finds every reactor draining. */
@@ -45,7 +51,7 @@ void service_stop(struct service *service, const char *why)
     service_cancel_upgrade(service);
     service_close_watch(service);
     tell_manager(service);
-    reload_forbid(&service->reload);
+    forbid_reloads(service);
     service->stop_until_ms = clock_now_ms() + STOP_MS_MAX;
     log_info("%s: %u connections are cut", why, engine_open_connections(&service->engine));
     engine_stop(&service->engine);

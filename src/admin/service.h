@@ -47,6 +47,7 @@ struct service {
     uint32_t reloads_seen;                   /* of reload.ended */
     uint64_t watchdog_due_ms;                /* when the service manager wants to hear from us */
     uint64_t started_ms;
+    bool is_replaced; /* by another process, which serves already */
     bool is_draining;
     bool is_stopping;
     uint64_t drain_until_ms;

@@ -1,5 +1,6 @@
 /* The part of service.h about another process that takes the place of this one. */
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "admin/notify.h"
@@ -23,6 +24,15 @@ static void answer(struct service *service, const char *problem, pid_t pid)
         control_ok(request, json_pack("{s:i}", "pid", (int)pid));
 }
 
+/* What was asked for meanwhile is for what it has loaded, too. */
+static void pass_reload_on(const struct service *service, pid_t pid)
+{
+    if (!reload_is_due(&service->reload))
+        return;
+    log_info("upgrade: process %d is to reload, as was asked for meanwhile", (int)pid);
+    kill(pid, SIGHUP);
+}
+
 /* It serves already: what is left to us is what we have. */
 static void make_way(struct service *service)
 {
@@ -34,6 +44,8 @@ static void make_way(struct service *service)
         control_lend(&service->control); /* who has the answer finds the new one */
     answer(service, NULL, pid);
     handover_lend(&service->handover, &service->engine);
+    service->is_replaced = true;
+    pass_reload_on(service, pid);
     service_drain(service, "upgrade");
 }
 
@@ -51,6 +63,7 @@ static void look(struct service *service, uint64_t now_ms)
         loop_remove(&service->loop, &service->successor);
         log_error("upgrade: %s", problem);
         answer(service, problem, 0);
+        reload_release(&service->reload);
     }
 }
 
@@ -87,6 +100,7 @@ static void begin(struct service *service, struct control_request *request)
         answer(service, "too many clients of the control socket", 0);
         return;
     }
+    reload_hold(&service->reload);
     log_info("upgrade: process %d starts", (int)service->handover.pid);
     if (request)
         control_progress(request, "process %d starts", (int)service->handover.pid);

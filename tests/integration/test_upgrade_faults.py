@@ -13,7 +13,7 @@ import pytest
 
 from controls import Control
 from harness import free_port
-from luatext import ECHO_LINES
+from luatext import ECHO_LINES, handler
 from peer import dial, until
 from successors import Successor
 from test_upgrade import PID, PID_TOP, WAYS, installed, serving, upgrade  # noqa: F401 (a fixture)
@@ -171,7 +171,86 @@ return {
 """
 
 
-def test_twice_at_once_and_a_reload_meanwhile(zerg, family, control):
+SLOW_FAILURE = """
+local zerg = require "zerg"
+return {
+  start = function() zerg.log.info("starting") while not io.open("go") do zerg.sleep(0.01) end error("no") end,
+  serve = print,
+}
+"""
+
+
+def wait_starting(server, way):
+    """Until every reactor of the new process has loaded its scripts."""
+    until(lambda: len(server.log.find("starting")) == WAYS[way]["reactors"], "all of the new process to start")
+
+
+def answer(client):
+    while "ok" not in (reply := client.reply()):
+        pass
+    return reply
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reload_waits_for_an_upgrade_and_is_done_when_that_fails(zerg, control, way):
+    server = zerg(ECHO_LINES, **WAYS[way]).wait_listening()
+    server.log.allow("stack traceback|hook|no$")
+    server.reactors = None
+    server.directory.write("handler.lua", SLOW_FAILURE)
+    upgrading = control(server).send("upgrade\n")
+    wait_starting(server, way)
+    server.directory.write("handler.lua", handler('conn:write("reloaded")'))
+    reloading = control(server).send("reload\n")
+    assert reloading.reply() == {"progress": "an upgrade is under way: after that"}
+    server.send_signal(signal.SIGHUP)
+    server.log.wait("HUP: reloading when the upgrade is over")
+    assert server.connect().ask_line("still the old one") == "still the old one"
+    server.directory.write("go", "")
+    assert answer(upgrading)["ok"] is False
+    server.log.expect("upgrade: " + FAILED)
+    assert answer(reloading)["ok"] is True
+    assert server.connect().rest() == b"reloaded"
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reload_during_an_upgrade_that_succeeds_is_the_new_ones(zerg, family, control, way):
+    """A listener that the old process closed by a reload would be closed in the new one, too."""
+    server = zerg(ECHO_LINES, listeners=[{"address": "127.0.0.1"}, {"address": "127.0.0.1"}], **WAYS[way]).wait_listening()
+    server.directory.write("handler.lua", SLOW_START)
+    upgrading = control(server).send("upgrade\n")
+    wait_starting(server, way)
+    stays, goes = server.targets
+    server.configure(listeners=server.rows[:1])
+    server.directory.write("handler.lua", handler('conn:write("reloaded")'))
+    reloading = control(server).send("reload\n")
+    assert reloading.reply() == {"progress": "an upgrade is under way: after that"}
+    server.send_signal(signal.SIGHUP)
+    server.log.wait("HUP: reloading when the upgrade is over")
+    for target in (stays, goes):
+        with dial(target) as peer:
+            assert peer.ask_line("both are there") == "both are there"
+    server.directory.write("go", "")
+    assert answer(upgrading)["ok"] is True
+    assert answer(reloading) == {"ok": False, "error": "another process serves now: ask that one"}
+    family.find(server)
+    assert server.wait_exit() == 0
+    server.log.wait("version 2 is current")  # of the new process
+    with dial(stays) as peer:
+        assert peer.rest() == b"reloaded"
+
+    def is_refused():
+        try:
+            dial(goes).close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            return True
+        return False
+
+    until(is_refused, "a listener that is closed")
+
+
+def test_twice_at_once(zerg, family, control):
     server = zerg(ECHO_LINES).wait_listening()
     server.directory.write("handler.lua", SLOW_START)
     asking = control(server).send("upgrade\n")
@@ -181,8 +260,7 @@ def test_twice_at_once_and_a_reload_meanwhile(zerg, family, control):
     os.kill(server.pid, signal.SIGUSR2)
     server.log.expect("upgrade: another process is being started already")
     server.directory.write("go", "")
-    while "ok" not in (reply := asking.reply()):
-        pass
+    reply = answer(asking)
     assert reply["ok"] is True
     assert family.find(server).pid == reply["pid"]
     assert server.wait_exit() == 0
@@ -197,9 +275,7 @@ def test_during_a_reload(zerg, family, control):
     os.kill(server.pid, signal.SIGUSR2)
     server.log.expect("upgrade: a reload is under way")
     server.directory.write("go", "")
-    while "ok" not in (reply := reloading.reply()):
-        pass
-    assert reply["ok"] is True
+    assert answer(reloading)["ok"] is True
     upgrade(server, family)
 
 

@@ -261,7 +261,7 @@ static void the_server_can_end_with_one_that_is_stuck(void **state)
 
     begin_held_load(f, &stuck);
     reload_look(&f->reload, deadline_ms(f));
-    reload_forbid(&f->reload);
+    reload_forbid(&f->reload, "the server is shutting down");
     assert_false(reload_join(&f->reload, 0));
     atomic_store(&holds_load, false);
     assert_true(reload_join(&f->reload, STOP_MS_MAX));
