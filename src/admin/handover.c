@@ -213,7 +213,8 @@ int handover_begin(struct handover *handover, const struct engine *engine, const
 
 static enum handover_outcome fail(struct handover *handover, char *problem, const char *what)
 {
-    snprintf(problem, HANDOVER_PROBLEM_BYTES, "the new process, %d, %s: this one goes on", (int)handover->pid, what);
+    snprintf(problem, HANDOVER_PROBLEM_BYTES, "the new process, %d of %.300s, %s: this one goes on", (int)handover->pid,
+             program_path(), what);
     handover_cancel(handover);
     return HANDOVER_FAILED;
 }

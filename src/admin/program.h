@@ -4,6 +4,7 @@
 
 /* Before it can be replaced on disk or the arguments are changed. argv: borrowed for ever. Once, at the start of the process. */
 void program_remember(char **argv);
-/* Where the program is on disk, an absolute path; empty: unknown. */
+/* Where the program was started from, an absolute path; empty: unknown. Symbolic links in it are kept, as they may lead to another
+ * program when it is started anew. */
 const char *program_path(void);
 char **program_argv(void);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "admin/notify.h"
+#include "admin/program.h"
 #include "admin/service.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -101,7 +102,7 @@ static void begin(struct service *service, struct control_request *request)
         return;
     }
     reload_hold(&service->reload);
-    log_info("upgrade: process %d starts", (int)service->handover.pid);
+    log_info("upgrade: process %d starts, of %s", (int)service->handover.pid, program_path());
     if (request)
         control_progress(request, "process %d starts", (int)service->handover.pid);
 }

@@ -469,3 +469,33 @@ def test_the_program_on_disk_is_what_is_started(zerg, family, installed):
     assert server.wait_exit() == 0
     assert Control(server.control).ask("status")[0]["version"] == "9.8.7"
     server.log.wait("zerg 9.8.7 is ready")
+
+
+STARTED = {
+    "by its path": 'exec {program} "$@"',
+    "by a relative path": 'exec {relative} "$@"',
+    "by PATH": 'PATH={directory}:$PATH exec zerg "$@"',
+    "from its directory": 'd=$PWD; cd {directory}; shift 3; exec ./zerg run -c $d/zerg.lua "$@"',
+}
+
+
+@pytest.mark.parametrize("how", STARTED)
+def test_a_link_is_followed_anew(zerg, family, how):
+    """As releases are installed beside each other, and a link says which one it is."""
+    root = zerg.directory().path
+    for name in ("v1", "v2"):
+        (root / name).mkdir()
+    shutil.copy(PROGRAM, root / "v1" / "zerg")
+    patched(root / "v2" / "zerg", b"9.8.7")
+    current = root / "current"
+    current.symlink_to("v1")
+    places = {"program": current / "zerg", "directory": current, "relative": "../" + root.name + "/current/zerg"}
+    server = zerg(ECHO, wrapper=["sh", "-c", "shift; " + STARTED[how].format(**places), "sh"]).wait_listening()
+    (root / "next").symlink_to("v2")
+    os.rename(root / "next", current)
+    new = upgrade(server, family)
+    assert server.wait_exit() == 0
+    assert Control(server.control).ask("status")[0]["version"] == "9.8.7"
+    started = server.log.find(f"upgrade: process {new.pid} starts, of ")[0].text.split(" of ")[1]
+    assert os.path.isabs(started) and os.path.samefile(started, root / "v2" / "zerg")
+    upgrade(server, family, 2)

@@ -18,7 +18,7 @@ from peer import dial, until
 from successors import Successor
 from test_upgrade import PID, PID_TOP, WAYS, installed, serving, upgrade  # noqa: F401 (a fixture)
 
-FAILED = r"the new process, \d+, ended before it was ready, and its messages say why: this one goes on"
+FAILED = r"the new process, \d+ of /\S+, ended before it was ready, and its messages say why: this one goes on"
 
 
 def serves(server, peer):
