@@ -451,7 +451,7 @@ void reload_hold(struct reload *reload)
 void reload_release(struct reload *reload)
 {
     reload->is_held = false;
-    if (is_more_wanted(reload))
+    if (reload->stage == RELOAD_IDLE && is_more_wanted(reload))
         start(reload);
 }
 

@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "admin/notify.h"
 #include "admin/program.h"
@@ -113,6 +114,9 @@ void service_upgrade(struct service *service, struct control_request *request)
         refuse(request, "the server is shutting down");
     else if (service->handover.fd >= 0)
         refuse(request, "another process is being started already");
+    else if (getpid() == 1) /* of its namespace: the kernel ends all others with it */
+        refuse(request, "this is process 1, with which its container ends: start the new program in another container, "
+                        "and stop this one");
     else if (reload_is_busy(&service->reload))
         refuse(request, "a reload is under way");
     else

@@ -279,6 +279,23 @@ def test_during_a_reload(zerg, family, control):
     upgrade(server, family)
 
 
+def may_unshare(*words):
+    return os.geteuid() == 0 and subprocess.run(["unshare", *words], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_unshare("--pid", "--fork", "true"), reason="needs root, and a namespace of processes")
+def test_the_first_process_of_a_container(zerg, control):
+    """Its end, when it has drained, would be that of the new one, too."""
+    server = zerg(ECHO_LINES, wrapper=["unshare", "--pid", "--fork"]).wait_listening()
+    reply, _ = control(server).ask("upgrade")
+    assert reply["ok"] is False and "this is process 1, with which its container ends" in reply["error"]
+    assert Control(server.control).ask("status")[0]["pid"] == 1
+    serves(server, server.connect())
+    server.close_peers()
+    assert Control(server.control).ask("stop")[0]["ok"]
+    assert server.wait_exit() == 0
+
+
 def test_while_it_drains(zerg, control):
     server = zerg(ECHO_LINES, drain_timeout=30).wait_listening()
     client = control(server)
@@ -390,12 +407,7 @@ def test_a_server_that_became_another_user(zerg, family):
 IN_ITS_OWN_RUN = 'mount -t tmpfs -o mode=755 none /run && %s exec "$1" run -c zerg.lua'
 
 
-def may_unshare():
-    return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/run"],
-                                                capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not may_unshare(), reason="needs root, and a mount namespace")
+@pytest.mark.skipif(not may_unshare("--mount", "mount", "-t", "tmpfs", "none", "/run"), reason="needs root, and a mount namespace")
 @pytest.mark.parametrize("before", ["", "mkdir -m 755 /run/zerg;"], ids=["made by it", "of root"])
 def test_the_usual_control_socket_of_a_server_that_became_another_user(zerg, family, before):
     """It was put where root's is. Those that come after it find it there, too, and need not be able to make one."""
