@@ -158,21 +158,10 @@ static int start_program(struct handover *handover, const struct engine *engine,
             .listen_pid = start.listen_pid,
         };
 
-        rc = spawn_program(&spawn);
+        rc = spawn_program(&spawn, &handover->pid);
     }
     start_deinit(&start);
     return rc;
-}
-
-/* Comes as soon as the process is there, before it becomes the program. */
-static int read_pid(struct handover *handover)
-{
-    ssize_t count;
-
-    do {
-        count = read(handover->fd, &handover->pid, sizeof(handover->pid));
-    } while (count < 0 && errno == EINTR);
-    return count == sizeof(handover->pid) ? 0 : -EIO;
 }
 
 static void end(struct handover *handover)
@@ -182,26 +171,30 @@ static void end(struct handover *handover)
     handover_init(handover);
 }
 
-int handover_begin(struct handover *handover, const struct engine *engine, const struct control_handed *control,
-                   char *problem)
+static int begin(struct handover *handover, const struct engine *engine, const struct control_handed *control)
 {
     int pipe_fds[2];
-    int rc = 0;
+    int rc;
 
-    assert(handover->fd < 0);
-    if (access(program_path(), X_OK) < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0) {
-        rc = -errno;
-        snprintf(problem, HANDOVER_PROBLEM_BYTES, "cannot start %.300s: %s", program_path(), strerror(-rc));
-        return rc;
-    }
+    if (access(program_path(), X_OK) < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
+        return -errno;
     handover->fd = pipe_fds[0];
     rc = start_program(handover, engine, control, pipe_fds[1]);
     close(pipe_fds[1]);
-    if (rc == 0)
-        rc = read_pid(handover);
+    if (rc < 0)
+        end(handover);
+    return rc;
+}
+
+int handover_begin(struct handover *handover, const struct engine *engine, const struct control_handed *control,
+                   char *problem)
+{
+    int rc;
+
+    assert(handover->fd < 0);
+    rc = begin(handover, engine, control);
     if (rc < 0) {
         snprintf(problem, HANDOVER_PROBLEM_BYTES, "cannot start %.300s: %s", program_path(), strerror(-rc));
-        end(handover);
         return rc;
     }
     (void)fcntl(handover->fd, F_SETFL, O_NONBLOCK);

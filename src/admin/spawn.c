@@ -13,6 +13,12 @@
 #include "admin/program.h"
 #include "admin/takeover.h"
 
+/* What comes over a pipe, in one piece each: who the new process is, then why it could not become the program, if it could not. */
+struct report {
+    pid_t pid;
+    int rc;
+};
+
 /* ---- in the child: only calls that signal-safety(7) allows ---- */
 
 static void write_pid(char *out)
@@ -31,11 +37,17 @@ static void write_pid(char *out)
     *out = '\0';
 }
 
-/* Puts the descriptors in a row from TAKEOVER_FIRST_FD on, by way of numbers that none of them may have. */
-static int arrange_fds(const struct spawn *spawn)
+/* Puts the descriptors in a row from TAKEOVER_FIRST_FD on, by way of numbers that none of them may have, and *pipe_fd behind. */
+static int arrange_fds(const struct spawn *spawn, int *pipe_fd)
 {
+    int behind = TAKEOVER_FIRST_FD + spawn->fd_count;
+    int moved = fcntl(*pipe_fd, F_DUPFD_CLOEXEC, behind);
+
+    if (moved < 0)
+        return -errno;
+    *pipe_fd = moved;
     for (int i = 0; i < spawn->fd_count; i++) {
-        spawn->fds[i] = fcntl(spawn->fds[i], F_DUPFD_CLOEXEC, TAKEOVER_FIRST_FD + spawn->fd_count);
+        spawn->fds[i] = fcntl(spawn->fds[i], F_DUPFD_CLOEXEC, behind);
         if (spawn->fds[i] < 0)
             return -errno;
     }
@@ -44,47 +56,86 @@ static int arrange_fds(const struct spawn *spawn)
             return -errno;
     }
     /* Files that scripts have opened, and whatever else does not close itself. */
-    (void)syscall(SYS_close_range, TAKEOVER_FIRST_FD + spawn->fd_count, ~0U, CLOSE_RANGE_CLOEXEC);
+    (void)syscall(SYS_close_range, behind, ~0U, CLOSE_RANGE_CLOEXEC);
     return 0;
 }
 
-static NORETURN void become_program(struct spawn *spawn)
+static void report(int pipe_fd, pid_t pid, int rc)
 {
-    int ready_fd = TAKEOVER_FIRST_FD + spawn->fd_count - 1;
-    sigset_t none;
-    pid_t pid = getpid();
+    const struct report report = {.pid = pid, .rc = rc};
 
-    sigemptyset(&none);
-    if (arrange_fds(spawn) == 0 && write(ready_fd, &pid, sizeof(pid)) == sizeof(pid)) {
+    if (write(pipe_fd, &report, sizeof(report)) != (ssize_t)sizeof(report))
+        _exit(127);
+}
+
+static NORETURN void become_program(struct spawn *spawn, int pipe_fd)
+{
+    sigset_t none;
+    int rc;
+
+    report(pipe_fd, getpid(), 0);
+    rc = arrange_fds(spawn, &pipe_fd);
+    if (rc == 0) {
+        sigemptyset(&none);
         write_pid(spawn->listen_pid);
         sigprocmask(SIG_SETMASK, &none, NULL);
         execve(program_path(), program_argv(), spawn->environment);
+        rc = -errno;
     }
+    report(pipe_fd, getpid(), rc);
     _exit(127);
+}
+
+static NORETURN void be_between(struct spawn *spawn, int pipe_fd)
+{
+    pid_t child = fork();
+
+    if (child == 0)
+        become_program(spawn, pipe_fd);
+    if (child < 0)
+        report(pipe_fd, 0, -errno);
+    _exit(0);
 }
 
 /* ---- in this process ---- */
 
-/* The process in between ends at once, so that the new one has no parent that knows of it. */
-int spawn_program(struct spawn *spawn)
+/* Until the pipe is closed, which becoming the program does. */
+static int read_reports(int pipe_fd, pid_t *pid)
 {
-    int status;
-    pid_t between = fork();
+    struct report report = {.rc = -EIO}; /* it was killed before it could say anything */
+    ssize_t count;
 
-    if (between < 0)
+    do {
+        count = read(pipe_fd, &report, sizeof(report));
+    } while ((count == (ssize_t)sizeof(report) && report.rc == 0) || (count < 0 && errno == EINTR));
+    *pid = report.pid;
+    return report.rc;
+}
+
+/* The process in between, for which nobody but us should wait; where children are ignored, it is gone by itself. */
+static void reap(pid_t pid)
+{
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
+int spawn_program(struct spawn *spawn, pid_t *pid)
+{
+    int pipe_fds[2];
+    pid_t between;
+    int rc;
+
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
         return -errno;
-    if (between == 0) {
-        pid_t child = fork();
-
-        if (child == 0)
-            become_program(spawn);
-        _exit(child < 0 ? errno & 0x7f : 0);
+    between = fork();
+    if (between == 0)
+        be_between(spawn, pipe_fds[1]);
+    rc = between < 0 ? -errno : 0;
+    close(pipe_fds[1]);
+    if (rc == 0) {
+        reap(between);
+        rc = read_reports(pipe_fds[0], pid);
     }
-    while (waitpid(between, &status, 0) < 0) {
-        if (errno == ECHILD) /* somebody else has waited for it: what it has started says that it is there */
-            return 0;
-        if (errno != EINTR)
-            return -errno;
-    }
-    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+    close(pipe_fds[0]);
+    return rc;
 }

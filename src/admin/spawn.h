@@ -9,15 +9,12 @@
 enum { SPAWN_PID_BYTES = 32 };
 
 struct spawn {
-    int *
-        fds; /* what it has from TAKEOVER_FIRST_FD on, in this order, and nothing behind: the last one is the pipe that it says
-                 who it is on */
+    int *fds; /* what it has from TAKEOVER_FIRST_FD on, in this order, and nothing behind */
     int fd_count;
     char **environment;
     char *
         listen_pid; /* a string of the environment, with SPAWN_PID_BYTES bytes: becomes LISTEN_PID= of the process itself */
 };
 
-/* Returns when it is on its way: it writes its process id to the last of fds before it becomes the program. 0 or a negative
- * errno. */
-MUST_CHECK int spawn_program(struct spawn *spawn);
+/* Returns when it has become the program, with its process id; 0 or a negative errno: it could not. */
+MUST_CHECK int spawn_program(struct spawn *spawn, pid_t *pid);

@@ -137,7 +137,7 @@ def test_what_fails_when_it_accepts_already_ends_all_the_same(zerg, control, way
     serves(server, peer)
 
 
-@pytest.mark.parametrize("kind", ["exits", "missing", "not executable", "no program", "killed"])
+@pytest.mark.parametrize("kind", ["exits", "missing", "not executable", "no program", "cut off", "killed"])
 def test_a_program_that_is_none(zerg, control, installed, kind):  # noqa: F811
     server = zerg(ECHO_LINES).wait_listening()
     peer = server.connect()
@@ -147,6 +147,8 @@ def test_a_program_that_is_none(zerg, control, installed, kind):  # noqa: F811
         installed.write_text("#!/bin/sh\nexit 1\n")
     elif kind == "killed":
         installed.write_text("#!/bin/sh\nkill -9 $$\n")
+    elif kind == "cut off":
+        installed.write_bytes(installed.with_name("before").read_bytes()[:100])
     elif kind != "missing":
         installed.write_text("neither a script nor a program")
     if kind != "missing":
@@ -155,6 +157,10 @@ def test_a_program_that_is_none(zerg, control, installed, kind):  # noqa: F811
         problem = f"cannot start {installed}: No such file or directory"
     elif kind == "not executable":
         problem = f"cannot start {installed}: Permission denied"
+    elif kind == "no program":
+        problem = f"cannot start {installed}: Exec format error"
+    elif kind == "cut off":
+        problem = f"cannot start {installed}: (Exec format error|Input/output error|Invalid argument)"
     fails(server, control, problem)
     serves(server, peer)
     os.rename(installed.with_name("before"), installed)

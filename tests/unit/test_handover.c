@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -256,6 +257,25 @@ static void one_that_is_not_wanted_any_more_is_killed(void **state)
     handover_cancel(&h->handover);
     handover_cancel(&h->handover); /* does nothing */
     assert_true(WIFSIGNALED(status_of(pid)));
+}
+
+static void what_keeps_a_process_from_becoming_the_program_is_known(void **state)
+{
+    struct handing *h = *state;
+    struct rlimit before;
+    struct rlimit few;
+    int lowest = dup(0);
+
+    close(lowest);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = (rlim_t)lowest + 5; /* two pipes, and no room to arrange descriptors */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_int_equal(begin(h, "serves"), -EMFILE);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_non_null(strstr(h->problem, "test_handover: Too many open files"));
+    assert_int_equal(h->handover.fd, -1);
+    assert_true(waitpid(-1, NULL, 0) > 0);
 }
 
 static void nothing_of_ours_changes_with_it(void **state)
@@ -520,6 +540,7 @@ int main(int argc, char **argv)
         TEST(one_that_ends_before_that_has_failed),
         TEST(one_that_takes_too_long_is_killed),
         TEST(one_that_is_not_wanted_any_more_is_killed),
+        TEST(what_keeps_a_process_from_becoming_the_program_is_known),
         TEST(nothing_of_ours_changes_with_it),
         TEST(its_word_may_come_in_pieces),
         TEST(of_several_at_one_address_those_that_it_left_are_shut),
