@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "admin/control_socket.h"
@@ -27,14 +28,14 @@ enum { HANDOVER_MS_MAX = START_MS_MAX + 15 * 1000 };
 
 void handover_init(struct handover *handover)
 {
-    *handover = (struct handover){.fd = -1};
+    *handover = (struct handover){.fd = -1, .done_fd = -1};
 }
 
 /* ---- what the new process gets ---- */
 
 /* What the new process gets, and is told. */
 struct start {
-    int *fds; /* owned: sockets, the control socket if there is one, and the end of the pipe that is written to */
+    int *fds; /* owned: sockets, the control socket if there is one, and the other end of handover->fd */
     int fd_count;
     int socket_count;
     char *names;        /* owned: LISTEN_FDNAMES, of the sockets */
@@ -173,14 +174,14 @@ static void end(struct handover *handover)
 
 static int begin(struct handover *handover, const struct engine *engine, const struct control_handed *control)
 {
-    int pipe_fds[2];
+    int pair[2];
     int rc;
 
-    if (access(program_path(), X_OK) < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
+    if (access(program_path(), X_OK) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
-    handover->fd = pipe_fds[0];
-    rc = start_program(handover, engine, control, pipe_fds[1]);
-    close(pipe_fds[1]);
+    handover->fd = pair[0];
+    rc = start_program(handover, engine, control, pair[1]);
+    close(pair[1]);
     if (rc < 0)
         end(handover);
     return rc;
@@ -266,10 +267,18 @@ enum handover_outcome handover_look(struct handover *handover, uint64_t now_ms, 
     if (outcome == HANDOVER_WAITS && now_ms >= handover->until_ms)
         return fail(handover, problem, "was not ready in time");
     if (outcome == HANDOVER_DONE) {
-        close(handover->fd);
+        handover->done_fd = handover->fd;
         handover->fd = -1;
     }
     return outcome;
+}
+
+int handover_take_fd(struct handover *handover)
+{
+    int fd = handover->done_fd;
+
+    handover->done_fd = -1;
+    return fd;
 }
 
 /* first: the number of its first descriptor among those that the new process was given. */

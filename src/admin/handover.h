@@ -1,8 +1,8 @@
 /* Handing the listening sockets over to another process of the program, by the convention of systemd (LISTEN_FDS,
  * sd_listen_fds(3)), so that activation by the service manager is the same thing. takeover.h is the other side.
  *
- * The old process starts the program anew with its sockets and a pipe. The new one says over that when it serves; it says
- * nothing when it could not start. Control thread only. */
+ * The old process starts the program anew with its sockets and one that connects the two. The new one says over that when it
+ * serves; it says nothing when it could not start. Control thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,8 +19,9 @@ enum { HANDOVER_PROBLEM_BYTES = 512 };
 
 /* The new process on its way. */
 struct handover {
-    int fd;    /* owned: the end of the pipe that is read from; -1: nothing is under way */
-    pid_t pid; /* of the new process */
+    int fd;      /* owned: our end of what the new process answers over; -1: nothing is under way */
+    int done_fd; /* owned: the same, when it is DONE; -1: it is not, or was taken */
+    pid_t pid;   /* of the new process */
     uint64_t until_ms;
     char line[64]; /* what came so far of the next line */
     uint32_t line_bytes;
@@ -38,6 +39,9 @@ MUST_CHECK int handover_begin(struct handover *handover, const struct engine *en
                               const struct control_handed *control, char *problem);
 /* When handover->fd is readable, or until_ms has come. FAILED: with a sentence in problem; the new process has ended then. */
 enum handover_outcome handover_look(struct handover *handover, uint64_t now_ms, char *problem);
+/* When it is DONE: a descriptor that is the caller's now, and for whose end the new process waits, for a moment, before it talks to
+ * the service manager. */
+MUST_CHECK int handover_take_fd(struct handover *handover);
 /* When it is DONE: the sockets of the engine's current version are the new process's from now on, and what follows leaves them
  * alone; those that it has no use for stay ours. */
 void handover_lend(struct handover *handover, const struct engine *engine);

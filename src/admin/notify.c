@@ -11,12 +11,18 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 
 enum { USEC_PER_MS = 1000, NS_PER_USEC = 1000 };
+
+struct notice {
+    char text[NOTIFY_BYTES_MAX];
+    int fd; /* owned: closed when it was sent; -1: none */
+};
 
 struct notifier {
     /* Control thread only. */
@@ -32,7 +38,7 @@ struct notifier {
     bool is_closing;
     size_t first;
     size_t count;
-    char queue[NOTIFY_QUEUE_MAX][NOTIFY_BYTES_MAX];
+    struct notice queue[NOTIFY_QUEUE_MAX];
 };
 
 static struct notifier notifier = {.mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
@@ -40,7 +46,7 @@ static struct notifier notifier = {.mutex = PTHREAD_MUTEX_INITIALIZER, .more = P
 /* ---- the thread ---- */
 
 /* Waits for the next message. False: there will be none. */
-static bool take_message(char message[NOTIFY_BYTES_MAX])
+static bool take_notice(struct notice *notice)
 {
     bool is_taken;
 
@@ -49,7 +55,7 @@ static bool take_message(char message[NOTIFY_BYTES_MAX])
         pthread_cond_wait(&notifier.more, &notifier.mutex);
     is_taken = notifier.count > 0;
     if (is_taken) {
-        memcpy(message, notifier.queue[notifier.first], NOTIFY_BYTES_MAX);
+        *notice = notifier.queue[notifier.first];
         notifier.first = (notifier.first + 1) % NOTIFY_QUEUE_MAX;
         notifier.count--;
     }
@@ -57,17 +63,24 @@ static bool take_message(char message[NOTIFY_BYTES_MAX])
     return is_taken;
 }
 
+static void close_of(const struct notice *notice)
+{
+    if (notice->fd >= 0)
+        close(notice->fd);
+}
+
 static void *notify_main(void *unused)
 {
-    char message[NOTIFY_BYTES_MAX];
+    struct notice notice;
     bool is_reported = false;
 
     (void)unused;
     pthread_setname_np(pthread_self(), "zerg-notify");
     log_thread_name("notify");
-    while (take_message(message)) {
-        int rc = sd_notify(0, message);
+    while (take_notice(&notice)) {
+        int rc = sd_notify(0, notice.text);
 
+        close_of(&notice);
         if (rc < 0 && !is_reported)
             log_warn("NOTIFY_SOCKET: cannot tell the service manager: %s", strerror(-rc));
         is_reported = is_reported || rc < 0;
@@ -154,21 +167,28 @@ static void report_full(void)
     notifier.is_reported = true;
 }
 
-static void send_message(const char message[NOTIFY_BYTES_MAX])
+static void drop_oldest(void)
+{
+    close_of(&notifier.queue[notifier.first]);
+    notifier.first = (notifier.first + 1) % NOTIFY_QUEUE_MAX;
+    notifier.count--;
+}
+
+static void send_notice(const struct notice *notice)
 {
     bool is_full;
     size_t last;
 
-    if (!notifier.is_open || notifier.is_silent)
+    if (!notifier.is_open || notifier.is_silent) {
+        close_of(notice);
         return;
+    }
     pthread_mutex_lock(&notifier.mutex);
     is_full = notifier.count == NOTIFY_QUEUE_MAX;
-    if (is_full) {
-        notifier.first = (notifier.first + 1) % NOTIFY_QUEUE_MAX;
-        notifier.count--;
-    }
+    if (is_full)
+        drop_oldest();
     last = (notifier.first + notifier.count) % NOTIFY_QUEUE_MAX;
-    memcpy(notifier.queue[last], message, NOTIFY_BYTES_MAX);
+    notifier.queue[last] = *notice;
     notifier.count++;
     pthread_cond_signal(&notifier.more);
     pthread_mutex_unlock(&notifier.mutex);
@@ -200,15 +220,15 @@ static void make_one_line(char *text)
 /* assignments, then STATUS= with a text of at most one line. */
 PRINTF_LIKE(2, 0) static void send_status(const char *assignments, const char *format, va_list args)
 {
-    char message[NOTIFY_BYTES_MAX] = "";
-    size_t begin = (size_t)snprintf(message, sizeof(message), "%sSTATUS=", assignments);
-    size_t room = sizeof(message) - begin;
-    int len = vsnprintf(message + begin, room, format, args);
+    struct notice notice = {.fd = -1};
+    size_t begin = (size_t)snprintf(notice.text, sizeof(notice.text), "%sSTATUS=", assignments);
+    size_t room = sizeof(notice.text) - begin;
+    int len = vsnprintf(notice.text + begin, room, format, args);
 
     if (len >= 0 && (size_t)len >= room)
-        end_at_character(message + begin);
-    make_one_line(message + begin);
-    send_message(message);
+        end_at_character(notice.text + begin);
+    make_one_line(notice.text + begin);
+    send_notice(&notice);
 }
 
 void notify_ready(const char *format, ...)
@@ -232,26 +252,26 @@ void notify_status(const char *format, ...)
 /* With the time, by which a manager of Type=notify-reload tells this reload from an earlier one (systemd 253). */
 void notify_reloading(void)
 {
-    char message[NOTIFY_BYTES_MAX] = "";
+    struct notice notice = {.fd = -1};
     unsigned long long usec = clock_now_ns() / NS_PER_USEC;
 
-    snprintf(message, sizeof(message), "RELOADING=1\nMONOTONIC_USEC=%llu", usec);
-    send_message(message);
+    snprintf(notice.text, sizeof(notice.text), "RELOADING=1\nMONOTONIC_USEC=%llu", usec);
+    send_notice(&notice);
 }
 
 void notify_stopping(void)
 {
-    static const char message[NOTIFY_BYTES_MAX] = "STOPPING=1";
+    static const struct notice notice = {.text = "STOPPING=1", .fd = -1};
 
-    send_message(message);
+    send_notice(&notice);
 }
 
-void notify_main_pid(pid_t pid)
+void notify_main_pid(pid_t pid, int fd)
 {
-    char message[NOTIFY_BYTES_MAX] = "";
+    struct notice notice = {.fd = fd};
 
-    snprintf(message, sizeof(message), "MAINPID=%ld", (long)pid);
-    send_message(message);
+    snprintf(notice.text, sizeof(notice.text), "MAINPID=%ld", (long)pid);
+    send_notice(&notice);
     notifier.is_silent = true;
 }
 
@@ -262,7 +282,7 @@ uint32_t notify_watchdog_ms(void)
 
 void notify_watchdog(void)
 {
-    static const char message[NOTIFY_BYTES_MAX] = "WATCHDOG=1";
+    static const struct notice notice = {.text = "WATCHDOG=1", .fd = -1};
 
-    send_message(message);
+    send_notice(&notice);
 }

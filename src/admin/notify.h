@@ -31,8 +31,9 @@ void notify_stopping(void);
 void notify_status(const char *format, ...) PRINTF_LIKE(1, 2);
 /* pid is the service's main process from now on. As the manager hears none but that, nothing more is sent afterwards. It has to be
  * the manager's child when this is sent, which it is once the parent it had between it and us has exited: a child of ours would
- * get no TERM when the service stops, but a KILL at once, also after we have gone (systemd 252). */
-void notify_main_pid(pid_t pid);
+ * get no TERM when the service stops, but a KILL at once, also after we have gone (systemd 252). fd is taken over, and closed when
+ * that was sent, or will not be: what another process sends earlier is not heard. */
+void notify_main_pid(pid_t pid, int fd);
 
 /* How often notify_watchdog() is to be called, half of what the manager waits. 0: it does not wait for it. */
 uint32_t notify_watchdog_ms(void);

@@ -41,7 +41,7 @@ static void make_way(struct service *service)
     pid_t pid = service->handover.pid;
 
     log_info("upgrade: process %d serves now", (int)pid);
-    notify_main_pid(pid);
+    notify_main_pid(pid, handover_take_fd(&service->handover));
     if (service->handover.has_control)
         control_lend(&service->control); /* who has the answer finds the new one */
     answer(service, NULL, pid);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #include "core/inherited.h"
 
 static_assert(TAKEOVER_FIRST_FD == SD_LISTEN_FDS_START, "it is systemd's convention");
+
+enum { TAKEOVER_WAIT_MS = 1000 }; /* for the process before this one to talk to the service manager */
 
 static struct {
     int fd_count;   /* that were said to be sockets */
@@ -123,6 +126,15 @@ static int say(const struct inherited *inherited)
     return dprintf(takeover.ready_fd, "ready\n") < 0 ? -errno : 0;
 }
 
+/* Of the connection, which is all that comes back over it. */
+static void await_end(void)
+{
+    struct pollfd other = {.fd = takeover.ready_fd, .events = POLLIN};
+
+    while (poll(&other, 1, TAKEOVER_WAIT_MS) < 0 && errno == EINTR)
+        continue;
+}
+
 int takeover_confirm(const struct inherited *inherited)
 {
     int rc;
@@ -130,7 +142,9 @@ int takeover_confirm(const struct inherited *inherited)
     if (takeover.ready_fd < 0)
         return 0;
     rc = say(inherited);
-    if (rc < 0)
+    if (rc == 0)
+        await_end();
+    else
         log_error("the process before this one does not hear that it may make way: %s", strerror(-rc));
     close(takeover.ready_fd);
     takeover.ready_fd = -1;

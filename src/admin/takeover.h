@@ -11,7 +11,7 @@ struct control_handed;
 struct inherited;
 
 /* What the process that makes way says in the environment. The second is its control socket, of which we may make use; the first a
- * descriptor, to which lines of text are the answer:
+ * connection to it, over which lines of text are the answer, and which it closes when the service manager knows of us:
  *
  *     left N   of its sockets the one of that number, from 0 on, is of no use here
  *     control  its control socket is ours from now on
@@ -37,6 +37,7 @@ void takeover_receive(struct inherited *out);
 bool takeover_has_predecessor(void);
 /* Its control socket, which whoever uses it takes; fd is -1 when there is none. */
 struct control_handed *takeover_control(void);
-/* This process serves: tells that who makes way, if anybody does, and which of its sockets were taken here. 0, or a negative errno
- * after logging it: nobody makes way, so this process must not serve. */
+/* This process serves: tells that who makes way, if anybody does, and which of its sockets were taken here. Waits, for a while,
+ * until what this process says to the service manager is heard. 0, or a negative errno after logging it: nobody makes way, so this
+ * process must not serve. */
 MUST_CHECK int takeover_confirm(const struct inherited *inherited);

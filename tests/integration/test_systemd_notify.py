@@ -177,15 +177,25 @@ def test_a_reload_that_a_stop_cuts_off_is_not_ready(service, manager, control):
 # ---- upgrades ----
 
 
+def test_nothing_comes_from_a_process_that_the_manager_does_not_know(service, manager, family):
+    """With NotifyAccess=main it hears the main process only: what comes before MAINPID is lost."""
+    server = service(env={"WATCHDOG_USEC": "200000"})
+    main = server.pid
+    for number in range(1, 9):
+        new = upgrade(server, family, number)
+        while (lines := manager.message()) != [f"MAINPID={new.pid}"]:
+            assert manager.sender == main, lines
+        main = new.pid
+        assert manager.message()[0] in ("READY=1", "WATCHDOG=1") and manager.sender == main
+
+
 def test_an_upgrade_names_the_new_main_process(service, manager, family):
     server = service()
     new = upgrade(server, family)
-    seen = {}
-    for _ in range(2):
-        lines = manager.message()
-        seen[manager.sender] = lines
-    assert seen[server.pid] == [f"MAINPID={new.pid}"]
-    assert seen[new.pid][0] == "READY=1" and seen[new.pid][1].startswith("STATUS=version 1, ")
+    manager.expect(f"MAINPID={new.pid}")
+    assert manager.sender == server.pid
+    manager.expect("READY=1", "STATUS=version 1, ")
+    assert manager.sender == new.pid
     assert server.wait_exit() == 0
     manager.expect_nothing(0.1)
     os.kill(new.pid, signal.SIGHUP)

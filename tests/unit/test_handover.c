@@ -1,5 +1,5 @@
-/* handover: what the new process is given and says, with this very program as the new one; and what a process that was started
- * with sockets makes of them. */
+/* handover: what the new process is given and says, with this very program as the new one. test_takeover.c is about what a process
+ * that was started with sockets makes of them. */
 #include "admin/handover.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,8 +47,8 @@ struct handing {
     char problem[HANDOVER_PROBLEM_BYTES];
 };
 
-/* A socket that listens at an abstract address of its own, at this descriptor or at any (-1). */
-static int listen_at(int wanted)
+/* A socket that listens at an abstract address of its own. */
+static int listen_somewhere(void)
 {
     static int count;
     char path[64];
@@ -58,11 +59,7 @@ static int listen_at(int wanted)
     assert_int_equal(addr_parse_unix(&addr, path), 0);
     assert_int_equal(bind(fd, &addr.sa, addr.len), 0);
     assert_int_equal(listen(fd, 1), 0);
-    if (wanted < 0 || wanted == fd)
-        return fd;
-    assert_int_equal(dup2(fd, wanted), wanted);
-    close(fd);
-    return wanted;
+    return fd;
 }
 
 static int setup(void **state)
@@ -77,11 +74,11 @@ static int setup(void **state)
     h->engine.control_eventfd = -1;
     h->engine.version = version_by_hand(&h->engine, &h->config, h->sockets);
     for (int i = 0; i < SOCKETS; i++) {
-        h->fds[i] = listen_at(-1);
+        h->fds[i] = listen_somewhere();
         h->sockets[i].fds[0] = h->fds[i];
     }
     h->control =
-        (struct control_handed){.fd = listen_at(-1), .is_default = true, .inode = 4711, .path = "/some where/s"};
+        (struct control_handed){.fd = listen_somewhere(), .is_default = true, .inode = 4711, .path = "/some where/s"};
     handover_init(&h->handover);
     *state = h;
     return 0;
@@ -91,8 +88,10 @@ static int teardown(void **state)
 {
     struct handing *h = *state;
 
-    handover_cancel(&h->handover);
+    handover_cancel(&h->handover); /* what is left is of one that is done */
     free(h->handover.is_left);
+    if (h->handover.done_fd >= 0)
+        close(h->handover.done_fd);
     for (int i = 0; i < SOCKETS; i++)
         close(h->fds[i]);
     close(h->control.fd);
@@ -191,6 +190,7 @@ static void a_new_process_gets_sockets_and_says_that_it_serves(void **state)
     assert_int_equal(look_when_ready(h), HANDOVER_DONE);
     assert_false(h->handover.has_control);
     assert_int_equal(h->handover.fd, -1);
+    close(handover_take_fd(&h->handover));
     assert_int_equal(status_of(pid), 0);
 }
 
@@ -214,6 +214,7 @@ static void sockets_that_it_took_are_its_own_then(void **state)
     assert_int_equal(look_when_ready(h), HANDOVER_DONE);
     assert_true(h->handover.has_control);
     handover_lend(&h->handover, &h->engine);
+    close(handover_take_fd(&h->handover));
     assert_false(h->sockets[0].is_lent || h->sockets[0].has_successor);
     assert_true(h->sockets[1].is_lent && h->sockets[1].has_successor);
     status_of(pid);
@@ -298,6 +299,45 @@ static void nothing_of_ours_changes_with_it(void **state)
     assert_int_equal(fcntl(h->fds[0], F_GETFD) & FD_CLOEXEC, 0);
     assert_string_equal(getenv("LISTEN_FDS"), "77");
     assert_null(getenv("ZERG_READY_FD"));
+}
+
+static bool has_ended(pid_t pid, int within_ms)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd process = {.fd = fd, .events = POLLIN};
+    int rc = poll(&process, 1, within_ms);
+
+    assert_true(fd >= 0);
+    close(fd);
+    return rc == 1;
+}
+
+static void it_goes_on_when_the_service_manager_knows_of_it(void **state)
+{
+    struct handing *h = *state;
+    pid_t pid;
+
+    assert_int_equal(begin(h, "serves"), 0);
+    pid = h->handover.pid;
+    assert_int_equal(look_when_ready(h), HANDOVER_DONE);
+    assert_false(has_ended(pid, 50));
+    close(handover_take_fd(&h->handover));
+    assert_int_equal(handover_take_fd(&h->handover), -1);
+    assert_true(has_ended(pid, WAIT_MS));
+    status_of(pid);
+}
+
+static void it_does_not_wait_for_that_for_ever(void **state)
+{
+    struct handing *h = *state;
+    pid_t pid;
+
+    assert_int_equal(begin(h, "serves"), 0);
+    pid = h->handover.pid;
+    assert_int_equal(look_when_ready(h), HANDOVER_DONE);
+    assert_true(has_ended(pid, WAIT_MS));
+    status_of(pid);
+    close(handover_take_fd(&h->handover));
 }
 
 /* ---- by a pipe of the test's own ---- */
@@ -388,147 +428,6 @@ static void an_end_in_the_middle_of_its_word_is_a_failure(void **state)
     assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_FAILED);
 }
 
-/* ---- what it is started with ---- */
-
-static void set_listen_fds(const char *count)
-{
-    char pid[32];
-
-    snprintf(pid, sizeof(pid), "%d", (int)getpid());
-    setenv("LISTEN_PID", pid, 1);
-    setenv("LISTEN_FDS", count, 1);
-    unsetenv("LISTEN_FDNAMES");
-}
-
-/* In a process of its own, as it is about the lowest descriptors. Gives what that found, 0: all is well. */
-static int in_a_child(int (*work)(void))
-{
-    pid_t child = fork();
-
-    if (child == 0)
-        _exit(work());
-    return WEXITSTATUS(status_of(child));
-}
-
-static int receive(struct inherited *inherited)
-{
-    takeover_remember();
-    takeover_receive(inherited);
-    return (int)inherited->count;
-}
-
-static int take_two_of_three(void)
-{
-    struct inherited inherited;
-
-    closefrom(FIRST_FD);
-    listen_at(3);
-    if (socket(AF_UNIX, SOCK_STREAM, 0) != 4)
-        return 1;
-    listen_at(5);
-    set_listen_fds("3");
-    if (receive(&inherited) != 2)
-        return 2;
-    if (!inherited.sockets[0].stays_lent || inherited.sockets[0].fd != 3 || inherited.sockets[1].fd != 5)
-        return 3;
-    if (fcntl(4, F_GETFD) >= 0 || !(fcntl(3, F_GETFD) & FD_CLOEXEC) || getenv("LISTEN_FDS") || getenv("LISTEN_PID"))
-        return 4;
-    return !takeover_has_predecessor() ? 0 : 5;
-}
-
-static void listening_sockets_are_taken_and_others_closed(void **state)
-{
-    (void)state;
-    assert_int_equal(in_a_child(take_two_of_three), 0);
-}
-
-static int leave_our_own_alone(void)
-{
-    struct inherited inherited;
-
-    closefrom(FIRST_FD);
-    listen_at(3);
-    takeover_remember();
-    listen_at(4); /* opened by the program itself */
-    set_listen_fds("2");
-    takeover_receive(&inherited);
-    return inherited.count == 1 && fcntl(4, F_GETFD) >= 0 ? 0 : 1;
-}
-
-static void more_than_there_were_at_the_start_are_not_taken(void **state)
-{
-    (void)state;
-    assert_int_equal(in_a_child(leave_our_own_alone), 0);
-}
-
-static int take_none(void)
-{
-    static const char *const counts[] = {"x", "-1", "", "0", "99999999999", "2"};
-    struct inherited inherited;
-
-    closefrom(FIRST_FD);
-    listen_at(3);
-    for (size_t i = 0; i < COUNT_OF(counts); i++) {
-        set_listen_fds(counts[i]);
-        if (receive(&inherited) != 0)
-            return (int)i + 1;
-    }
-    set_listen_fds("1");
-    setenv("LISTEN_PID", "1", 1);
-    return receive(&inherited) == 0 && fcntl(3, F_GETFD) >= 0 ? 0 : 20;
-}
-
-static void what_makes_no_sense_is_none(void **state)
-{
-    (void)state;
-    assert_int_equal(in_a_child(take_none), 0);
-}
-
-static int believe_no_predecessor(void)
-{
-    struct inherited inherited;
-
-    closefrom(FIRST_FD);
-    setenv("ZERG_CONTROL", "0 1 2 3 /some/path", 1);
-    setenv("ZERG_READY_FD", "7", 1); /* is not open */
-    unsetenv("LISTEN_FDS");
-    if (receive(&inherited) != 0 || takeover_has_predecessor() || takeover_control()->fd >= 0)
-        return 1;
-    if (takeover_confirm(&inherited) != 0) /* to nobody */
-        return 2;
-    return getenv("ZERG_READY_FD") || getenv("ZERG_CONTROL") ? 3 : 0;
-}
-
-static int say_it_to_nobody(void)
-{
-    struct inherited inherited;
-    char number[32];
-    int fds[2];
-
-    signal(SIGPIPE, SIG_IGN);
-    if (pipe(fds) < 0)
-        return 1;
-    snprintf(number, sizeof(number), "%d", fds[1]);
-    setenv("ZERG_READY_FD", number, 1);
-    unsetenv("LISTEN_FDS");
-    if (receive(&inherited) != 0 || !takeover_has_predecessor())
-        return 2;
-    close(fds[0]);
-    return takeover_confirm(&inherited) == -EPIPE ? 0 : 3;
-}
-
-static void who_makes_way_for_it_may_be_gone(void **state)
-{
-    (void)state;
-    assert_int_equal(in_a_child(say_it_to_nobody), 0);
-}
-
-static void without_the_pipe_there_is_no_process_before(void **state)
-{
-    (void)state;
-    assert_int_equal(in_a_child(believe_no_predecessor), 0);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv)
@@ -542,15 +441,12 @@ int main(int argc, char **argv)
         TEST(one_that_is_not_wanted_any_more_is_killed),
         TEST(what_keeps_a_process_from_becoming_the_program_is_known),
         TEST(nothing_of_ours_changes_with_it),
+        TEST(it_goes_on_when_the_service_manager_knows_of_it),
+        TEST(it_does_not_wait_for_that_for_ever),
         TEST(its_word_may_come_in_pieces),
         TEST(of_several_at_one_address_those_that_it_left_are_shut),
         TEST(other_words_are_not_it),
         TEST(an_end_in_the_middle_of_its_word_is_a_failure),
-        TEST(listening_sockets_are_taken_and_others_closed),
-        TEST(more_than_there_were_at_the_start_are_not_taken),
-        TEST(what_makes_no_sense_is_none),
-        TEST(without_the_pipe_there_is_no_process_before),
-        TEST(who_makes_way_for_it_may_be_gone),
     };
 
     if (argc == 2 && getenv("ZERG_READY_FD")) {

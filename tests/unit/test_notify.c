@@ -2,7 +2,9 @@
 #include "admin/notify.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -107,7 +109,7 @@ static void without_a_manager_nothing_happens(void **state)
     assert_int_equal(notify_watchdog_ms(), 0);
     notify_ready("serving");
     notify_watchdog();
-    notify_main_pid(1);
+    notify_main_pid(1, -1);
     notify_close();
     assert_true(is_all(manager));
     assert_string_equal(getenv("WATCHDOG_USEC"), "10000000");
@@ -126,7 +128,7 @@ static void each_state_is_one_message(void **state)
     assert_string_equal(next_message(manager), "WATCHDOG=1");
     notify_stopping();
     assert_string_equal(next_message(manager), "STOPPING=1");
-    notify_main_pid(4711);
+    notify_main_pid(4711, -1);
     assert_string_equal(next_message(manager), "MAINPID=4711");
     notify_close();
     assert_true(is_all(manager));
@@ -187,13 +189,47 @@ static void after_handing_over_nothing_is_said(void **state)
 
     set_watchdog("10000000", getpid());
     notify_open();
-    notify_main_pid(4711);
+    notify_main_pid(4711, -1);
     assert_string_equal(next_message(manager), "MAINPID=4711");
     assert_int_equal(notify_watchdog_ms(), 0);
     notify_stopping();
     notify_watchdog();
     notify_close();
     assert_true(is_all(manager));
+}
+
+/* Which the process that takes over waits for. */
+static bool is_closed(int fd)
+{
+    struct pollfd other = {.fd = fd, .events = POLLIN};
+
+    return poll(&other, 1, 1000 * MESSAGE_S_MAX) == 1 && (other.revents & POLLHUP);
+}
+
+static void its_descriptor_is_closed_when_the_manager_knows(void **state)
+{
+    struct manager *manager = *state;
+    int fds[2];
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    notify_open();
+    notify_main_pid(4711, fds[1]);
+    assert_true(is_closed(fds[0]));
+    assert_string_equal(next_message(manager), "MAINPID=4711");
+    close(fds[0]);
+}
+
+static void without_a_manager_its_descriptor_is_closed_at_once(void **state)
+{
+    int fds[2];
+
+    (void)state;
+    unsetenv("NOTIFY_SOCKET");
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    notify_open();
+    notify_main_pid(4711, fds[1]);
+    assert_true(is_closed(fds[0]));
+    close(fds[0]);
 }
 
 /* ---- the watchdog and the environment ---- */
@@ -364,6 +400,8 @@ int main(void)
         NOTIFY_TEST(an_abstract_socket_does_as_well),
         NOTIFY_TEST(a_status_is_one_line_of_whole_characters),
         NOTIFY_TEST(after_handing_over_nothing_is_said),
+        NOTIFY_TEST(its_descriptor_is_closed_when_the_manager_knows),
+        NOTIFY_TEST(without_a_manager_its_descriptor_is_closed_at_once),
         NOTIFY_TEST(the_watchdog_wants_to_hear_from_us_twice_as_often),
         NOTIFY_TEST(the_process_of_an_upgrade_takes_the_watchdog_over),
         NOTIFY_TEST(the_watchdog_of_another_process_is_not_ours),
