@@ -62,7 +62,7 @@ void service_stop(struct service *service, const char *why);
 void service_upgrade(struct service *service, struct control_request *request);
 /* When that takes too long. Milliseconds until it wants to be called again, -1: no time is set. */
 int service_look_at_successor(struct service *service, uint64_t now_ms);
-/* Ends what was started, if it does not serve yet. */
+/* Ends what was started, if it does not serve yet; else that takes our place all the same. */
 void service_cancel_upgrade(struct service *service);
 /* Another version may be current, or have ended: whenever the control thread was woken. */
 void service_look_at_versions(struct service *service);

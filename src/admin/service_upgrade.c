@@ -35,8 +35,7 @@ static void pass_reload_on(const struct service *service, pid_t pid)
     kill(pid, SIGHUP);
 }
 
-/* It serves already: what is left to us is what we have. */
-static void make_way(struct service *service)
+static void hand_over(struct service *service)
 {
     pid_t pid = service->handover.pid;
 
@@ -48,31 +47,43 @@ static void make_way(struct service *service)
     handover_lend(&service->handover, &service->engine);
     service->is_replaced = true;
     pass_reload_on(service, pid);
-    service_drain(service, "upgrade");
 }
 
-static void look(struct service *service, uint64_t now_ms)
+static void fail(struct service *service, const char *problem)
+{
+    log_error("upgrade: %s", problem);
+    answer(service, problem, 0);
+}
+
+static enum handover_outcome look(struct service *service, uint64_t now_ms)
 {
     char problem[HANDOVER_PROBLEM_BYTES];
+    enum handover_outcome outcome = handover_look(&service->handover, now_ms, problem);
 
-    switch (handover_look(&service->handover, now_ms, problem)) {
+    if (outcome == HANDOVER_WAITS)
+        return outcome;
+    loop_remove(&service->loop, &service->successor);
+    if (outcome == HANDOVER_DONE)
+        hand_over(service);
+    else
+        fail(service, problem);
+    return outcome;
+}
+
+/* What is left to us when it serves is what we have. */
+static void go_on(struct service *service, uint64_t now_ms)
+{
+    switch (look(service, now_ms)) {
     case HANDOVER_WAITS: return;
-    case HANDOVER_DONE:
-        loop_remove(&service->loop, &service->successor);
-        make_way(service);
-        return;
-    case HANDOVER_FAILED:
-        loop_remove(&service->loop, &service->successor);
-        log_error("upgrade: %s", problem);
-        answer(service, problem, 0);
-        reload_release(&service->reload);
+    case HANDOVER_DONE: service_drain(service, "upgrade"); return;
+    case HANDOVER_FAILED: reload_release(&service->reload);
     }
 }
 
 static void on_successor(struct loop_source *source, short ready)
 {
     (void)ready;
-    look(CONTAINER_OF(source, struct service, successor), clock_now_ms());
+    go_on(CONTAINER_OF(source, struct service, successor), clock_now_ms());
 }
 
 /* At the wrong time. Who asked is told; the log is for signals. */
@@ -92,8 +103,7 @@ static void begin(struct service *service, struct control_request *request)
     service->upgrade_request = request;
     control_socket_hand(&service->control.socket, !service->config->control, &control);
     if (handover_begin(&service->handover, &service->engine, &control, problem) < 0) {
-        log_error("upgrade: %s", problem);
-        answer(service, problem, 0);
+        fail(service, problem);
         return;
     }
     service->successor = (struct loop_source){.fd = service->handover.fd, .events = POLLIN, .on_ready = on_successor};
@@ -126,13 +136,15 @@ void service_upgrade(struct service *service, struct control_request *request)
 int service_look_at_successor(struct service *service, uint64_t now_ms)
 {
     if (service->handover.fd >= 0 && now_ms >= service->handover.until_ms)
-        look(service, now_ms);
+        go_on(service, now_ms);
     return service->handover.fd < 0 ? -1 : (int)(service->handover.until_ms - now_ms);
 }
 
 void service_cancel_upgrade(struct service *service)
 {
     if (service->handover.fd < 0)
+        return;
+    if (look(service, clock_now_ms()) != HANDOVER_WAITS) /* it may serve already, and nobody has heard it yet */
         return;
     loop_remove(&service->loop, &service->successor);
     handover_cancel(&service->handover);

@@ -329,6 +329,26 @@ def test_a_stop_ends_what_has_not_come_to_serve(zerg, control, number):
           "the end of what was started")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_comes_with_the_word_that_the_new_one_serves(zerg, family, control, number):
+    """That one has clients already, and is not told to stop."""
+    server = zerg(ECHO_LINES).wait_listening()
+    server.directory.write("handler.lua", SLOW_START)
+    asking = control(server).send("upgrade\n")
+    server.log.wait("starting")
+    server.send_signal(signal.SIGSTOP)
+    server.directory.write("go", "")
+    until(lambda: len(server.log.find("is ready, ")) == 2, "the new process")
+    server.send_signal(number)
+    server.send_signal(signal.SIGCONT)
+    assert answer(asking)["ok"] is True
+    new = family.find(server)
+    assert server.wait_exit() == 0
+    with dial(server.targets[0]) as peer:
+        assert peer.line() == "new"
+    assert new.poll() is None
+
+
 def test_the_new_process_is_killed_before_it_serves(zerg, control):
     server = zerg(ECHO_LINES).wait_listening()
     before = (server.path / "handler.lua").read_text()
