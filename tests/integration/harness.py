@@ -84,7 +84,9 @@ class Directory:
     def write(self, name, text):
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        whole = path.with_name(path.name + ".new")  # a server that reloads never sees the half of it
+        whole.write_text(text)
+        whole.replace(path)
         return path
 
     def remove(self):
