@@ -226,10 +226,7 @@ function M.forget()
   serve_by_listener, migrate_by_listener, serve_by_route, connect_by_route = {}, {}, {}, {}
   modules, seen = {}, {}
   for name in pairs(package.loaded) do
-    -- LuaJIT keeps metatypes and finalizers of cdata in tables that only the functions of ffi hold.
-    if name ~= "ffi" then
-      package.loaded[name] = nil
-    end
+    package.loaded[name] = nil
   end
 end
 

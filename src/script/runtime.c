@@ -167,6 +167,10 @@ static int load_modules(struct runtime *runtime)
 {
     lua_State *L = runtime->L;
 
+    if (require(L, "ffi") < 0)
+        return fail_to_load(runtime);
+    lua_setfield(L, LUA_REGISTRYINDEX,
+                 "ffi"); /* LuaJIT keeps finalizers of cdata in a table that only its functions hold */
     if (require(L, "zerg.park") < 0)
         return fail_to_load(runtime);
     runtime->park_value = field_identity(L, "PARK");
