@@ -104,6 +104,7 @@ int file_watch_set(struct file_watch *watch, const char *const *paths, size_t co
     for (size_t i = 0; i < plan.file_count; i++) {
         const struct watch_file *known = find_file(&watch->plan, plan.files[i].path);
 
+        plan.files[i].is_new = !known;
         if (known)
             plan.files[i].version = known->version;
     }
@@ -141,6 +142,21 @@ static void note_change(struct file_watch *watch, const char *path, uint64_t now
         snprintf(watch->changed, sizeof(watch->changed), "%s", path ? path : "");
     }
     watch->last_ms = now_ms;
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
+}
+
+void file_watch_note_newer(struct file_watch *watch, const struct timespec *since, uint64_t now_ms)
+{
+    for (size_t i = 0; i < watch->plan.file_count; i++) {
+        const struct watch_file *file = &watch->plan.files[i];
+
+        if (file->is_new && is_later(&file->version.changed, since))
+            note_change(watch, file->path, now_ms);
+    }
 }
 
 uint64_t file_watch_due_ms(const struct file_watch *watch)

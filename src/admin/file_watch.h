@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/macros.h"
 
@@ -26,6 +27,9 @@ void file_watch_close(struct file_watch *watch);
  * A change that is pending stays so, and of files that are in both sets none is missed. A file that is new counts as it is
  * now. 0 or a negative errno, and then all is as before: -ENOSPC, -ENOMEM, -EACCES, -ENAMETOOLONG. */
 MUST_CHECK int file_watch_set(struct file_watch *watch, const char *const *paths, size_t count);
+/* Of the files that were new in the last set, those that were changed after `since` (CLOCK_REALTIME), when they had perhaps been
+ * read already, count as changed now. */
+void file_watch_note_newer(struct file_watch *watch, const struct timespec *since, uint64_t now_ms);
 /* Why file_watch_set() failed with this error, or with watch NULL file_watch_open(), as a sentence without its end. Returns
  * text. */
 const char *file_watch_explain(const struct file_watch *watch, int error, char text[FILE_WATCH_PROBLEM_MAX]);

@@ -24,9 +24,17 @@
 
 enum { LINE_BYTES = 2048, KEYS_BYTES = 512 };
 
-void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request)
+void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request,
+                 void (*on_end)(void *context), void *context)
 {
-    *reload = (struct reload){.engine = engine, .request = request, .forbidden_why = "the server has ended"};
+    *reload = (struct reload){
+        .engine = engine,
+        .request = request,
+        .on_end = on_end,
+        .context = context,
+        .forbidden_why = "the server has ended",
+    };
+    clock_gettime(CLOCK_REALTIME, &reload->read_from);
     list_init(&reload->asked);
     list_init(&reload->asking);
 }
@@ -159,7 +167,6 @@ static void end(struct reload *reload)
     reload->problem = NULL;
     reload->stage = RELOAD_IDLE;
     reload->is_stuck = false;
-    reload->ended++;
     if (is_more_wanted(reload))
         start(reload);
 }
@@ -199,6 +206,7 @@ static void fail(struct reload *reload)
 
     if (reload->kind == RELOAD_SWITCH && !reload->is_stuck)
         log_error("reload: version %u goes on: %s", reload->engine->version->number, problem);
+    reload->on_end(reload->context);
     tell_all(&reload->asked, 0, problem);
     drop_version(reload);
     end(reload);
@@ -210,6 +218,7 @@ static void succeed(struct reload *reload)
         free(reload->files);
         reload->files = NULL;
     }
+    reload->on_end(reload->context);
     tell_all(&reload->asked, reload->engine->version->number, NULL);
     end(reload);
 }
@@ -251,9 +260,9 @@ static void give_up_thread(struct reload *reload, uint64_t now_ms)
     if (reload->version)
         version_stop_own_sockets(reload->version);
     log_error("reload: %s", explain_stuck(reload, now_ms, problem));
+    reload->on_end(reload->context);
     tell_all(&reload->asked, 0, problem);
     tell_all(&reload->asking, 0, problem);
-    reload->ended++;
 }
 
 static void refuse(const struct reload *reload, struct reload_waiter *waiter)
@@ -302,6 +311,7 @@ static void start(struct reload *reload)
         reload->kind = CONTAINER_OF(reload->asking.next, struct reload_waiter, link)->kind;
     reload->is_wanted = false;
     take_waiters(reload);
+    clock_gettime(CLOCK_REALTIME, &reload->read_from);
     if (reload->kind == RELOAD_SWITCH) {
         notify_reloading();
         reload->is_announced = true;

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/list.h"
 #include "base/macros.h"
@@ -39,6 +40,8 @@ enum reload_stage { RELOAD_IDLE, RELOAD_READ, RELOAD_LOAD, RELOAD_START, RELOAD_
 struct reload {
     struct engine *engine;                /* borrowed */
     const struct config_request *request; /* borrowed: where the configuration comes from */
+    void (*on_end)(void *context);
+    void *context; /* borrowed: on_end's */
     enum reload_stage stage;
     enum reload_kind kind; /* of the one under way */
     bool is_wanted;        /* once more, when the one under way has ended */
@@ -55,13 +58,15 @@ struct reload {
     int result;                /* the thread's, when is_done: 0 or a negative errno */
     char *problem;             /* owned: the thread's, until is_done; NULL: none */
     struct config *config;     /* owned: what was read, until a version has it */
-    char *read;     /* owned: the files that the thread has read, a path on each line; the thread's, until is_done */
-    char *files;    /* owned: those of the last one that failed, or the one under way, as far as it is; NULL: unknown */
-    uint32_t ended; /* how many have come to an end */
-    struct version *version; /* borrowed from the engine: what is being made; NULL: nothing */
+    char *read;  /* owned: the files that the thread has read, a path on each line; the thread's, until is_done */
+    char *files; /* owned: those of the last one that failed, or the one under way, as far as it is; NULL: unknown */
+    struct timespec read_from; /* when that last read was begun to be read, CLOCK_REALTIME as files have it */
+    struct version *version;   /* borrowed from the engine: what is being made; NULL: nothing */
 };
 
-void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request);
+/* on_end, of context: one has ended, which nobody has been told yet. */
+void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request,
+                 void (*on_end)(void *context), void *context);
 /* Begins one, or another one once that under way has ended. waiter: NULL: nobody waits for a switch. */
 void reload_begin(struct reload *reload, struct reload_waiter *waiter);
 /* Goes on, if there is something to go on with: whenever the control thread was woken, and when reload_left_ms() have passed. */

@@ -339,7 +339,7 @@ int server_run(struct config *config, const struct config_request *request)
     list_init(&service.inquiries);
     handover_init(&service.handover);
     control_init(&service.control, &service.loop, service_commands, &service);
-    reload_init(&service.reload, &service.engine, request);
+    reload_init(&service.reload, &service.engine, request, service_on_reload_end, &service);
     privileges_raise_file_limit();
     rc = open_signals(&service);
     if (rc < 0)

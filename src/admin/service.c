@@ -66,15 +66,21 @@ void service_tell_ready(const struct service *service)
                  service->engine.reactor_count == 1 ? "" : "s");
 }
 
-/* After a reload, however it went. One that follows it at once is a part of it for the service manager. */
-static void on_reloaded(struct service *service)
+void service_on_reload_end(void *context)
 {
-    service->reloads_seen = service->reload.ended;
+    struct service *service = context;
+
     service->watchdog.stall_ms = service->engine.version->config->script_stall_ms;
-    if (service->is_draining || service->is_stopping)
-        return;
-    service_watch_files(service);
+    if (!service->is_draining && !service->is_stopping)
+        service_watch_files(service);
+}
+
+/* One that follows at once is a part of it for the service manager. */
+static void announce_reload(struct service *service)
+{
     if (!service->reload.is_announced || reload_is_busy(&service->reload))
+        return;
+    if (service->is_draining || service->is_stopping)
         return;
     service->reload.is_announced = false;
     service_tell_ready(service);
@@ -85,8 +91,7 @@ void service_look_at_versions(struct service *service)
 {
     reload_look(&service->reload, clock_now_ms());
     engine_collect(&service->engine);
-    if (service->reloads_seen != service->reload.ended)
-        on_reloaded(service);
+    announce_reload(service);
 }
 
 /* What a script holds for ever: nothing short of the process's end ends that. */

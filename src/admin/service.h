@@ -44,7 +44,6 @@ struct service {
     struct control_request *upgrade_request; /* NULL: nobody waits for the upgrade */
     struct file_watch *watch;                /* owned; NULL: nothing is watched */
     struct loop_source changes;              /* its descriptor */
-    uint32_t reloads_seen;                   /* of reload.ended */
     uint64_t watchdog_due_ms;                /* when the service manager wants to hear from us */
     uint64_t started_ms;
     bool is_replaced; /* by another process, which serves already */
@@ -66,6 +65,8 @@ int service_look_at_successor(struct service *service, uint64_t now_ms);
 void service_cancel_upgrade(struct service *service);
 /* Another version may be current, or have ended: whenever the control thread was woken. */
 void service_look_at_versions(struct service *service);
+/* For reload_init(); context: the service. */
+void service_on_reload_end(void *context);
 /* Tells the service manager that it serves. */
 void service_tell_ready(const struct service *service);
 /* Something did not end that had to: ends the process without it. */

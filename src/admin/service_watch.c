@@ -99,6 +99,8 @@ void service_watch_files(struct service *service)
         rc = file_watch_set(service->watch, paths.path, paths.count);
     if (rc < 0)
         explain(service, rc);
+    else
+        file_watch_note_newer(service->watch, &service->reload.read_from, clock_now_ms());
     free(current);
     free(failed);
 }

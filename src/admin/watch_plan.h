@@ -24,6 +24,7 @@ struct file_version {
 struct watch_file {
     char *path; /* owned, as it was given */
     struct file_version version;
+    bool is_new; /* it was not in the set before */
 };
 
 struct watch_step {

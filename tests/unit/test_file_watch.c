@@ -393,6 +393,33 @@ static void a_name_too_long_is_refused_and_changes_nothing(void **state)
     expect_change(f, "a.lua");
 }
 
+/* It may have been read before it changed. One that was watched before has had its event. */
+static void a_new_file_that_changed_since_it_was_read_has_changed(void **state)
+{
+    struct watch_fixture *f = *state;
+    const char *const both[] = {"known.lua", "new.lua"};
+    struct timespec before, after;
+
+    write_file("known.lua", "1");
+    watch_file(f, "known.lua");
+    clock_gettime(CLOCK_REALTIME, &before);
+    before.tv_sec--;
+    write_file("new.lua", "1");
+    clock_gettime(CLOCK_REALTIME, &after);
+    after.tv_sec++;
+    expect_nothing(f); /* nobody watched it when it was written */
+    watch_files(f, both, 2);
+    file_watch_note_newer(f->watch, &after, f->now_ms);
+    expect_nothing(f);
+    file_watch_note_newer(f->watch, &before, f->now_ms);
+    f->now_ms = file_watch_due_ms(f->watch);
+    assert_true(file_watch_take(f->watch, f->now_ms));
+    assert_string_equal(file_watch_changed(f->watch), "new.lua");
+    watch_files(f, both, 2);
+    file_watch_note_newer(f->watch, &before, f->now_ms);
+    expect_nothing(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +448,7 @@ int main(void)
         WATCH_TEST(a_pending_change_outlives_its_set),
         WATCH_TEST(what_is_not_read_yet_is_not_lost_by_another_set),
         WATCH_TEST(a_name_too_long_is_refused_and_changes_nothing),
+        WATCH_TEST(a_new_file_that_changed_since_it_was_read_has_changed),
     };
 
     return cmocka_run_group_tests_name("file_watch", tests, NULL, NULL);

@@ -66,6 +66,13 @@ static void write_file(const char *name, const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
+static int ends;
+
+static void on_end(void *context)
+{
+    (*(int *)context)++;
+}
+
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
@@ -84,7 +91,8 @@ static int setup(void **state)
     f->current.number = 1;
     list_init(&f->engine.versions);
     assert_int_equal(config_load(&f->request, &f->engine.config), 0);
-    reload_init(&f->reload, &f->engine, &f->request);
+    ends = 0;
+    reload_init(&f->reload, &f->engine, &f->request, on_end, &ends);
     atomic_store(&loads, 0);
     atomic_store(&holds_load, false);
     *state = f;
@@ -201,7 +209,8 @@ static void who_waits_for_one_that_is_stuck_is_told(void **state)
     assert_non_null(strstr(asked.problem, "a script that is being checked has not returned for 60 s"));
     assert_non_null(strstr(asked.problem, "`zerg upgrade`"));
     assert_string_equal(asked.problem, asking.problem);
-    assert_int_equal(f->reload.ended, 1); /* the service manager is told that all is over */
+    assert_int_equal(ends, 1);
+    assert_false(reload_is_busy(&f->reload)); /* the service manager is told that all is over */
     assert_false(reload_is_busy(&f->reload));
     assert_int_equal(reload_left_ms(&f->reload, deadline_ms(f) + 5), -1);
     end_held_read(f);
