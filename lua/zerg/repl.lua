@@ -2,8 +2,11 @@
 -- expression gives its values. Nothing can park here. What is printed goes to the operator.
 
 local json = require("cjson")
+local zffi = require("zerg.ffi")
 
 local M = {}
+
+local C = zffi.C
 
 local ITEMS_MAX = 20
 local DEPTH_MAX = 3
@@ -151,9 +154,29 @@ local function shown(before, ...)
   return values
 end
 
+-- The evaluation is over with an error: what follows is not to be ended.
 local function traceback_of(err)
+  C.zerg_eval_end()
   local ok, text = pcall(text_of, err)
   return debug.traceback(printable(ok and text or type(err)), 2) -- which ends at a NUL
+end
+
+-- Runs a chunk, but not for ever: see src/script/eval_limit.h. No hook is called in compiled code,
+-- so there is none meanwhile, not even of what scripts have compiled before.
+local function run_limited(before, chunk)
+  local was_on = jit.status()
+  jit.flush()
+  jit.off()
+  local ok, result = xpcall(function()
+    C.zerg_eval_begin()
+    local values = shown(before, chunk())
+    C.zerg_eval_end()
+    return values
+  end, traceback_of)
+  if was_on then
+    jit.on()
+  end
+  return ok, result
 end
 
 ---Evaluates code. Does not park, nor may the code.
@@ -168,9 +191,7 @@ function M.eval(code)
     reply.error = printable(before)
     reply.unfinished = is_unfinished or nil
   else
-    local ok, result = xpcall(function()
-      return shown(before, chunk())
-    end, traceback_of)
+    local ok, result = run_limited(before, chunk)
     reply[ok and "values" or "error"] = ok and result or printable(result)
   end
   if reply.values and #reply.values == 0 then

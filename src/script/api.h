@@ -530,6 +530,10 @@ int zerg_draining(void);  /* 1: the server is shutting down */
 /* level: 0 debug, 1 info, 2 warn, 3 error. */
 void zerg_log(int level, const char *message, uint32_t len);
 int zerg_log_is_on(int level);
+/* Around the code of an operator, which is ended with an error when it runs too long; nothing else may run after that, until
+ * the second is called. */
+void zerg_eval_begin(void);
+void zerg_eval_end(void);
 /* Machine code of a compiled trace and where it starts in the script, so that the watchdog can name the line of a handler that
  * never parks (see stall.h). A NULL place forgets all traces (they were flushed). */
 void zerg_trace_compiled(double address, uint32_t bytes, const char *place);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "core/engine.h"
 #include "script/api_common.h"
+#include "script/eval_limit.h"
 #include "script/host.h"
 
 /* ---- tasks ---- */
@@ -144,6 +145,22 @@ void zerg_log(int level, const char *message, uint32_t len)
 int zerg_log_is_on(int level)
 {
     return level >= LOG_DEBUG && level < LOG_LEVEL_COUNT && log_is_on((enum log_level)level);
+}
+
+void zerg_eval_begin(void)
+{
+    struct runtime *runtime = runtime_current();
+
+    if (runtime)
+        eval_limit_begin(runtime);
+}
+
+void zerg_eval_end(void)
+{
+    struct runtime *runtime = runtime_current();
+
+    if (runtime)
+        eval_limit_end(runtime);
 }
 
 void zerg_trace_compiled(double address, uint32_t bytes, const char *place)

@@ -1,6 +1,7 @@
 /* See hook.h. */
 #include "script/hook.h"
 
+#include "script/eval_limit.h"
 #include "script/heap.h"
 #include "script/host.h"
 #include "script/runtime.h"
@@ -14,7 +15,8 @@ static void on_hook(lua_State *L, lua_Debug *record)
     if (!runtime)
         return;
     stall_on_hook(&runtime->host->stall, L);
-    heap_on_hook(&runtime->heap, L); /* last, as it may raise */
+    heap_on_hook(&runtime->heap, L); /* these may raise; memory first, as it gets short */
+    eval_limit_on_hook(runtime, L);
 }
 
 void hook_arm(lua_State *L)
@@ -24,5 +26,11 @@ void hook_arm(lua_State *L)
 
 void hook_disarm(lua_State *L)
 {
-    lua_sethook(L, NULL, 0, 0);
+    const struct runtime *runtime = runtime_current();
+    int instructions = runtime ? eval_limit_instructions(runtime) : 0;
+
+    if (instructions > 0)
+        lua_sethook(L, on_hook, LUA_MASKCOUNT, instructions);
+    else
+        lua_sethook(L, NULL, 0, 0);
 }

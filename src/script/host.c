@@ -15,6 +15,7 @@
 #include "proxy/relay.h"
 #include "proxy/shared.h"
 #include "script/config.h"
+#include "script/eval_limit.h"
 #include "script/http_task.h"
 #include "script/http_watch.h"
 #include "script/migrate.h"
@@ -121,6 +122,7 @@ char *host_eval(struct reactor *reactor, const char *code)
     lua_pushstring(runtime->L, code);
     lua_gc(runtime->L, LUA_GCRESTART, 0);
     rc = runtime_call(runtime, "eval", 1);
+    eval_limit_end(runtime); /* if an error came past repl.lua */
     if (rc == 0)
         result = strdup(lua_tostring(runtime->L, -1));
     else

@@ -86,6 +86,47 @@ def test_a_server_that_ends_meanwhile(zerg, control, terminal):
     assert "zerg: the server at" in session.seen
 
 
+ENDED = "repl: the code ran for more than 1 s and was ended"
+
+SPINNER = """
+function spin(n)
+  local sum = 0
+  for i = 1, n do sum = sum + i % 7 end
+  return sum
+end
+for _ = 1, 10 do spin(1000) end
+""" + ECHO
+
+
+@pytest.mark.parametrize("code", [
+    "while true do end",
+    "x = 0 while true do x = x + 1 end",
+    "while true do pcall(function() while true do end end) end",
+    "while true do pcall(function() for _ = 1, 100 do pcall(tostring, 1) end end) end",
+    "while true do coroutine.wrap(function() pcall(function() while true do end end) end)() end",
+    "spin(1e15)",
+    "local t = {} while true do pcall(function() while true do t[#t + 1] = ('x'):rep(1e5 + #t) end end) end",
+    "setmetatable({}, { __tostring = function() while true do end end })",
+])
+def test_code_that_would_hold_a_reactor_is_ended(zerg, control, code):
+    server = zerg(SPINNER)
+    control(server)
+    server.connect().ask(b"spin is compiled\n")
+    begin = time.monotonic()
+    done = zerg.command("repl", "--control", server.control, text=f"{code}\n7\n")
+    assert 1 <= time.monotonic() - begin < PATIENCE
+    assert (done.returncode, done.stdout) == (1, "7\n")
+    assert done.stderr.startswith(f"{ENDED}\nstack traceback:") and "repl" in done.stderr.split("traceback:")[1]
+    server.connect().ask(b"on it goes\n")
+
+
+def test_scripts_are_compiled_again_after_an_evaluation(zerg, control):
+    server = zerg(SPINNER)
+    control(server)
+    text = "(jit.status())\nis_on = true\nlocal task = require('zerg').spawn(function() is_on = jit.status() end)\nis_on\n"
+    assert zerg.command("repl", "--control", server.control, text=text).stdout == "false\ntrue\n"
+
+
 # ---- from a pipe ----
 
 

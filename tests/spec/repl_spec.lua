@@ -1,6 +1,6 @@
 -- What an operator types, evaluated.
 
-require("support.engine")
+local engine = require("support.engine")
 local json = require("cjson")
 local repl = require("zerg.repl")
 
@@ -83,6 +83,28 @@ describe("zerg.repl", function()
       "assert(load('x ='))", [[5 "near '<eof>'"]] }) do
       assert.is_nil(eval(code).unfinished, code)
     end
+  end)
+
+  it("limits the time of the code alone, which is interpreted", function()
+    local function evaluating()
+      return engine.is_evaluating
+    end
+    rawset(_G, "repl_spec_evaluating", evaluating)
+    assert.are.same({ "true", "false" },
+      eval("repl_spec_evaluating(), (jit.status())").values)
+    assert.is_false(engine.is_evaluating)
+    assert.is_true(jit.status())
+    eval("error('no')")
+    assert.is_false(engine.is_evaluating)
+    assert.is_true(jit.status())
+    rawset(_G, "repl_spec_evaluating", nil)
+  end)
+
+  it("leaves the compiler off when it was", function()
+    jit.off()
+    eval("1")
+    assert.is_false(jit.status())
+    jit.on()
   end)
 
   it("cannot park", function()

@@ -50,6 +50,15 @@ function model.zerg_time()
   return 1e9 + tasks.now
 end
 
+M.is_evaluating = false
+function model.zerg_eval_begin()
+  M.is_evaluating = true
+end
+
+function model.zerg_eval_end()
+  M.is_evaluating = false
+end
+
 M.is_reloading, M.is_draining = false, false
 function model.zerg_reloading()
   return M.is_reloading and 1 or 0
