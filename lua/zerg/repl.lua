@@ -2,6 +2,7 @@
 -- expression gives its values. Nothing can park here. What is printed goes to the operator.
 
 local json = require("cjson")
+local zerg = require("zerg")
 local zffi = require("zerg.ffi")
 
 local M = {}
@@ -135,6 +136,14 @@ local function compile(code, env)
   return nil, statement_problem, ends_too_early(statement_problem)
 end
 
+-- What scripts see, and `zerg`, unless a global of theirs has that name.
+local function global(_, name)
+  if name == "zerg" and rawget(_G, "zerg") == nil then
+    return zerg
+  end
+  return _G[name]
+end
+
 local function environment(output)
   local function print(...)
     local parts = {}
@@ -143,7 +152,7 @@ local function environment(output)
     end
     output[#output + 1] = table.concat(parts, "\t") .. "\n"
   end
-  return setmetatable({ print = print }, { __index = _G, __newindex = _G })
+  return setmetatable({ print = print }, { __index = global, __newindex = _G })
 end
 
 local function shown(before, ...)

@@ -123,7 +123,7 @@ def test_code_that_would_hold_a_reactor_is_ended(zerg, control, code):
 def test_scripts_are_compiled_again_after_an_evaluation(zerg, control):
     server = zerg(SPINNER)
     control(server)
-    text = "(jit.status())\nis_on = true\nlocal task = require('zerg').spawn(function() is_on = jit.status() end)\nis_on\n"
+    text = "(jit.status())\nis_on = true\nlocal task = zerg.spawn(function() is_on = jit.status() end)\nis_on\n"
     assert zerg.command("repl", "--control", server.control, text=text).stdout == "false\ntrue\n"
 
 
