@@ -1,7 +1,9 @@
 -- Evaluates what an operator types (`zerg repl`) in a live state: like the prompt of luajit, an
--- expression gives its values. Nothing can park here. What is printed goes to the operator.
+-- expression gives its values. Nothing can park here. What is printed goes to the operator; what
+-- tasks and callbacks print later, when nobody waits for it any more, goes to the log.
 
 local json = require("cjson")
+local log = require("zerg.log")
 local zerg = require("zerg")
 local zffi = require("zerg.ffi")
 
@@ -146,6 +148,9 @@ end
 
 local function environment(output)
   local function print(...)
+    if output.is_sent then
+      return log.print(...)
+    end
     local parts = {}
     for index = 1, select("#", ...) do
       parts[index] = text_of((select(index, ...)))
@@ -207,6 +212,7 @@ function M.eval(code)
     reply.values = nil -- it would be an object
   end
   reply.output = printable(table.concat(output))
+  output.is_sent = true
   return json.encode(reply)
 end
 

@@ -123,8 +123,16 @@ def test_code_that_would_hold_a_reactor_is_ended(zerg, control, code):
 def test_scripts_are_compiled_again_after_an_evaluation(zerg, control):
     server = zerg(SPINNER)
     control(server)
-    text = "(jit.status())\nis_on = true\nlocal task = zerg.spawn(function() is_on = jit.status() end)\nis_on\n"
+    text = "(jit.status())\nlocal task = zerg.spawn(function() is_on = jit.status() end)\nis_on\n"
     assert zerg.command("repl", "--control", server.control, text=text).stdout == "false\ntrue\n"
+
+
+def test_what_a_task_prints_later_goes_to_the_log(zerg, control):
+    server = zerg(ECHO)
+    control(server)
+    text = "print('now') zerg.spawn(function() print('soon') zerg.sleep(.05) print('LATE', 1) end)\n"
+    assert "LATE" not in zerg.command("repl", "--control", server.control, text=text).stdout
+    until(lambda: "LATE\t1" in server.log.text(), "the log entry")
 
 
 # ---- from a pipe ----
