@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <editline/readline.h>
@@ -26,12 +27,45 @@ struct repl {
     char *unfinished; /* owned: why it is not a chunk yet, NULL: it has not been tried */
 };
 
+/* ---- Control-C ---- */
+
+static bool is_interrupted; /* the line that was read last */
+
+static int interrupt_line(int count, int key)
+{
+    (void)count;
+    (void)key;
+    is_interrupted = true;
+    rl_done = 1; /* readline() gives NULL */
+    return 0;
+}
+
+/* Control-C is a key while a line is typed, and no signal, from whose handler the line editor could not be left. At other times
+ * it ends the program, so `before` is to be put back. */
+static int take_control_c(struct termios *before)
+{
+    struct termios changed;
+
+    if (tcgetattr(STDIN_FILENO, before) < 0)
+        return -errno;
+    changed = *before;
+    changed.c_cc[VINTR] = _POSIX_VDISABLE;
+    return tcsetattr(STDIN_FILENO, TCSADRAIN, &changed) < 0 ? -errno : 0;
+}
+
 /* ---- lines ---- */
 
 /* A line without its newline, the caller's; NULL at the end of the input. */
 static char *read_typed(const struct repl *repl)
 {
-    char *line = readline(repl->chunk ? more_prompt : prompt);
+    struct termios before;
+    int rc = take_control_c(&before); /* on failure it ends the program */
+    char *line;
+
+    is_interrupted = false;
+    line = readline(repl->chunk ? more_prompt : prompt);
+    if (rc == 0)
+        (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
 
     if (line && line[0] != '\0')
         repl_history_add(line);
@@ -132,10 +166,10 @@ static int evaluate(struct repl *repl)
     return 0;
 }
 
-/* Control-D, or the end of the file. True when that is the end of all, and not only of a chunk that nobody wants to finish. */
+/* Control-D, Control-C, or the end of the file. True when that is the end of all, and not only of what nobody wants to finish. */
 static bool ends_at_end(struct repl *repl)
 {
-    bool gives_up_chunk = repl->is_terminal && repl->chunk;
+    bool gives_up_chunk = repl->is_terminal && (repl->chunk || is_interrupted);
 
     if (repl->is_terminal)
         putchar('\n');
@@ -176,6 +210,7 @@ int repl_run(struct client *client, int reactor)
     if (repl.is_terminal) {
         setlocale(LC_CTYPE, "");      /* for the line editor: what a character is */
         rl_bind_key('\t', rl_insert); /* not names of files */
+        rl_add_defun("interrupt-line", interrupt_line, '\003');
         repl_history_load();
         printf("Lua in reactor %d of the server at %s; Control-D ends.\n", reactor, client->path);
     }

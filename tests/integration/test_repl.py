@@ -1,10 +1,12 @@
 """`zerg repl` against real servers, and against one that answers what the test wants: at a terminal, and with input from a
 pipe."""
 
+import fcntl
 import json
 import os
 import pty
 import select
+import signal
 import stat
 import subprocess
 import termios
@@ -204,7 +206,8 @@ class Terminal:
         self.master, slave = pty.openpty()
         env = environment({"TERM": "dumb", "XDG_STATE_HOME": str(state)})
         self.process = subprocess.Popen([PROGRAM, "repl", "--control", path], stdin=slave, stdout=slave,
-                                        stderr=slave, env=env, start_new_session=True)
+                                        stderr=slave, env=env, start_new_session=True,
+                                        preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0))
         os.close(slave)
         self.seen = ""
 
@@ -322,3 +325,27 @@ def test_a_server_that_goes_away_at_a_terminal(fake_control, terminal):
     session.wait("> ").type("1\n").wait("\n1\r\n").wait("> ")
     session.type("2\n").wait("has gone")
     assert session.end() == 1
+
+
+def test_control_c_drops_what_is_typed(fake_control, terminal):
+    server = fake_control(UNFINISHED, result("1"), result("2"))
+    session = terminal(server)
+    session.wait("> ").type("dropped").wait("dropped")
+    session.type("\x03").wait("> ").type("do\n").wait(">> ")
+    session.type("also dropped\x03").wait("\n> ").type("1\n").wait("\n1\r\n").wait("> ")
+    session.type("\x03").wait("> ").type("2\n").wait("\n2\r\n").wait("> ")
+    session.type("\x04")
+    assert session.end() == 0
+    assert server.requests == ["eval 0 do", "eval 0 1", "eval 0 2"]
+    assert termios.tcgetattr(session.master)[6][termios.VINTR] == b"\x03"
+
+
+def test_control_c_ends_a_wait_for_the_server(zerg, control, terminal):
+    server = zerg(ECHO)
+    control(server)
+    session = terminal(server)
+    session.wait("> ").type("while true do end\n")
+    until(lambda: termios.tcgetattr(session.master)[3] & termios.ICANON, "the end of editing")
+    os.write(session.master, b"\x03")
+    assert session.end() == -signal.SIGINT
+    server.connect().ask(b"on it goes\n")
