@@ -201,12 +201,34 @@ static int read_and_evaluate(struct repl *repl)
     return rc;
 }
 
+/* Has the server refuse a reactor that it does not have before anything is typed: an empty chunk does nothing. Every server has
+ * reactor 0. */
+static int find_reactor(struct client *client, const char *reactor)
+{
+    const char *words[] = {"eval", reactor, ""};
+    struct client_reply reply;
+    int rc = client_ask(client, words, COUNT_OF(words), &reply);
+
+    if (rc < 0)
+        return rc;
+    if (!client_reply_is_ok(&reply)) {
+        fprintf(stderr, "zerg: %s\n", client_reply_error(&reply));
+        rc = -ECANCELED;
+    }
+    client_reply_free(&reply);
+    return rc;
+}
+
 int repl_run(struct client *client, int reactor)
 {
     struct repl repl = {.client = client, .is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)};
-    int rc;
+    int rc = 0;
 
     snprintf(repl.reactor, sizeof(repl.reactor), "%d", reactor);
+    if (reactor > 0)
+        rc = find_reactor(client, repl.reactor);
+    if (rc < 0)
+        return rc;
     if (repl.is_terminal) {
         setlocale(LC_CTYPE, "");      /* for the line editor: what a character is */
         rl_bind_key('\t', rl_insert); /* not names of files */

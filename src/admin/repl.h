@@ -7,6 +7,6 @@
 
 struct client;
 
-/* Until the input ends. 0; or a negative errno: the server has gone, or input that is not a terminal's had chunks that failed.
+/* Until the input ends. 0; or a negative errno: the server has gone or no such reactor, or input that is not a terminal's had chunks that failed.
  * What went wrong is said on stderr. */
 MUST_CHECK int repl_run(struct client *client, int reactor);

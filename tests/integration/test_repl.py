@@ -52,8 +52,15 @@ def test_a_server_s_errors_go_to_stderr_and_the_session_goes_on(zerg, control):
     assert (done.returncode, done.stdout) == (1, "7\n")
     first, *_ = done.stderr.split("\n")
     assert first == "repl:1: oops" and "stack traceback:" in done.stderr and "repl:1: '=' expected near 'y'" in done.stderr
-    done = zerg.command("repl", "--reactor", 1, "--control", server.control, text="1\n")
-    assert done.returncode == 1 and 'expected a reactor from 0 to 0, got "1"' in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "1\n2\n"])
+def test_a_reactor_that_is_not_there_is_refused_at_once(zerg, control, text):
+    server = zerg(ECHO)
+    control(server)
+    done = zerg.command("repl", "--reactor", 9, "--control", server.control, text=text)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1 and 'expected a reactor from 0 to 0, got "9"' in done.stderr
 
 
 @pytest.mark.parametrize("code, error", [
@@ -149,9 +156,9 @@ def test_lines_from_a_pipe_are_evaluated_one_by_one(fake_control):
 
 
 def test_the_reactor_is_chosen(fake_control):
-    server = fake_control(result("1"))
+    server = fake_control(result(), result("1"))
     assert server.command("repl", "--reactor", "3", text="zerg.reactor\n").returncode == 0
-    assert server.requests == ["eval 3 zerg.reactor"]
+    assert server.requests == ['eval 3 ""', "eval 3 zerg.reactor"]
 
 
 def test_an_unfinished_chunk_goes_on_in_the_next_line(fake_control):
