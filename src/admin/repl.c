@@ -40,8 +40,8 @@ static int interrupt_line(int count, int key)
     return 0;
 }
 
-/* Control-C is a key while a line is typed, and no signal, from whose handler the line editor could not be left. At other times
- * it ends the program, so `before` is to be put back. */
+/* Control-C is a key while a line is typed, and no signal, from whose handler the line editor could not be left. At other
+ * times it ends the program, so `before` is to be put back. */
 static int take_control_c(struct termios *before)
 {
     struct termios changed;
@@ -166,7 +166,8 @@ static int evaluate(struct repl *repl)
     return 0;
 }
 
-/* Control-D, Control-C, or the end of the file. True when that is the end of all, and not only of what nobody wants to finish. */
+/* Control-D, Control-C, or the end of the file. True when that is the end of all, and not only of what nobody wants to
+ * finish. */
 static bool ends_at_end(struct repl *repl)
 {
     bool gives_up_chunk = repl->is_terminal && (repl->chunk || is_interrupted);
@@ -201,8 +202,8 @@ static int read_and_evaluate(struct repl *repl)
     return rc;
 }
 
-/* Has the server refuse a reactor that it does not have before anything is typed: an empty chunk does nothing. Every server has
- * reactor 0. */
+/* Has the server refuse a reactor that it does not have before anything is typed: an empty chunk does nothing. Every server
+ * has reactor 0. */
 static int find_reactor(struct client *client, const char *reactor)
 {
     const char *words[] = {"eval", reactor, ""};
