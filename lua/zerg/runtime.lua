@@ -5,6 +5,7 @@ local carry = require("zerg.carry")
 local config_files = require("zerg.config")
 local config_paths = require("zerg.config.files")
 local handler_files = require("zerg.config.handler")
+local raised = require("zerg.config.raised")
 
 local conn_module = require("zerg.conn")
 local http = require("zerg.http")
@@ -41,6 +42,8 @@ local migrate_by_listener = {}
 -- Of the listeners that speak HTTP, one after the other:
 local serve_by_route = {}
 local connect_by_route = {}
+local paths = {} -- of the files of modules
+local start_problem -- what a `start` hook raised, as text
 local modules = {} -- each handler module once, in the order of the listeners
 
 ---@class zerg.runtime.options
@@ -74,6 +77,7 @@ local function load_handler(holder, key)
   if not seen[module] then
     seen[module] = true
     modules[#modules + 1] = module
+    paths[module] = holder.handler_path
   end
   return module
 end
@@ -120,13 +124,30 @@ function M.load(options)
   return load_handlers(options.config)
 end
 
+local function run_start_hook(module)
+  local ok, err = xpcall(module.start, task.keep_traceback)
+  if ok then
+    return
+  end
+  local traceback = task.traceback_of(err)
+  local problem = raised.problem(err, module.start, paths[module])
+  start_problem = raised.text(problem) .. " (in its `start` hook)"
+  task.raise_again(err, traceback)
+end
+
 ---Runs the `start` hooks, in a task; an error in one is raised. For C.
 function M.start()
   for _, module in ipairs(modules) do
     if module.start then
-      module.start()
+      run_start_hook(module)
     end
   end
+end
+
+---What is wrong with the `start` hooks, once their task has failed. For C.
+---@return string message with file and, when the error names it, line
+function M.start_problem()
+  return start_problem or "a `start` hook failed; the log has its traceback"
 end
 
 ---Runs the `stop` hooks, in a task; an error in one is logged. For C.
@@ -224,7 +245,7 @@ end
 function M.forget()
   conn_module.forget_all()
   serve_by_listener, migrate_by_listener, serve_by_route, connect_by_route = {}, {}, {}, {}
-  modules, seen = {}, {}
+  modules, paths, seen = {}, {}, {}
   for name in pairs(package.loaded) do
     package.loaded[name] = nil
   end

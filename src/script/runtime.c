@@ -356,14 +356,25 @@ int runtime_begin(struct version_part *part)
     return run_start_hooks(runtime);
 }
 
+/* A hook may have used up the memory of its scripts: the failure is told all the same. */
+static void note_start_problem(struct runtime *runtime)
+{
+    const char *text = NULL;
+
+    if (runtime_call(runtime, "start_problem", 0) == 0)
+        text = lua_tostring(runtime->L, -1);
+    runtime->part->problem = strdup(text ? text : "a `start` hook failed");
+    lua_pop(runtime->L, 1);
+}
+
 int runtime_starting(struct version_part *part)
 {
-    const struct runtime *runtime = part->app_data;
+    struct runtime *runtime = part->app_data;
 
     if (!runtime->start_failed)
         return runtime->hook_task != NULL;
-    if (!part->problem && asprintf(&part->problem, "a `start` hook failed; the log has its traceback") < 0)
-        part->problem = NULL;
+    if (!part->problem)
+        note_start_problem(runtime);
     return -EINVAL;
 }
 

@@ -30,10 +30,15 @@ SCRIPTS = {
     "test_parks": (hooks(test="zerg.sleep(1)"), "handler.lua:3"),
     "top_level_parks": ('require("zerg").sleep(1)\nreturn function() end\n', "handler.lua:1"),
     "top_level_connects": ('assert(require("zerg").connect("127.0.0.1:1"))\nreturn function() end\n', "handler.lua:1"),
-    "start_raises": (hooks(start='error("no start")'), "a `start` hook failed"),
-    "start_parks_then_raises": (hooks(start='zerg.sleep(0.02) error("no start")'), "a `start` hook failed"),
+    "start_raises": (hooks(start='error("no start")'), "handler.lua:3: no start (in its `start` hook)"),
+    "start_raises_no_place": (hooks(start='error("no start", 0)'), "handler.lua: no start (in its `start` hook)"),
+    "start_calls_what_raises": (hooks(top='local function f() error("no start") end', start="f()"),
+                                "handler.lua:1: no start (in its `start` hook)"),
+    "start_parks_then_raises": (hooks(start='zerg.sleep(0.02) error("no start")'),
+                                "handler.lua:3: no start (in its `start` hook)"),
+    "start_yields": (hooks(start="coroutine.yield()"), "a `start` hook failed; the log has its traceback"),
     "start_raises_on_one_reactor": (hooks(start='if zerg.reactor == 1 then error("no start") end'),
-                                    "a `start` hook failed"),
+                                    "handler.lua:3: no start (in its `start` hook)"),
 }
 
 
@@ -46,7 +51,7 @@ def test_a_script_that_cannot_be_served(zerg, control, name):
     assert said(server) == "old"
     server.directory.write("handler.lua", text)
     if name.startswith("start_"):
-        server.log.allow("no start")
+        server.log.allow("no start|attempt to yield")
     reload_fails(server, message)
     descriptors = server.descriptors()
     for _ in range(3):

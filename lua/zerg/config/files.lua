@@ -1,13 +1,9 @@
 -- Files named in a configuration: paths relative to it, their text, and Lua source compiled with
 -- errors that carry file and line.
 
-local M = {}
+local raised = require "zerg.config.raised"
 
----@class zerg.config.file_problem
----@field file? string none: the file that was to be read could not be
----@field line? integer
----@field message string
----@field traceback? string of what raised
+local M = {}
 
 ---"conf" of "conf/zerg.lua", "." of "zerg.lua", "/" of "/zerg.lua".
 ---@param path string
@@ -88,19 +84,6 @@ function M.read(path)
   return text, read_reason
 end
 
----"x.lua:12: what" as its three parts; nil and the whole message when no line stands in front.
----@param message string
----@return string|nil file
----@return integer|nil line
----@return string message
-function M.split_message(message)
-  local file, line, rest = message:match("^([^\n]-):(%d+): (.*)$")
-  if not file then
-    return nil, nil, message
-  end
-  return file, tonumber(line), rest
-end
-
 ---Compiles the text of a Lua file (a first line with #! is allowed, bytecode is not).
 ---@param text string
 ---@param path string names the file in messages and tracebacks
@@ -114,7 +97,7 @@ function M.compile(text, path)
   if chunk then
     return chunk
   end
-  local _, line, rest = M.split_message(message)
+  local _, line, rest = raised.split_message(message)
   return nil, { file = path, line = line, message = rest }
 end
 
@@ -148,11 +131,9 @@ function M.run(chunk, path)
   if ok then
     return value
   end
-  local file, own_line, message = M.split_message(tostring(value))
-  if not file or file == debug.getinfo(chunk, "S").short_src then
-    file, own_line = path, own_line or line
-  end
-  return nil, { file = file, line = own_line, message = message, traceback = traceback }
+  local problem = raised.problem(value, chunk, path, line)
+  problem.traceback = traceback
+  return nil, problem
 end
 
 return M

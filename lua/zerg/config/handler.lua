@@ -4,6 +4,7 @@
 
 local files = require "zerg.config.files"
 local nearest = require "zerg.config.nearest"
+local raised = require "zerg.config.raised"
 local values = require "zerg.config.values"
 
 local M = {}
@@ -76,11 +77,11 @@ end
 ---@param path string
 ---@return zerg.config.file_problem|nil
 local function test_problem(test, path)
-  local _, raised = files.run(test, path)
-  if raised then
-    raised.message = "self-test failed: " .. raised.message
+  local _, problem = files.run(test, path)
+  if problem then
+    problem.message = "self-test failed: " .. problem.message
   end
-  return raised
+  return problem
 end
 
 ---Reads, compiles and runs a handler file, and its self-test.
@@ -92,26 +93,17 @@ function M.run(path)
   if not chunk then
     return nil, problem
   end
-  local value, raised = files.run(chunk, path)
-  local wrong = not raised and wrong_with(value)
-  if raised or wrong then
-    return nil, raised or { file = path, message = wrong }
+  local value
+  value, problem = files.run(chunk, path)
+  local wrong = not problem and wrong_with(value)
+  if problem or wrong then
+    return nil, problem or { file = path, message = wrong }
   end
   local failed = type(value) == "table" and value.test and test_problem(value.test, path)
   if failed then
     return nil, failed
   end
   return type(value) == "function" and { serve = value } or value
-end
-
----"file:line: message", and the traceback if there is one.
----@param problem zerg.config.file_problem
----@return string
-local function problem_text(problem)
-  local place = problem.file and problem.file .. ":" or ""
-  place = place .. (problem.line and problem.line .. ":" or "")
-  local text = place ~= "" and place .. " " .. problem.message or problem.message
-  return problem.traceback and text .. "\n" .. problem.traceback or text
 end
 
 ---The handler of a normalised listener; runs its script the first time it is asked for in this Lua
@@ -129,7 +121,7 @@ function M.load(listener)
   end
   local handler, problem = M.run(path)
   loaded[path] = handler
-  return handler, problem and problem_text(problem)
+  return handler, problem and raised.text(problem)
 end
 
 return M
