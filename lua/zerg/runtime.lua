@@ -66,13 +66,13 @@ local seen = {}
 
 -- Loads the handler of a listener or route, which may have none. Gives its module, or nil, and a
 -- message when it cannot be loaded.
-local function load_handler(holder, key)
+local function load_handler(holder)
   if not (holder.handler or holder.handler_path) then
     return nil
   end
   local module, message = handler_files.load(holder)
   if not module then
-    return nil, ("%s.handler: %s"):format(key, message)
+    return nil, message
   end
   if not seen[module] then
     seen[module] = true
@@ -83,9 +83,9 @@ local function load_handler(holder, key)
 end
 
 -- Counts all routes, as C does.
-local function load_routes(listener, key, first)
+local function load_routes(listener, first)
   for index, route in ipairs(listener.routes) do
-    local module, message = load_handler(route, key)
+    local module, message = load_handler(route)
     if message then
       return nil, message
     end
@@ -98,13 +98,12 @@ end
 local function load_handlers(config)
   local route_count = 0
   for index, listener in ipairs(config.listeners) do
-    local key = ("listeners[%d]"):format(index)
     local message
     if listener.routes then
-      route_count, message = load_routes(listener, key, route_count)
+      route_count, message = load_routes(listener, route_count)
     else
       local module
-      module, message = load_handler(listener, key)
+      module, message = load_handler(listener)
       serve_by_listener[index] = module and module.serve
       migrate_by_listener[index] = module and module.migrate
     end

@@ -76,13 +76,20 @@ void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
     lua_gc(L, LUA_GCRESTART, 0);
 }
 
-/* The message on top of the stack is why. */
+/* Of zerg itself, not of a script. The message on top of the stack is why. */
 static int fail_to_load(const struct runtime *runtime)
 {
     const char *text = lua_tostring(runtime->L, -1);
 
     if (asprintf(&runtime->part->problem, "cannot load its scripts: %s", text ? text : "unknown error") < 0)
         runtime->part->problem = NULL;
+    return -EINVAL;
+}
+
+/* Of a script: the message on top of the stack begins with its file and line. */
+static int refuse_script(const struct runtime *runtime)
+{
+    runtime->part->problem = strdup(lua_tostring(runtime->L, -1));
     return -EINVAL;
 }
 
@@ -202,8 +209,10 @@ static int load_scripts(struct runtime *runtime)
     lua_setfield(L, -2, "directory");
     lua_pushstring(L, config->lua_path);
     lua_setfield(L, -2, "lua_path");
-    if (lua_pcall(L, 1, 2, 0) != 0 || !lua_toboolean(L, -2))
+    if (lua_pcall(L, 1, 2, 0) != 0)
         return fail_to_load(runtime);
+    if (!lua_toboolean(L, -2))
+        return refuse_script(runtime);
     lua_settop(L, top);
     return 0;
 }

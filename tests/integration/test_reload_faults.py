@@ -1,6 +1,7 @@
 """Reloads that fail, and ends that come in the middle of one: the version before goes on as if nothing had been, and
 the next good one works."""
 
+import re
 import signal
 import time
 
@@ -24,6 +25,7 @@ SCRIPTS = {
     "syntax": ("return function(conn\n  conn:close(\nend\n", "handler.lua:2:"),
     "top_level_raises": ("local x = nil\n\nx.y = 1\nreturn function() end\n", "handler.lua:3:"),
     "returns_nothing": ("local x = 1\n", "handler.lua"),
+    "raises_a_table": ('local x = 1\nerror({ code = 3 })\n', "handler.lua:2: an error that is a table (code = 3)"),
     "unknown_hook": ("return { serve = function() end, startt = function() end }\n", "did you mean `start`"),
     "missing_module": ('require "nowhere"\nreturn function() end\n', "nowhere"),
     "test_raises": (hooks(test='error("two and two are five")'), "two and two are five"),
@@ -52,7 +54,8 @@ def test_a_script_that_cannot_be_served(zerg, control, name):
     server.directory.write("handler.lua", text)
     if name.startswith("start_"):
         server.log.allow("no start|attempt to yield")
-    reload_fails(server, message)
+    problem = reload_fails(server, message)
+    assert "cannot load" not in problem and "lua/zerg/" not in problem
     descriptors = server.descriptors()
     for _ in range(3):
         reload_fails(server, message)
@@ -62,6 +65,18 @@ def test_a_script_that_cannot_be_served(zerg, control, name):
     server.directory.write("handler.lua", hooks(start="zerg.sleep(0.01)", test="assert(1 + 1 == 2)"))
     reload(server)
     assert {said(server) for _ in range(4)} == {"new"}
+
+
+def test_what_a_script_raises_begins_with_its_place_and_shows_its_own_calls(zerg):
+    server = zerg(HELLO.format("old"))
+    assert said(server) == "old"
+    server.directory.write("calls.lua", "local function f() error('no') end\nf()\n")
+    server.directory.write("handler.lua", 'require "calls"\nreturn function() end\n')
+    problem = re.sub(r"[^\s']*/", "", reload_fails(server, "calls.lua:1: no"))
+    frames = ["calls.lua:1: in function 'f'", "calls.lua:2: in main chunk", "[C]: in function 'require'",
+              "handler.lua:1: in main chunk"]
+    lines = [line.strip() for line in problem.splitlines()]
+    assert lines[:6] == ["calls.lua:1: no", "stack traceback:", *frames]
 
 
 CONFIGURATIONS = {

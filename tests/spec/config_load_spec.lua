@@ -160,7 +160,7 @@ return {
     assert.same({ "zerg.lua:2: attempt to index global 'nothing' (a nil value)" },
       problems_of "local x = 1\nreturn { listeners = nothing.at.all }")
     assert.same({ "zerg.lua:2: plain" }, problems_of "local x = 1\nerror('plain', 0)")
-    assert.matches("^zerg.lua:1: table: ", problems_of("error({})")[1])
+    assert.same({ "zerg.lua:1: an error that is a table" }, problems_of("error({})"))
   end)
 
   it("reports errors of required modules where they are", function()
@@ -320,12 +320,36 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
         { load_handler("return { serve = print, stop = 1 }") })
       assert.same({ nil, "D/handlers/h.lua: unknown hook `strat`: did you mean `start`?" },
         { load_handler("return { serve = print, strat = 1 }") })
-      assert.same({ nil, "D/handlers/h.lua: unknown hook `1`" },
+      assert.same({ nil, "D/handlers/h.lua: unknown hook `1`: expected `serve`, `connect`, `test`, "
+        .. "`start`, `migrate`, `stop`" },
         { load_handler("return { print, serve = print }") })
       assert.same({ nil, "D/handlers/h.lua:2: unexpected symbol near '='" },
         { load_handler("\n= 1") })
-      local _, message = load_handler("\n\nerror('boom')")
-      assert.matches("h.lua:3: boom\nstack traceback:", message)
+      assert.same({ nil, "D/handlers/h.lua:3: boom" }, { load_handler("\n\nerror('boom')") })
+    end)
+
+    it("shows the calls of the script alone", function()
+      local path = directory .. "/handlers/h.lua"
+      write(path, "local function f()\n  error('boom')\nend\npcall(print)\nf()\n")
+      local _, problem = handler.run(path)
+      local expected = "^stack traceback:\n\t[^\n]*h.lua:2: in function 'f'\n"
+        .. "\t[^\n]*h.lua:5: in main chunk$"
+      assert.equal("boom", problem.message)
+      assert.matches(expected, problem.traceback)
+    end)
+
+    it("says what it can of errors that are no strings", function()
+      local function message_of(value)
+        return select(2, load_handler("\nerror(" .. value .. ")"))
+      end
+      assert.equal("D/handlers/h.lua:2: an error that is a table", message_of("{}"))
+      assert.equal('D/handlers/h.lua:2: an error that is a table (code = 3, message = "no")',
+        message_of("{ code = 3, message = 'no' }"))
+      assert.equal("D/handlers/h.lua:2: an error that is a table: mine",
+        message_of("setmetatable({}, { __tostring = function() return 'mine' end })"))
+      assert.equal("D/handlers/h.lua:2: an error that is a table",
+        message_of("setmetatable({}, { __tostring = error })"))
+      assert.equal("D/handlers/h.lua:2: an error that is nil", message_of("nil"))
     end)
   end)
 end)

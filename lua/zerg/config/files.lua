@@ -125,7 +125,7 @@ end
 function M.run(chunk, path)
   local line, traceback
   local ok, value = xpcall(chunk, function(err)
-    line, traceback = line_in(chunk), debug.traceback("", 2):gsub("^\n", "")
+    line, traceback = line_in(chunk), raised.own_calls(debug.traceback("", 2))
     return err
   end)
   if ok then

@@ -14,6 +14,7 @@ local is_hook = {}
 for _, hook in ipairs(HOOKS) do
   is_hook[hook] = true
 end
+local EXPECTED_HOOK = "unknown hook `%s`: expected `" .. table.concat(HOOKS, "`, `") .. "`"
 local EXPECTED = "expected the script to return a function or a table with `serve`, got %s"
 local EXPECTED_FUNCTION = "`%s`: expected a function, got %s"
 local loaded = {} -- by path: what the file returned, as a zerg.handler
@@ -43,8 +44,10 @@ end
 ---@return string
 local function unknown_hook(key)
   local guess = nearest.of(key, HOOKS)
-  return ("unknown hook `%s`"):format(tostring(key))
-    .. (guess and (": did you mean `%s`?"):format(guess) or "")
+  if guess then
+    return ("unknown hook `%s`: did you mean `%s`?"):format(key, guess)
+  end
+  return EXPECTED_HOOK:format(tostring(key))
 end
 
 ---What is wrong with what a handler file returned, nil: nothing.

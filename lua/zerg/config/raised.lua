@@ -1,6 +1,13 @@
--- What a script raised, as a problem with file and line and as text for who wrote the script.
+-- What a script raised, as a problem with file and line and as text for who wrote the script, who
+-- is not to read of zerg's own modules there.
+
+local values = require "zerg.config.values"
 
 local M = {}
+
+-- zerg's own modules have chunk names like this one's.
+local OWN_FOLDER = debug.getinfo(1, "S").short_src:match("^(.*)config/raised%.lua$")
+local DETAILS = { "code", "message" } -- what tables that are raised often have
 
 ---@class zerg.config.file_problem
 ---@field file? string none: the file that was to be read could not be
@@ -21,6 +28,65 @@ function M.split_message(message)
   return file, tonumber(line), rest
 end
 
+---What a raised value that is no string says of itself.
+---@param err any
+---@return string
+local function detail(err)
+  local metatable = debug.getmetatable(err)
+  if type(metatable) == "table" and rawget(metatable, "__tostring") then
+    local ok, text = pcall(tostring, err)
+    return ok and ": " .. text or ""
+  end
+  local parts = {}
+  for _, key in ipairs(type(err) == "table" and DETAILS or {}) do
+    local value = rawget(err, key)
+    if value ~= nil then
+      parts[#parts + 1] = ("%s = %s"):format(key, values.show(value))
+    end
+  end
+  return #parts > 0 and (" (%s)"):format(table.concat(parts, ", ")) or ""
+end
+
+---@param err any
+---@return string
+function M.message(err)
+  if type(err) == "string" then
+    return err
+  end
+  return "an error that is " .. values.show(err) .. detail(err)
+end
+
+local function is_own(frame)
+  return frame:sub(2, #OWN_FOLDER + 1) == OWN_FOLDER
+end
+
+local function is_native(frame)
+  return frame ~= nil and frame:sub(2, 5) == "[C]:"
+end
+
+---The calls that the script was in, for the message handler of the xpcall that runs it; nil: it was
+---in no more than the one that the problem names.
+---@param traceback string as debug.traceback() gives it
+---@return string|nil
+function M.own_calls(traceback)
+  local frames, count = {}, 0
+  for frame in traceback:gmatch("\t[^\n]*") do
+    if is_own(frame) then
+      count = #frames -- what called zerg's modules is the script's, what they were called by is not
+    else
+      frames[#frames + 1] = frame
+    end
+  end
+  while count > 0 and is_native(frames[count]) do
+    count = count - 1
+  end
+  local first = 1
+  while is_native(frames[first]) do
+    first = first + 1
+  end
+  return count > first and "stack traceback:\n" .. table.concat(frames, "\n", first, count) or nil
+end
+
 ---The problem of what a function of a file raised. The file is named as it was compiled, which Lua
 ---shortens, and also when the error names no place.
 ---@param err any
@@ -29,7 +95,7 @@ end
 ---@param line? integer where fn was, for errors that name no place
 ---@return zerg.config.file_problem
 function M.problem(err, fn, path, line)
-  local file, own_line, message = M.split_message(tostring(err))
+  local file, own_line, message = M.split_message(M.message(err))
   if not file or file == debug.getinfo(fn, "S").short_src then
     file, own_line = path, own_line or line
   end
