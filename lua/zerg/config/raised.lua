@@ -91,13 +91,17 @@ end
 ---shortens, and also when the error names no place.
 ---@param err any
 ---@param fn function
----@param path string the file of fn
+---@param path string the file of fn, or that has it as a hook
 ---@param line? integer where fn was, for errors that name no place
 ---@return zerg.config.file_problem
 function M.problem(err, fn, path, line)
   local file, own_line, message = M.split_message(M.message(err))
-  if not file or file == debug.getinfo(fn, "S").short_src then
-    file, own_line = path, own_line or line
+  local info = debug.getinfo(fn, "S")
+  local is_of_file = info.source == "@" .. path -- a hook may be a function of another
+  if not file then
+    file, own_line = path, is_of_file and line or nil
+  elseif is_of_file and file == info.short_src then
+    file = path
   end
   return { file = file, line = own_line, message = message }
 end
