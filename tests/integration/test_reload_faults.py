@@ -29,6 +29,7 @@ SCRIPTS = {
     "unknown_hook": ("return { serve = function() end, startt = function() end }\n", "did you mean `start`"),
     "missing_module": ('require "nowhere"\nreturn function() end\n', "nowhere"),
     "test_raises": (hooks(test='error("two and two are five")'), "two and two are five"),
+    "test_returns_false": (hooks(test='return false, "bad"'), "handler.lua:3: self-test failed: bad"),
     "test_parks": (hooks(test="zerg.sleep(1)"), "handler.lua:3"),
     "top_level_parks": ('require("zerg").sleep(1)\nreturn function() end\n', "handler.lua:1"),
     "top_level_connects": ('assert(require("zerg").connect("127.0.0.1:1"))\nreturn function() end\n', "handler.lua:1"),
@@ -77,6 +78,14 @@ def test_what_a_script_raises_begins_with_its_place_and_shows_its_own_calls(zerg
               "handler.lua:1: in main chunk"]
     lines = [line.strip() for line in problem.splitlines()]
     assert lines[:6] == ["calls.lua:1: no", "stack traceback:", *frames]
+
+
+def test_a_self_test_that_a_module_has(zerg):
+    server = zerg(HELLO.format("old"))
+    assert said(server) == "old"
+    server.directory.write("sums.lua", 'return {\n  test = function() error("two and two are five") end,\n}\n')
+    server.directory.write("handler.lua", 'return { serve = print, test = require("sums").test }\n')
+    reload_fails(server, "sums.lua:2: self-test failed: two and two are five")
 
 
 CONFIGURATIONS = {

@@ -328,6 +328,24 @@ return { listeners = { { port = own.port, handler = print } }, lua_path = "lib/?
       assert.same({ nil, "D/handlers/h.lua:3: boom" }, { load_handler("\n\nerror('boom')") })
     end)
 
+    it("takes what a self-test returns as assert() does, but for nothing", function()
+      local function message_of(returned)
+        local text = "\nreturn { serve = print, test = function() return %s end }"
+        return select(2, load_handler(text:format(returned)))
+      end
+      assert.equal("D/handlers/h.lua:2: self-test failed: it returned false", message_of("false"))
+      assert.equal("D/handlers/h.lua:2: self-test failed: bad", message_of("false, 'bad'"))
+      assert.equal("D/handlers/h.lua:2: self-test failed: bad", message_of("nil, 'bad'"))
+      assert.equal("lib/x.lua:7: self-test failed: bad", message_of("nil, 'lib/x.lua:7: bad'"))
+      for _, returned in ipairs({ "", "nil", "true", "0", "'bad'" }) do
+        assert.is_nil(message_of(returned))
+      end
+      assert.same({ nil, "D/handlers/h.lua: `test`: expected a function, got true" },
+        { load_handler("return { serve = print, test = true }") })
+      assert.same({ nil, "D/handlers/h.lua: `test`: expected a function, got false" },
+        { load_handler("return { serve = print, test = false }") })
+    end)
+
     it("shows the calls of the script alone", function()
       local path = directory .. "/handlers/h.lua"
       write(path, "local function f()\n  error('boom')\nend\npcall(print)\nf()\n")

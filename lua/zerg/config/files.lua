@@ -122,14 +122,15 @@ end
 ---@param path string the file, as it was compiled
 ---@return any value what it returned, nil after a problem
 ---@return zerg.config.file_problem|nil problem where it raised, in this file or another
+---@return any second what it returned behind that
 function M.run(chunk, path)
   local line, traceback
-  local ok, value = xpcall(chunk, function(err)
+  local ok, value, second = xpcall(chunk, function(err)
     line, traceback = line_in(chunk), raised.own_calls(debug.traceback("", 2))
     return err
   end)
   if ok then
-    return value
+    return value, nil, second
   end
   local problem = raised.problem(value, chunk, path, line)
   problem.traceback = traceback

@@ -22,7 +22,8 @@ local loaded = {} -- by path: what the file returned, as a zerg.handler
 ---@class zerg.handler
 ---@field serve fun(conn: zerg.conn, state: any)
 ---@field connect? fun(req: zerg.req, res: zerg.res) of HTTP: handles CONNECT
----@field test? fun() raises when something is wrong with the script: it is not served then
+---@field test? fun() raises, or returns false or nil and a message, when something is wrong with
+---the script: it is not served then
 ---@field start? fun() once per reactor, before the first connection
 ---@field migrate? fun(conn: zerg.conn): any
 ---@field stop? fun() once per reactor, when it is dropped
@@ -75,12 +76,17 @@ local function wrong_with(value)
   return nil
 end
 
----What the self-test of a handler finds wrong, nil: nothing.
+---What the self-test of a handler finds wrong, nil: nothing. What assert() would raise is a failure
+---too, but for a test that returns nothing.
 ---@param test function
 ---@param path string
 ---@return zerg.config.file_problem|nil
 local function test_problem(test, path)
-  local _, problem = files.run(test, path)
+  local passed, problem, reason = files.run(test, path)
+  if not problem and (passed == false or (passed == nil and reason ~= nil)) then
+    reason = reason == nil and "it returned false" or reason
+    problem = raised.problem(reason, test, path, debug.getinfo(test, "S").linedefined)
+  end
   if problem then
     problem.message = "self-test failed: " .. problem.message
   end
