@@ -95,23 +95,41 @@ local function load_routes(listener, first)
   return first + #listener.routes
 end
 
+-- Gives a message when it cannot be loaded.
+local function load_tcp(listener, index, serves_tcp)
+  local module, message = load_handler(listener)
+  if module then
+    serve_by_listener[index], migrate_by_listener[index] = module.serve, module.migrate
+    serves_tcp[module] = true
+  end
+  return message
+end
+
+-- Looks at the modules that are not among those of `serves_tcp`.
+local function check_http_only(serves_tcp)
+  for _, module in ipairs(modules) do
+    local problem = not serves_tcp[module] and handler_files.http_problem(module, paths[module])
+    if problem then
+      return nil, raised.text(problem)
+    end
+  end
+  return true
+end
+
 local function load_handlers(config)
-  local route_count = 0
+  local route_count, serves_tcp = 0, {}
   for index, listener in ipairs(config.listeners) do
     local message
     if listener.routes then
       route_count, message = load_routes(listener, route_count)
     else
-      local module
-      module, message = load_handler(listener)
-      serve_by_listener[index] = module and module.serve
-      migrate_by_listener[index] = module and module.migrate
+      message = load_tcp(listener, index, serves_tcp)
     end
     if message then
       return nil, message
     end
   end
-  return true
+  return check_http_only(serves_tcp)
 end
 
 ---Sets the state up and loads every handler. For C.

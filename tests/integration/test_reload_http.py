@@ -8,7 +8,7 @@ import pytest
 from httptalk import answer, ask, get
 from luatext import ECHO
 from peer import Backend, pattern
-from reloads import reload, wait_for_versions
+from reloads import reload, reload_fails, wait_for_versions
 from test_reload import said, say
 
 WEB = """local zerg = require "zerg"
@@ -257,3 +257,9 @@ def answer_rest(peer, count):
     while peer.line() != "\r":
         pass
     return peer.receive(count)
+
+
+def test_a_handler_with_migrate_that_only_http_has_is_refused(site):
+    server = site().wait_listening()
+    server.directory.write("web.lua", "return {\n  serve = print,\n  migrate = function() end,\n}\n")
+    reload_fails(server, "web.lua:3: `migrate` is never called")

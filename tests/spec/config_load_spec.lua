@@ -122,6 +122,20 @@ return {
       problems_of "return { listeners = { { port = 1,\n\nhandler = 'handlers/none.lua' } } }")
   end)
 
+  it("refuses a script with migrate that only HTTP has", function()
+    local text = "return {\n  serve = print,\n  migrate = function() end,\n}\n"
+    write(directory .. "/handlers/h.lua", text)
+    local function problems_with(rest)
+      local path = write(directory .. "/zerg.lua", [[return { listeners = {
+  { port = 1, protocol = "http", handler = "handlers/h.lua" },]] .. rest .. "} }")
+      local _, problems = config.load(path, { run_scripts = true })
+      return texts(problems, directory)
+    end
+    assert.matches("^handlers/h.lua:3: listeners%[1%].handler: `migrate` is never called: "
+      .. "only HTTP", problems_with("")[1])
+    assert.same({}, problems_with('{ port = 2, handler = "handlers/h.lua" }'))
+  end)
+
   it("runs handler scripts only when asked to, and reports what they do", function()
     local function with_scripts(text)
       write(directory .. "/handlers/h.lua", text)

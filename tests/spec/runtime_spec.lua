@@ -116,6 +116,15 @@ describe("zerg.runtime", function()
     end
   end)
 
+  it("refuses a handler with migrate that only HTTP has", function()
+    local path = script("return {\n  serve = print,\n  migrate = print,\n}")
+    local http = { routes = { { handler_path = path } } }
+    local ok, message = runtime.load({ config = { listeners = { http } } })
+    assert.is_nil(ok)
+    assert.matches("^/[^:]*: `migrate` is never called: only HTTP has this handler", message)
+    assert.is_true(runtime.load({ config = { listeners = { http, { handler_path = path } } } }))
+  end)
+
   it("tells C of compiled code", function()
     engine.traces = engine.traces or {}
     trace.start()

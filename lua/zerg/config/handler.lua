@@ -16,6 +16,8 @@ for _, hook in ipairs(HOOKS) do
 end
 local EXPECTED_HOOK = "unknown hook `%s`: expected `" .. table.concat(HOOKS, "`, `") .. "`"
 local EXPECTED = "expected the script to return a function or a table with `serve`, got %s"
+local ONLY_HTTP = "`migrate` is never called: only HTTP has this handler, and HTTP connections go "
+  .. "to the next version between requests; remove `migrate`, or serve TCP with the handler"
 local EXPECTED_FUNCTION = "`%s`: expected a function, got %s"
 local loaded = {} -- by path: what the file returned, as a zerg.handler
 
@@ -113,6 +115,18 @@ function M.run(path)
     return nil, failed
   end
   return type(value) == "function" and { serve = value } or value
+end
+
+---What is wrong with a handler that only HTTP has, nil: nothing.
+---@param handler zerg.handler
+---@param path string|nil its file; a function has no hooks
+---@return zerg.config.file_problem|nil
+function M.http_problem(handler, path)
+  local migrate = handler.migrate
+  if not migrate then
+    return nil
+  end
+  return raised.problem(ONLY_HTTP, migrate, path, debug.getinfo(migrate, "S").linedefined)
 end
 
 ---The handler of a normalised listener; runs its script the first time it is asked for in this Lua

@@ -235,21 +235,37 @@ local function complete(listener, normalised, directory)
   end
 end
 
-local function run_script(checker, script, path)
+---tcp: the scripts that TCP listeners have.
+local function run_script(checker, script, path, tcp)
   if type(script) == "string" then
-    local _, problem = handler.run(files.join(checker.context.directory, script))
+    local file = files.join(checker.context.directory, script)
+    local module, problem = handler.run(file)
+    if module and not tcp[script] then
+      problem = handler.http_problem(module, file)
+    end
     if problem then
       checker:problem(path, problem.message, problem)
     end
   end
 end
 
+local function scripts_of_tcp(listeners)
+  local scripts = {}
+  for _, listener in ipairs(listeners) do
+    if listener.protocol ~= "http" and listener.handler then
+      scripts[listener.handler] = true
+    end
+  end
+  return scripts
+end
+
 ---Runs the scripts of the listeners that have one, to see what they return.
 local function run_scripts(checker, normalised)
+  local tcp = scripts_of_tcp(normalised.listeners)
   for index, listener in ipairs(normalised.listeners) do
-    run_script(checker, listener.handler, { "listeners", index, "handler" })
+    run_script(checker, listener.handler, { "listeners", index, "handler" }, tcp)
     for place, route in ipairs(listener.routes or {}) do
-      run_script(checker, route.handler, { "listeners", index, "routes", place, "handler" })
+      run_script(checker, route.handler, { "listeners", index, "routes", place, "handler" }, tcp)
     end
   end
 end
