@@ -11,10 +11,12 @@
 
 #include "admin/ask.h"
 #include "admin/cli.h"
+#include "admin/config_path.h"
 #include "admin/control_path.h"
 #include "admin/program.h"
 #include "admin/server.h"
 #include "admin/takeover.h"
+#include "admin/usual_server.h"
 #include "admin/version.h"
 #include "base/assert.h"
 #include "script/config.h"
@@ -159,6 +161,31 @@ static int explain_control(const char *config_path)
     return -EINVAL;
 }
 
+/* A configuration with a mistake must not hide its server: that may well be at the usual place, and says what it serves. out has
+ * CONTROL_PATH_BYTES bytes. 0, or a negative errno after a message. */
+static int guess_control(const char *config_path, char *out)
+{
+    struct usual_server server;
+
+    if (!usual_server_find(&server) || !config_path_is(config_path, server.config_path))
+        return explain_control(config_path);
+    fprintf(stderr, "zerg: warning: %s cannot be loaded: asking the server at the usual place, %s, which serves it.\n",
+            config_path, server.path);
+    snprintf(out, CONTROL_PATH_BYTES, "%s", server.path);
+    return 0;
+}
+
+/* The configuration may have changed where its server is to be, which does not move one that runs. */
+static void name_usual_server(const char *asked_path)
+{
+    struct usual_server server;
+
+    if (!usual_server_find(&server) || (asked_path && strcmp(asked_path, server.path) == 0))
+        return;
+    fprintf(stderr, "zerg: a server answers at the usual place%s%s: name it with --control %s\n",
+            server.config_path[0] != '\0' ? " and serves " : "", server.config_path, server.path);
+}
+
 /* Where the configuration puts its server's control socket; out has CONTROL_PATH_BYTES bytes. 0, or a negative errno after a
  * message. */
 static int read_control_path(const char *config_path, char *out)
@@ -168,13 +195,14 @@ static int read_control_path(const char *config_path, char *out)
     int rc = config_load(&request, &config);
 
     if (rc < 0)
-        return explain_control(config_path);
+        return guess_control(config_path, out);
     if (config->control) {
         snprintf(out, CONTROL_PATH_BYTES, "%s", config->control);
     } else if (config->has_control) {
         rc = control_path_default(out);
     } else {
         fprintf(stderr, "zerg: the server of %s has no control socket: `control = false`\n", config_path);
+        name_usual_server(NULL);
         rc = -ENOENT;
     }
     config_free(config);
@@ -222,6 +250,7 @@ static int find_control(const struct cli *cli, char *out)
 static int ask_server(const struct cli *cli)
 {
     char path[CONTROL_PATH_BYTES];
+    enum ask_outcome outcome;
     int rc = find_control(cli, path);
 
     if (rc == -ENAMETOOLONG)
@@ -230,7 +259,10 @@ static int ask_server(const struct cli *cli)
               stderr);
     if (rc < 0)
         return STATUS_FAILED;
-    return ask_run(cli, path) == ASK_DONE ? STATUS_OK : STATUS_FAILED;
+    outcome = ask_run(cli, path);
+    if (outcome == ASK_NOBODY && !cli->control)
+        name_usual_server(path);
+    return outcome == ASK_DONE ? STATUS_OK : STATUS_FAILED;
 }
 
 static int run_command(const struct cli *cli)

@@ -122,7 +122,7 @@ enum ask_outcome ask_run(const struct cli *cli, const char *path)
 
     assert(cli->command == CLI_REPL || questions[cli->command].request);
     if (client_open(&client, path) < 0)
-        return ASK_FAILED;
+        return ASK_NOBODY;
     if (cli->command == CLI_REPL)
         outcome = repl_run(&client, cli->reactor) == 0 ? ASK_DONE : ASK_FAILED;
     else

@@ -5,8 +5,8 @@
 
 struct cli;
 
-/* The exit status. */
-enum ask_outcome { ASK_DONE = 0, ASK_FAILED = 1 };
+/* ASK_NOBODY: no server could be asked there. */
+enum ask_outcome { ASK_DONE, ASK_FAILED, ASK_NOBODY };
 
 /* Runs a command that is for a running server with the one whose control socket is at the path. */
 MUST_CHECK enum ask_outcome ask_run(const struct cli *cli, const char *path);

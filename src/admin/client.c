@@ -2,22 +2,37 @@
 #include "admin/client.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "admin/control_words.h"
 #include "base/addr.h"
 #include "base/limits.h"
 
+enum { QUIET_S_MAX = 5 }; /* for a server that hangs and that nobody named */
+
+PRINTF_LIKE(2, 3) static void say(const struct client *client, const char *format, ...)
+{
+    va_list args;
+
+    if (client->is_quiet)
+        return;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+}
+
 /* ---- connecting ---- */
 
-static int explain(const char *path, int rc)
+static int explain(const struct client *client, int rc)
 {
     const char *advice = "";
 
-    fprintf(stderr, "zerg: no server answers at %s: %s\n", path, strerror(-rc));
+    say(client, "zerg: no server answers at %s: %s\n", client->path, strerror(-rc));
     if (rc == -ENOENT || rc == -ENOTDIR)
         advice =
             "Start one with `zerg run`, or say where it is: its configuration with -c FILE, or its control socket with "
@@ -26,7 +41,7 @@ static int explain(const char *path, int rc)
         advice = "The server that was there has gone. Start it with `zerg run`.\n";
     else if (rc == -EACCES || rc == -EPERM)
         advice = "Only root, and the user whom it runs as, may talk to a server.\n";
-    fputs(advice, stderr);
+    say(client, "%s", advice);
     return rc;
 }
 
@@ -40,8 +55,8 @@ static int check_owner(const struct client *client)
         return -errno;
     if (geteuid() == 0 || server.uid == 0 || server.uid == geteuid())
         return 0;
-    fprintf(stderr, "zerg: the server at %s is another user's (uid %u): it is not asked.\n", client->path,
-            (unsigned)server.uid);
+    say(client, "zerg: the server at %s is another user's (uid %u): it is not asked.\n", client->path,
+        (unsigned)server.uid);
     return -EPERM;
 }
 
@@ -61,23 +76,42 @@ static int connect_to(const char *path)
     return rc;
 }
 
-int client_open(struct client *client, const char *path)
+static int open_stream(struct client *client)
 {
-    int fd = connect_to(path);
+    int fd = connect_to(client->path);
     int rc;
 
-    *client = (struct client){.path = path};
     if (fd < 0)
-        return explain(path, fd);
+        return explain(client, fd);
     client->stream = fdopen(fd, "r");
     if (!client->stream) {
         rc = -errno;
         close(fd);
-        return explain(path, rc);
+        return explain(client, rc);
     }
     rc = check_owner(client);
     if (rc < 0)
         client_close(client);
+    return rc;
+}
+
+int client_open(struct client *client, const char *path)
+{
+    *client = (struct client){.path = path};
+    return open_stream(client);
+}
+
+int client_open_quietly(struct client *client, const char *path)
+{
+    struct timeval longest = {.tv_sec = QUIET_S_MAX};
+    int rc;
+
+    *client = (struct client){.path = path, .is_quiet = true};
+    rc = open_stream(client);
+    if (rc == 0 && setsockopt(fileno(client->stream), SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof(longest)) < 0) {
+        rc = -errno;
+        client_close(client);
+    }
     return rc;
 }
 
@@ -97,15 +131,15 @@ static int send_request(const struct client *client, const char *const words[], 
     int rc = 0;
 
     if (!line) {
-        fputs("zerg: the request is not valid UTF-8\n", stderr);
+        say(client, "zerg: the request is not valid UTF-8\n");
         return -EINVAL;
     }
     line[len] = '\n';
     if (len + 1 > CONTROL_REQUEST_BYTES_MAX) {
-        fprintf(stderr, "zerg: the request has %zu bytes, a server takes at most %d\n", len, CONTROL_REQUEST_BYTES_MAX);
+        say(client, "zerg: the request has %zu bytes, a server takes at most %d\n", len, CONTROL_REQUEST_BYTES_MAX);
         rc = -EMSGSIZE;
     } else if (send(fileno(client->stream), line, len + 1, MSG_NOSIGNAL) != (ssize_t)len + 1) {
-        fprintf(stderr, "zerg: the server at %s has gone\n", client->path);
+        say(client, "zerg: the server at %s has gone\n", client->path);
         rc = -EPIPE;
     }
     free(line);
@@ -121,7 +155,7 @@ static int read_reply(const struct client *client, struct client_reply *reply)
     *reply = (struct client_reply){.text = NULL};
     len = getline(&reply->text, &size, client->stream);
     if (len <= 0 || reply->text[len - 1] != '\n') {
-        fprintf(stderr, "zerg: the server at %s has gone without an answer\n", client->path);
+        say(client, "zerg: the server at %s has gone without an answer\n", client->path);
         client_reply_free(reply);
         return -EPIPE;
     }
@@ -145,9 +179,9 @@ int client_ask(struct client *client, const char *const words[], size_t count, s
             return 0;
         progress = json_string_value(json_object_get(reply->json, "progress"));
         if (progress)
-            fprintf(stderr, "%s\n", progress);
+            say(client, "%s\n", progress);
         else
-            fprintf(stderr, "zerg: what answers at %s is no server of zerg\n", client->path);
+            say(client, "zerg: what answers at %s is no server of zerg\n", client->path);
         rc = progress ? 0 : -EPROTO;
         client_reply_free(reply);
     } while (rc == 0);

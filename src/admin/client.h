@@ -11,6 +11,7 @@
 struct client {
     const char *path; /* borrowed */
     FILE *stream;     /* owned */
+    bool is_quiet;    /* nothing is said on stderr */
 };
 
 struct client_reply {
@@ -20,6 +21,8 @@ struct client_reply {
 
 /* Connects to the server whose control socket is at the path. 0, or a negative errno after a message. */
 MUST_CHECK int client_open(struct client *client, const char *path);
+/* The same, with a server that may be there or not: nothing is said, then and later, and no answer takes long. */
+MUST_CHECK int client_open_quietly(struct client *client, const char *path);
 void client_close(struct client *client);
 /* Sends a request of these words and waits for its answer. 0, and the reply is to be freed, whether the server could do it or
  * not; or a negative errno after a message. */

@@ -2,8 +2,10 @@
 #include "admin/cmd_status.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <unistd.h>
 
+#include "admin/config_path.h"
 #include "admin/control.h"
 #include "admin/service.h"
 #include "base/clock.h"
@@ -25,6 +27,17 @@ static json_t *config_of(const struct config *config)
     const char *path = config->path ? config->path : config->script;
 
     return path ? control_text(path) : json_null();
+}
+
+/* Where that is, whoever asks. */
+static json_t *config_path_of(const struct config *config)
+{
+    const char *path = config->path ? config->path : config->script;
+    char absolute[PATH_MAX] = "";
+
+    if (path)
+        config_path_absolute(path, absolute);
+    return absolute[0] != '\0' ? control_text(absolute) : json_null();
 }
 
 static json_t *reactors_of(const struct engine *engine)
@@ -89,8 +102,9 @@ void cmd_status(struct control_request *request, const struct control_words *wor
         control_misused(request);
         return;
     }
-    control_ok(request, json_pack("{s:s, s:i, s:f, s:s, s:o, s:o, s:o, s:o}", "version", ZERG_VERSION, "pid",
-                                  (int)getpid(), "uptime", uptime, "state", state_of(service), "config",
-                                  config_of(service->config), "versions", versions_of(engine, now_ms), "reactors",
-                                  reactors_of(engine), "listeners", listeners_of(engine->version)));
+    control_ok(request,
+               json_pack("{s:s, s:i, s:f, s:s, s:o, s:o, s:o, s:o, s:o}", "version", ZERG_VERSION, "pid", (int)getpid(),
+                         "uptime", uptime, "state", state_of(service), "config", config_of(service->config),
+                         "config_path", config_path_of(service->config), "versions", versions_of(engine, now_ms),
+                         "reactors", reactors_of(engine), "listeners", listeners_of(engine->version)));
 }

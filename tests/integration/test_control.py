@@ -137,6 +137,7 @@ def test_status_counts_connections(zerg, control):
     status, progress = client.ask("status")
     assert progress == []
     assert status["ok"] is True and status["pid"] == server.pid and status["state"] == "running"
+    assert status["config_path"] == os.path.realpath(server.path / "zerg.lua")
     assert status["config"] == "zerg.lua" and 0 <= status["uptime"] < 60
     assert re.fullmatch(r"\d+\.\d+\.\d+", status["version"])
     assert [reactor["index"] for reactor in status["reactors"]] == [0, 1]
@@ -153,7 +154,8 @@ def test_status_names_the_script_where_there_is_no_configuration(zerg, control):
     assert control(zerg.script(handler(ECHO))).ask("status")[0]["config"] == "script.lua"
     port = free_port()
     proxy = zerg.proxy(f":{port}", "127.0.0.1:1", port=port).wait_listening()
-    assert control(proxy).ask("status")[0]["config"] is None
+    status = control(proxy).ask("status")[0]
+    assert status["config"] is None and status["config_path"] is None
 
 
 def test_help_lists_the_commands_and_mistakes_bring_the_nearest(zerg, control):

@@ -104,6 +104,51 @@ def test_the_configuration_says_where(zerg):
         assert process.wait(PATIENCE) == 0
 
 
+def at_usual_place(zerg):
+    """A server at the usual place, and the environment that says where that is."""
+    server = zerg(ECHO, args=["run", "-c", "zerg.lua", "--control", "run/control.sock"]).wait_listening()
+    return server, {"RUNTIME_DIRECTORY": str(server.path / "run")}
+
+
+@pytest.mark.parametrize("text", ["return {", "return { control = 7 }", None])
+def test_a_configuration_that_cannot_be_loaded_does_not_hide_its_server(zerg, text):
+    server, env = at_usual_place(zerg)
+    config = server.path / "zerg.lua"
+    config.unlink() if text is None else config.write_text(text)
+    elsewhere = zerg.directory()
+    (elsewhere.path / "link.lua").symlink_to(config)
+    for name, directory in (("zerg.lua", server.directory), (config, elsewhere), ("link.lua", elsewhere)):
+        if text is None and name == "link.lua":
+            continue  # it leads nowhere
+        done = zerg.command("status", "--json", "-c", name, directory=directory, env=env)
+        assert done.returncode == 0 and json.loads(done.stdout)["pid"] == server.pid, done.stderr
+        assert (f"zerg: warning: {name} cannot be loaded: asking the server at the usual place, "
+                f"{server.path}/run/control.sock, which serves it.\n") in done.stderr
+    done = zerg.command("reload", directory=server.directory, env=env)
+    assert done.returncode == 1 and "zerg.lua" in done.stderr  # the server's own words for it
+    server.log.expect("reload: version 1 goes on")
+
+
+def test_a_server_at_the_usual_place_that_serves_another_configuration_is_not_asked(zerg):
+    server, env = at_usual_place(zerg)
+    done = zerg.command("stop", files={"zerg.lua": "return {"}, env=env)
+    assert done.returncode == 1 and server.process.poll() is None
+    assert "warning" not in done.stderr and "name the control socket with --control PATH" in done.stderr
+
+
+@pytest.mark.parametrize("value", ['"absent.sock"', "false"])
+def test_a_configuration_whose_socket_has_moved_names_the_server_at_the_usual_place(zerg, value):
+    server, env = at_usual_place(zerg)
+    server.directory.write("zerg.lua", f"return {{ control = {value} }}")
+    done = zerg.command("status", directory=server.directory, env=env)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.endswith(
+        f"zerg: a server answers at the usual place and serves {os.path.realpath(server.path)}/zerg.lua: "
+        f"name it with --control {server.path}/run/control.sock\n")
+    done = zerg.command("status", "--control", "absent.sock", directory=server.directory, env=env)
+    assert "usual place" not in done.stderr
+
+
 @ROOT_ONLY
 @pytest.mark.parametrize("is_link", [False, True])
 def test_root_runs_no_configuration_of_somebody_else_that_nobody_named(zerg, is_link):
