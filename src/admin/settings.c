@@ -41,14 +41,22 @@ static void compare_reactors(struct differences *out, const struct reactor_confi
     note(out, "reactor.sq_idle", a->sq_idle_ms == b->sq_idle_ms);
 }
 
+/* Of what is in force a part follows from the number of reactors. When that changes too, what the files say counts: whoever undoes
+ * one of the two is not to be told of the other only then. */
+static bool is_same_accept(const struct config *started, const struct config *next)
+{
+    if (started->reactors == next->reactors)
+        return started->accept == next->accept;
+    return started->accept_given == next->accept_given;
+}
+
 bool settings_need_restart(const struct config *started, const struct config *next, char *out, size_t out_bytes)
 {
     struct differences differences = {.out = out, .out_bytes = out_bytes};
 
     out[0] = '\0';
     note(&differences, "reactors", started->reactors == next->reactors);
-    /* A single reactor accepts for itself, whatever `accept` says. */
-    note(&differences, "accept", started->accept == next->accept || started->reactors != next->reactors);
+    note(&differences, "accept", is_same_accept(started, next));
     note(&differences, "pin_cpus", started->pin_cpus == next->pin_cpus);
     note(&differences, "acceptor.ring_entries", started->acceptor_ring_entries == next->acceptor_ring_entries);
     compare_reactors(&differences, &started->reactor, &next->reactor);

@@ -182,10 +182,11 @@ struct config {
     char *proxy_listen; /* of `zerg proxy LISTEN TARGET...`, else NULL */
     char **proxy_targets;
     uint32_t proxy_target_count;
-    char *directory;   /* of zerg.lua or the script; relative paths in it and require() start here */
-    char *lua_path;    /* extra package.path entries, joined; "" when there are none */
-    uint32_t reactors; /* at least 1: `reactors = 0` is resolved already */
-    enum accept_mode accept;
+    char *directory;               /* of zerg.lua or the script; relative paths in it and require() start here */
+    char *lua_path;                /* extra package.path entries, joined; "" when there are none */
+    uint32_t reactors;             /* at least 1: `reactors = 0` is resolved already */
+    enum accept_mode accept;       /* in force: a single reactor accepts for itself, whatever the next says */
+    enum accept_mode accept_given; /* as the file says, or by default */
     bool pin_cpus;
     uint32_t acceptor_ring_entries;
     struct reactor_config reactor;

@@ -165,9 +165,9 @@ void config_read(lua_State *L, struct config *config)
     config->reactors = field_u32(L, "reactors");
     if (config->reactors == 0)
         config->reactors = reactors_for_this_machine();
-    config->accept = field_choice(L, "accept", accept_modes) == 0 ? ACCEPT_ACCEPTOR : ACCEPT_REUSEPORT;
-    if (config->reactors == 1) /* there is nobody to deal connections out to */
-        config->accept = ACCEPT_REUSEPORT;
+    config->accept_given = field_choice(L, "accept", accept_modes) == 0 ? ACCEPT_ACCEPTOR : ACCEPT_REUSEPORT;
+    /* A single reactor has nobody to deal connections out to. */
+    config->accept = config->reactors == 1 ? ACCEPT_REUSEPORT : config->accept_given;
     config->pin_cpus = field_bool(L, "pin_cpus");
     config->script_memory_max = (uint64_t)field_number(L, "script_memory_max");
     config->script_stall_ms = field_ms(L, "script_stall");

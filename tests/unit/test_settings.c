@@ -59,15 +59,33 @@ static void each_is_named(void **state)
                         "reactor.max_connections, reactor.sqpoll, reactor.sq_cpu, reactor.sq_idle");
 }
 
-static void accept_is_named_unless_the_number_of_reactors_decides(void **state)
+static void accept_is_named_beside_the_number_of_reactors(void **state)
 {
     struct config next = started;
 
     (void)state;
-    next.accept = ACCEPT_REUSEPORT;
+    next.accept = next.accept_given = ACCEPT_REUSEPORT;
     assert_string_equal(differences(&next), "accept");
+    next.reactors = 3;
+    assert_string_equal(differences(&next), "reactors, accept");
     next.reactors = 1;
+    assert_string_equal(differences(&next), "reactors, accept");
+}
+
+static void accept_that_follows_from_a_single_reactor_is_not_named(void **state)
+{
+    struct config before = started;
+    struct config next = started;
+    char keys[64];
+
+    (void)state;
+    next.reactors = 1;
+    next.accept = ACCEPT_REUSEPORT; /* accept_given is as it was */
     assert_string_equal(differences(&next), "reactors");
+    before.reactors = 1;
+    before.accept = ACCEPT_REUSEPORT;
+    next.accept_given = ACCEPT_REUSEPORT; /* which changes nothing */
+    assert_false(settings_need_restart(&before, &next, keys, sizeof(keys)));
 }
 
 static void users_are_compared_by_name(void **state)
@@ -106,7 +124,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_reload_can_change_is_no_difference),
         cmocka_unit_test(each_is_named),
-        cmocka_unit_test(accept_is_named_unless_the_number_of_reactors_decides),
+        cmocka_unit_test(accept_is_named_beside_the_number_of_reactors),
+        cmocka_unit_test(accept_that_follows_from_a_single_reactor_is_not_named),
         cmocka_unit_test(users_are_compared_by_name),
         cmocka_unit_test(a_short_buffer_is_not_overrun),
     };
