@@ -52,17 +52,52 @@ static json_t *reactors_of(const struct engine *engine)
     return list;
 }
 
-static json_t *listeners_of(const struct version *version)
+static json_t *listener_of(const struct listener *listener, const char *state)
 {
+    const struct listen_socket *socket = listener->socket;
+    json_int_t open = atomic_load(&socket->open);
+
+    return json_pack("{s:o, s:o, s:s, s:I}", "name", control_text(listener->config->name), "address",
+                     control_text(socket->where), "state", state, "connections", open);
+}
+
+/* What the newest version that served there called it; NULL: none has. */
+static const struct listener *last_listener(const struct engine *engine, const struct listen_socket *socket)
+{
+    for (const struct list *node = engine->versions.prev; node != &engine->versions; node = node->prev) {
+        const struct version *version = CONTAINER_OF(node, struct version, link);
+        const struct listener *listener = version->since_ms ? version_listener(version, socket) : NULL;
+
+        if (listener)
+            return listener;
+    }
+    return NULL;
+}
+
+/* Those of older versions that a reload has removed, as long as they have connections. */
+static void add_removed_listeners(json_t *list, const struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->socket_count; i++) {
+        const struct listen_socket *socket = engine->sockets[i];
+        const struct listener *listener;
+
+        if (!socket || version_listener(engine->version, socket) || atomic_load(&socket->open) == 0)
+            continue;
+        listener = last_listener(engine, socket);
+        if (listener)
+            json_array_append_new(list, listener_of(listener, "draining"));
+    }
+}
+
+static json_t *listeners_of(const struct service *service)
+{
+    const struct engine *engine = &service->engine;
+    bool listens = !service->is_draining && !service->is_stopping;
     json_t *list = json_array();
 
-    for (uint32_t i = 0; i < version->listener_count; i++) {
-        const struct listener *listener = &version->listeners[i];
-        json_int_t open = atomic_load(&listener->socket->open);
-
-        json_array_append_new(list, json_pack("{s:o, s:o, s:I}", "name", control_text(listener->config->name),
-                                              "address", control_text(listener->socket->where), "connections", open));
-    }
+    for (uint32_t i = 0; i < engine->version->listener_count; i++)
+        json_array_append_new(list, listener_of(&engine->version->listeners[i], listens ? "listening" : "draining"));
+    add_removed_listeners(list, engine);
     return list;
 }
 
@@ -106,5 +141,5 @@ void cmd_status(struct control_request *request, const struct control_words *wor
                json_pack("{s:s, s:i, s:f, s:s, s:o, s:o, s:o, s:o, s:o}", "version", ZERG_VERSION, "pid", (int)getpid(),
                          "uptime", uptime, "state", state_of(service), "config", config_of(service->config),
                          "config_path", config_path_of(service->config), "versions", versions_of(engine, now_ms),
-                         "reactors", reactors_of(engine), "listeners", listeners_of(engine->version)));
+                         "reactors", reactors_of(engine), "listeners", listeners_of(service)));
 }

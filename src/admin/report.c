@@ -26,6 +26,7 @@ static const struct column reactor_columns[] = {
 static const struct column listener_columns[] = {
     {"name", "LISTENER", TEXT},
     {"address", "ADDRESS", TEXT},
+    {"state", "STATE", TEXT},
     {"connections", "CONNECTIONS", NUMBER},
 };
 static const struct column connection_columns[] = {

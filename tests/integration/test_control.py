@@ -1,5 +1,6 @@
 """The control socket of a server: its file, who it answers, and the commands `status`, `stop` and `help`."""
 
+import json
 import os
 import pathlib
 import pwd
@@ -15,6 +16,7 @@ from controls import Control
 from harness import PROGRAM, environment, free_port
 from luatext import ECHO, handler
 from peer import PATIENCE, dial, until
+from reloads import reload
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -143,11 +145,43 @@ def test_status_counts_connections(zerg, control):
     assert [reactor["index"] for reactor in status["reactors"]] == [0, 1]
     assert sum(reactor["connections"] for reactor in status["reactors"]) == 3
     one, two = status["listeners"]
-    assert one == {"name": "one", "address": f"127.0.0.1:{server.targets[0][1]}", "connections": 2}
+    assert one == {"name": "one", "address": f"127.0.0.1:{server.targets[0][1]}", "state": "listening",
+                   "connections": 2}
     assert two["address"] == f"unix:{server.targets[1]}" and two["connections"] == 1
     for peer in peers:
         peer.close()
     until(lambda: client.ask("status")[0]["listeners"][0]["connections"] == 0, "connections that are gone")
+
+
+def test_status_has_listeners_that_a_reload_removed_as_long_as_they_have_connections(zerg, control):
+    server = zerg(ECHO, drain_timeout=60, listeners=[{"address": "127.0.0.1", "name": "before"}]).wait_listening()
+    client = control(server)
+    place = "127.0.0.1:%d" % server.port
+    peer = server.connect().ask("x")
+
+    def listeners():
+        return [tuple(row.values()) for row in client.ask("status")[0]["listeners"]]
+
+    server.configure(listeners=[{**server.rows[0], "name": "renamed"}])
+    reload(server)
+    assert listeners() == [("renamed", place, "listening", 1)]
+    server.configure(listeners=[{"address": "127.0.0.1", "name": "after"}])
+    reload(server)
+    after = "127.0.0.1:%d" % server.port
+    other = server.connect().ask("x")
+    assert listeners() == [("after", after, "listening", 1), ("before", place, "draining", 1)]
+    peer.close()
+    until(lambda: len(listeners()) == 1, "the listener that was removed has gone")
+    client.send("stop\n")
+    until(lambda: listeners_of_another(server) == ["draining"], "all drain")
+    other.close()
+
+
+def listeners_of_another(server):
+    """States of the listeners, asked by a client of its own: the other one waits."""
+    done = subprocess.run([PROGRAM, "status", "--json", "--control", server.control], capture_output=True, check=False,
+                          env=environment())
+    return [row["state"] for row in json.loads(done.stdout)["listeners"]]
 
 
 def test_status_names_the_script_where_there_is_no_configuration(zerg, control):

@@ -37,7 +37,7 @@ def test_status_is_shown_as_tables(zerg):
     assert re.fullmatch(rf"zerg \d+\.\d+\.\d+ is running: process {server.pid}, up \d+\.\ds, serves zerg\.lua", first)
     assert empty == "" and header.split()[:2] == ["REACTOR", "CONNECTIONS"]
     assert sorted(line.split()[1] for line in rest[:2]) == ["0", "1"]
-    assert rest[-1].split() == ["one", f"127.0.0.1:{server.port}", "1"]
+    assert rest[-1].split() == ["one", f"127.0.0.1:{server.port}", "listening", "1"]
     assert len(header) == len(rest[0])
     assert "\033" not in done.stdout
 

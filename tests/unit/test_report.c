@@ -47,7 +47,7 @@ static void status_is_a_line_and_a_table_for_each_list(void **state)
             "\"versions\":[{\"number\":1,\"state\":\"old\",\"age\":4000,\"connections\":3,\"memory\":1258291},"
             "{\"number\":12,\"state\":\"current\",\"age\":12.5,\"connections\":1000,\"memory\":123456}],"
             "\"reactors\":[{\"index\":0,\"connections\":3}],"
-            "\"listeners\":[{\"name\":\"echo\",\"address\":\"[::]:7000\",\"connections\":3}]}"),
+            "\"listeners\":[{\"name\":\"echo\",\"address\":\"[::]:7000\",\"state\":\"listening\",\"connections\":3}]}"),
         "zerg 0.1.0 is running: process 1, up 3m12s, serves zerg.lua\n"
         "\n"
         "VERSION  STATE      AGE  CONNECTIONS  MEMORY\n"
@@ -57,8 +57,8 @@ static void status_is_a_line_and_a_table_for_each_list(void **state)
         "REACTOR  CONNECTIONS\n"
         "      0            3\n"
         "\n"
-        "LISTENER  ADDRESS    CONNECTIONS\n"
-        "echo      [::]:7000            3\n");
+        "LISTENER  ADDRESS    STATE      CONNECTIONS\n"
+        "echo      [::]:7000  listening            3\n");
 }
 
 static void what_a_reply_does_not_have_is_left_out(void **state)
