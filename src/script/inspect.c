@@ -17,6 +17,7 @@
 #include "proxy/server.h"
 #include "script/http_task.h"
 #include "script/place.h"
+#include "script/runtime.h"
 #include "script/script_conn.h"
 #include "script/task.h"
 
@@ -33,24 +34,26 @@ static const char *state_text(const struct conn *conn)
 
 /* ---- scripts ---- */
 
-static const char *wait_text(const struct task *task)
+/* WAITING is for anything: a time, another task, a server. What the script calls says which. */
+static void describe_wait(const struct task *task, char out[PLACE_CALL_MAX])
 {
-    switch ((enum task_wait)task->wait) {
-    case TASK_READING: return "read";
-    case TASK_WRITING: return "write";
-    case TASK_WAITING: return "wait"; /* a time, another task, a server */
-    default: return "its turn";
-    }
+    static const char *const texts[] = {[TASK_READING] = "read", [TASK_WRITING] = "write", [TASK_WAITING] = "wait"};
+    bool is_parked = task->wait >= TASK_READING;
+
+    if (task->wait != TASK_WAITING || !place_find_call(task->co, out))
+        snprintf(out, PLACE_CALL_MAX, "%s", is_parked ? texts[task->wait] : "its turn");
 }
 
 static void describe_task(const struct task *task, char *out, size_t out_bytes)
 {
+    char call[PLACE_CALL_MAX];
     char place[PLACE_MAX];
 
+    describe_wait(task, call);
     if (place_find(task->co, place))
-        snprintf(out, out_bytes, "%s at %s", wait_text(task), place);
+        snprintf(out, out_bytes, "%s at %s", call, place);
     else
-        snprintf(out, out_bytes, "%s", wait_text(task));
+        snprintf(out, out_bytes, "%s", call);
 }
 
 /* A connection that a script has: that of a handler, or one that it made, which only who waits for it tells of. */
@@ -82,7 +85,7 @@ static void describe_answering(const struct http_exchange *exchange, char *out, 
 static void describe_http(const struct http_exchange *exchange, char *out, size_t out_bytes)
 {
     const struct http_head *head = &exchange->head;
-    char answering[PLACE_MAX + 16];
+    char answering[PLACE_MAX + PLACE_CALL_MAX];
 
     if (exchange->stage != HTTP_RUNS) {
         snprintf(out, out_bytes, "%s", exchange->stage == HTTP_DRAINS ? "the rest of a body" : "the rest of a head");
@@ -157,12 +160,22 @@ static void name_peer(const struct conn *conn, char *out)
         snprintf(out, ADDR_TEXT_MAX, "unix");
 }
 
+/* One that a script made is served by nobody's listener, but belongs to the version of that script. */
+static uint32_t version_of(const struct conn *conn)
+{
+    const struct script_conn *sc = conn->handler == &script_conn_handler ? conn->owner : NULL;
+
+    if (conn->listener)
+        return conn->listener->version->number;
+    return sc && sc->runtime->part ? sc->runtime->part->version->number : 0;
+}
+
 static void fill_in(const struct conn *conn, struct conn_info *out)
 {
     name_peer(conn, out->peer);
     out->id = conn->id;
     out->state = state_text(conn);
-    out->version = conn->listener ? conn->listener->version->number : 0;
+    out->version = version_of(conn);
     snprintf(out->listener, sizeof(out->listener), "%s", conn->listener ? conn->listener->config->name : "");
     out->age_ms = conn->reactor->now_ms - conn->began_ms;
     out->bytes_in = conn->bytes_in;

@@ -8,14 +8,14 @@
 
 struct reactor;
 
-enum { INSPECT_WAITS_MAX = 320, INSPECT_NAME_MAX = 64 };
+enum { INSPECT_WAITS_MAX = 384, INSPECT_NAME_MAX = 64 };
 
 /* A connection as it is now, with nothing that it borrows. */
 struct conn_info {
     uint64_t id;
     char peer[ADDR_TEXT_MAX];
     char listener[INSPECT_NAME_MAX]; /* "" for connections of our own making */
-    uint32_t version;                /* of the configuration that serves it, 0: of none */
+    uint32_t version;                /* of the configuration that serves it, or whose script made it, 0: of none */
     const char *state;               /* static: "open", "flushing", ... */
     char waits[INSPECT_WAITS_MAX];   /* what for, with the place in the script: "read at handlers/echo.lua:3" */
     uint64_t age_ms;

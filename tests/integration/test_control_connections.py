@@ -7,6 +7,7 @@ import pytest
 from httpserver import Upstream
 from luatext import ECHO, FIRST_BODY_LINE
 from peer import Backend, dial, until
+from reloads import reload
 
 
 def rows(client):
@@ -62,7 +63,7 @@ conn:reader():read_line()
 
 
 @pytest.mark.parametrize("kind, what, line", [
-    ("write", "write", 3), ("sleep", "wait", 5), ("task", "wait", 7), ("read", "read", 9)])
+    ("write", "write", 3), ("sleep", "sleep", 5), ("task", "task:join", 7), ("read", "read", 9)])
 def test_what_a_handler_waits_for_and_where(zerg, control, kind, what, line):
     server = zerg(WAITS, drain_timeout=0.1, script_stall="1m")
     client = control(server)
@@ -94,6 +95,22 @@ def test_relays_and_connections_to_servers(forward_to, control, behind):
     waits(client, re.escape(f"both sides, relayed to {backend.target}"), listener="front")
     row = only(client, listener="")
     assert row["peer"] == backend.target and row["version"] == 0 and row["waits"].startswith("both sides, relayed")
+    inner.close()
+
+
+def test_a_connection_that_a_script_made_has_its_version(zerg, control, behind):
+    backend = behind(Backend)
+    server = zerg("""
+        local server = assert(zerg.connect("127.0.0.1:%d"))
+        server:read()
+    """ % backend.port)
+    client = control(server)
+    server.wait_listening()
+    reload(server)
+    server.connect()
+    inner = backend.accept()
+    row = only(client, listener="")
+    assert row["peer"] == backend.target and row["version"] == 2
     inner.close()
 
 
@@ -129,7 +146,7 @@ def test_http_idle_halfway_and_in_a_script(zerg, control):
     peer.send("GET /there?x=1 HTT")
     waits(client, "the rest of a head")
     peer.send("P/1.1\r\nHost: x\r\n\r\n")
-    waits(client, r"wait at web\.lua:3, /there\?x=1")
+    waits(client, r"sleep at web\.lua:3, /there\?x=1")
 
 
 def test_http_that_is_forwarded_and_what_is_kept(proxy, control, behind):
@@ -261,7 +278,7 @@ def test_close_of_http_idle_and_with_a_request_running(zerg, control, sent):
     assert client.ask(f"close {only(client, bytes_in=len(sent))['id']}")[0] == {"ok": True}
     assert peer.rest() == b""
     if sent.endswith("\r\n"):  # its handler does not know yet, and keeps the place
-        waits(client, r"wait at web\.lua:3, /", state="dead")
+        waits(client, r"sleep at web\.lua:3, /", state="dead")
     else:
         until(lambda: rows(client) == [], "an empty list")
 

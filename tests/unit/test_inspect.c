@@ -99,9 +99,30 @@ static void what_a_handler_waits_for_has_its_line(void **state)
     (void)state;
     assert_waits(f, "read at ", ":3");
     fixture_feed_text(f, conn, "x");
-    assert_waits(f, "wait at ", ":4");
+    assert_waits(f, "sleep at ", ":4");
     fixture_advance(f, 100000);
     assert_waits(f, "write at ", ":5");
+    fixture_free(f);
+}
+
+static void what_a_wait_is_for_is_what_the_script_calls(void **state)
+{
+    struct fixture *f = serving(HANDLER("conn:read()\nlocal _ = zerg.queue():get()"));
+    struct conn *conn = fixture_open(f);
+
+    (void)state;
+    fixture_feed_text(f, conn, "x");
+    assert_waits(f, "queue:get at ", ":4");
+    fixture_free(f);
+
+    f = serving(HANDLER("local t = zerg.spawn(zerg.sleep, 100)\nlocal _ = t:join()"));
+    fixture_open(f);
+    assert_waits(f, "task:join at ", ":4");
+    fixture_free(f);
+
+    f = serving(HANDLER("pcall(zerg.sleep, 100)"));
+    fixture_open(f);
+    assert_waits(f, "wait at ", ":3");
     fixture_free(f);
 }
 
@@ -114,7 +135,7 @@ static void a_handler_that_outlives_its_connection_is_what_is_told(void **state)
     fixture_recv_result(f, conn, -ECONNRESET);
     fixture_answer(f);
     assert_string_equal(only(f).state, "dead");
-    assert_waits(f, "wait at ", ":3");
+    assert_waits(f, "sleep at ", ":3");
     fixture_free(f);
 }
 
@@ -131,7 +152,7 @@ static void http_is_idle_in_a_head_or_with_its_handler(void **state)
     fixture_feed_text(f, conn, "GET /some/where HT");
     assert_string_equal(only(f).waits, "the rest of a head");
     fixture_feed_text(f, conn, "TP/1.1\r\nHost: x\r\n\r\n");
-    assert_waits(f, "wait at ", ":3, /some/where");
+    assert_waits(f, "sleep at ", ":3, /some/where");
     fixture_free(f);
 }
 
@@ -187,6 +208,7 @@ int main(void)
         cmocka_unit_test(a_reactor_without_connections_has_none),
         cmocka_unit_test(a_connection_has_an_age_and_counts),
         cmocka_unit_test(what_a_handler_waits_for_has_its_line),
+        cmocka_unit_test(what_a_wait_is_for_is_what_the_script_calls),
         cmocka_unit_test(a_handler_that_outlives_its_connection_is_what_is_told),
         cmocka_unit_test(http_is_idle_in_a_head_or_with_its_handler),
         cmocka_unit_test(a_target_that_is_long_is_cut),
