@@ -14,8 +14,10 @@
 /* To what end the server is on its way. */
 static void tell_manager(const struct service *service)
 {
+    uint32_t open = engine_open_connections(&service->engine);
+
     notify_stopping();
-    notify_status("%u connections left", engine_open_connections(&service->engine));
+    notify_status("%u connection%s left", open, open == 1 ? "" : "s");
 }
 
 static void forbid_reloads(struct service *service)
@@ -45,6 +47,8 @@ void service_drain(struct service *service, const char *why)
 
 void service_stop(struct service *service, const char *why)
 {
+    uint32_t open;
+
     if (service->is_stopping)
         return;
     service->is_stopping = true;
@@ -53,7 +57,8 @@ void service_stop(struct service *service, const char *why)
     tell_manager(service);
     forbid_reloads(service);
     service->stop_until_ms = clock_now_ms() + STOP_MS_MAX;
-    log_info("%s: %u connections are cut", why, engine_open_connections(&service->engine));
+    open = engine_open_connections(&service->engine);
+    log_info("%s: %u connection%s cut", why, open, open == 1 ? " is" : "s are");
     engine_stop(&service->engine);
 }
 

@@ -283,7 +283,7 @@ def test_stop_now_cuts_connections(zerg, control):
     answer, progress = client.ask("stop now")
     assert answer == {"ok": True} and progress == ["1 connection left"]
     assert server.wait_exit() == 0
-    server.log.wait("stop now: 1 connections are cut")
+    server.log.wait("stop now: 1 connection is cut")
     peer.close()
 
 

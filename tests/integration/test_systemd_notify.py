@@ -99,7 +99,7 @@ def test_while_it_drains_and_at_the_second_term(service, manager):
     server = service(drain_timeout=30)
     server.connect().ask("x")
     server.send_signal(signal.SIGTERM)
-    manager.expect("STOPPING=1").expect("STATUS=1 connections left")
+    manager.expect("STOPPING=1").expect("STATUS=1 connection left")
     server.process.send_signal(signal.SIGTERM)
     manager.expect("STOPPING=1").expect("STATUS=")
     assert server.wait_exit() == 0
@@ -168,7 +168,7 @@ def test_a_reload_that_a_stop_cuts_off_is_not_ready(service, manager, control):
     server.log.wait("starting")
     server.send_signal(signal.SIGTERM)
     server.log.expect("the server is shutting down")
-    manager.expect("STOPPING=1").expect("STATUS=1 connections left")
+    manager.expect("STOPPING=1").expect("STATUS=1 connection left")
     server.close_peers()
     assert server.wait_exit() == 0
     manager.expect_nothing(0.1)

@@ -403,7 +403,7 @@ def test_a_second_term_ends_at_once(zerg):
     server.log.wait("TERM: no more connections")
     assert server.process.poll() is None
     server.send_signal(signal.SIGTERM)
-    server.log.wait("TERM again: 1 connections are cut")
+    server.log.wait("TERM again: 1 connection is cut")
     assert server.wait_exit(within=3) == 0
 
 
