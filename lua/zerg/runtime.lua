@@ -43,7 +43,7 @@ local migrate_by_listener = {}
 local serve_by_route = {}
 local connect_by_route = {}
 local paths = {} -- of the files of modules
-local start_problem -- what a `start` hook raised, as text
+local start_error, start_module -- what a `start` hook raised, and whose ran last
 local modules = {} -- each handler module once, in the order of the listeners
 
 ---@class zerg.runtime.options
@@ -141,15 +141,18 @@ function M.load(options)
   return load_handlers(options.config)
 end
 
+-- Notes it as the first thing: without memory, nothing that follows may succeed.
+local function note_start_error(err)
+  start_error = err
+  return task.keep_traceback(err)
+end
+
 local function run_start_hook(module)
-  local ok, err = xpcall(module.start, task.keep_traceback)
-  if ok then
-    return
+  start_module = module
+  local ok, err = xpcall(module.start, note_start_error)
+  if not ok then
+    task.raise_again(err, task.traceback_of(err))
   end
-  local traceback = task.traceback_of(err)
-  local problem = raised.problem(err, module.start, paths[module])
-  start_problem = raised.text(problem) .. " (in its `start` hook)"
-  task.raise_again(err, traceback)
 end
 
 ---Runs the `start` hooks, in a task; an error in one is raised. For C.
@@ -161,10 +164,15 @@ function M.start()
   end
 end
 
----What is wrong with the `start` hooks, once their task has failed. For C.
+---What is wrong with the `start` hooks, once their task has failed, and with it what took up memory
+---is gone. For C.
 ---@return string message with file and, when the error names it, line
 function M.start_problem()
-  return start_problem or "a `start` hook failed; the log has its traceback"
+  if start_error == nil then
+    return "a `start` hook failed; the log has its traceback"
+  end
+  local problem = raised.problem(start_error, start_module.start, paths[start_module])
+  return raised.text(problem) .. " (in its `start` hook)"
 end
 
 ---Runs the `stop` hooks, in a task; an error in one is logged. For C.
@@ -262,7 +270,7 @@ end
 function M.forget()
   conn_module.forget_all()
   serve_by_listener, migrate_by_listener, serve_by_route, connect_by_route = {}, {}, {}, {}
-  modules, paths, seen = {}, {}, {}
+  modules, paths, seen, start_error, start_module = {}, {}, {}, nil, nil
   for name in pairs(package.loaded) do
     package.loaded[name] = nil
   end

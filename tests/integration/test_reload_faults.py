@@ -88,6 +88,16 @@ def test_a_self_test_that_a_module_has(zerg):
     reload_fails(server, "sums.lua:2: self-test failed: two and two are five")
 
 
+def test_a_start_hook_that_uses_up_the_memory_of_its_scripts(zerg):
+    server = zerg(HELLO.format("old"), script_memory_max="8m")
+    assert said(server) == "old"
+    server.log.allow("not enough memory")
+    hook = 'local t = {} while true do t[#t + 1] = ("x"):rep(1000) .. #t end'
+    server.directory.write("handler.lua", hooks(start=hook))
+    reload_fails(server, "handler.lua: not enough memory (in its `start` hook)")
+    assert said(server) == "old"
+
+
 CONFIGURATIONS = {
     "syntax": ("return {\n  listeners = {\n", "zerg.lua:"),
     "raises": ('return {\n  reactors = error("no")\n}\n', "zerg.lua:2"),
