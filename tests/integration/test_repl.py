@@ -114,7 +114,6 @@ for _ = 1, 10 do spin(1000) end
     "while true do pcall(function() for _ = 1, 100 do pcall(tostring, 1) end end) end",
     "while true do coroutine.wrap(function() pcall(function() while true do end end) end)() end",
     "spin(1e15)",
-    "local t = {} while true do pcall(function() while true do t[#t + 1] = ('x'):rep(1e5 + #t) end end) end",
     "setmetatable({}, { __tostring = function() while true do end end })",
 ])
 def test_code_that_would_hold_a_reactor_is_ended(zerg, control, code):
@@ -126,6 +125,17 @@ def test_code_that_would_hold_a_reactor_is_ended(zerg, control, code):
     assert 1 <= time.monotonic() - begin < PATIENCE
     assert (done.returncode, done.stdout) == (1, "7\n")
     assert done.stderr.startswith(f"{ENDED}\nstack traceback:") and "repl" in done.stderr.split("traceback:")[1]
+    server.connect().ask(b"on it goes\n")
+
+
+def test_code_that_would_take_all_memory_is_ended(zerg, control):
+    """By the one limit or the other: the error of the heap's may come where no pcall() is."""
+    server = zerg(SPINNER)
+    control(server)
+    code = "local t = {} while true do pcall(function() while true do t[#t + 1] = ('x'):rep(1e5 + #t) end end) end"
+    done = zerg.command("repl", "--control", server.control, text=f"{code}\n7\n")
+    assert (done.returncode, done.stdout) == (1, "7\n")
+    assert done.stderr.startswith((ENDED, "not enough memory"))
     server.connect().ask(b"on it goes\n")
 
 

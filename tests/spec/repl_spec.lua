@@ -64,8 +64,8 @@ describe("zerg.repl", function()
   end)
 
   it("fails with a value that cannot be shown", function()
-    assert.matches("repl:1: no", eval("setmetatable({}, { __tostring = function() error('no') end })")
-      .error)
+    local raising = "setmetatable({}, { __tostring = function() error('no') end })"
+    assert.matches("repl:1: no", eval(raising).error)
     assert.are.same({ "table" }, eval("setmetatable({}, { __tostring = function() return {} end })")
       .values)
   end)
