@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "admin/control_socket.h"
@@ -28,7 +29,22 @@ enum { HANDOVER_MS_MAX = START_MS_MAX + 15 * 1000 };
 
 void handover_init(struct handover *handover)
 {
-    *handover = (struct handover){.fd = -1, .done_fd = -1};
+    *handover = (struct handover){.fd = -1, .done_fd = -1, .pidfd = -1};
+}
+
+static void close_if_open(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void handover_deinit(struct handover *handover)
+{
+    close_if_open(handover->fd);
+    close_if_open(handover->done_fd);
+    close_if_open(handover->pidfd);
+    free(handover->is_left);
+    handover_init(handover);
 }
 
 /* ---- what the new process gets ---- */
@@ -165,13 +181,6 @@ static int start_program(struct handover *handover, const struct engine *engine,
     return rc;
 }
 
-static void end(struct handover *handover)
-{
-    close(handover->fd);
-    free(handover->is_left);
-    handover_init(handover);
-}
-
 static int begin(struct handover *handover, const struct engine *engine, const struct control_handed *control)
 {
     int pair[2];
@@ -183,7 +192,9 @@ static int begin(struct handover *handover, const struct engine *engine, const s
     rc = start_program(handover, engine, control, pair[1]);
     close(pair[1]);
     if (rc < 0)
-        end(handover);
+        handover_deinit(handover);
+    else
+        handover->pidfd = (int)syscall(SYS_pidfd_open, handover->pid, 0);
     return rc;
 }
 
@@ -205,11 +216,24 @@ int handover_begin(struct handover *handover, const struct engine *engine, const
 
 /* ---- waiting ---- */
 
-static enum handover_outcome fail(struct handover *handover, char *problem, const char *what)
+static void explain(const struct handover *handover, char *problem, const char *what)
 {
     snprintf(problem, HANDOVER_PROBLEM_BYTES, "the new process, %d of %.300s, %s: this one goes on", (int)handover->pid,
              program_path(), what);
+}
+
+static enum handover_outcome fail(struct handover *handover, char *problem, const char *what)
+{
+    explain(handover, problem, what);
     handover_cancel(handover);
+    return HANDOVER_FAILED;
+}
+
+/* Of itself: who has its process id by now is somebody else. */
+static enum handover_outcome fail_ended(struct handover *handover, char *problem)
+{
+    explain(handover, problem, "ended before it was ready, and its messages say why");
+    handover_deinit(handover);
     return HANDOVER_FAILED;
 }
 
@@ -253,7 +277,7 @@ static enum handover_outcome hear(struct handover *handover, char *problem)
         if (room == 0)
             return fail(handover, problem, "says what no version of this program does");
         if (count == 0)
-            return fail(handover, problem, "ended before it was ready, and its messages say why");
+            return fail_ended(handover, problem);
         handover->line_bytes += (uint32_t)count;
         if (take_lines(handover))
             return HANDOVER_DONE;
@@ -309,14 +333,20 @@ void handover_lend(struct handover *handover, const struct engine *engine)
         lend(handover, socket, first);
         first += socket->fd_count;
     }
-    free(handover->is_left);
-    handover->is_left = NULL;
+}
+
+void handover_signal(const struct handover *handover, int number)
+{
+    if (handover->pidfd >= 0)
+        (void)syscall(SYS_pidfd_send_signal, handover->pidfd, number, NULL, 0);
+    else
+        kill(handover->pid, number);
 }
 
 void handover_cancel(struct handover *handover)
 {
     if (handover->fd < 0)
         return;
-    kill(handover->pid, SIGKILL); /* nothing has come to it yet that it could finish */
-    end(handover);
+    handover_signal(handover, SIGKILL); /* nothing has come to it yet that it could finish */
+    handover_deinit(handover);
 }

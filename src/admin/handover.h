@@ -22,6 +22,7 @@ struct handover {
     int fd;      /* owned: our end of what the new process answers over; -1: nothing is under way */
     int done_fd; /* owned: the same, when it is DONE; -1: it is not, or was taken */
     pid_t pid;   /* of the new process */
+    int pidfd;   /* owned: the same, which means no other when that has ended; -1: the kernel gives none */
     uint64_t until_ms;
     char line[64]; /* what came so far of the next line */
     uint32_t line_bytes;
@@ -33,6 +34,8 @@ struct handover {
 enum handover_outcome { HANDOVER_WAITS, HANDOVER_DONE, HANDOVER_FAILED };
 
 void handover_init(struct handover *handover);
+/* Forgets the new process, however far it is. Idempotent. */
+void handover_deinit(struct handover *handover);
 /* Starts the program anew with the sockets of the engine's current version and the control socket, of which fd is -1 when there is
  * none. 0, or a negative errno with a sentence in problem (HANDOVER_PROBLEM_BYTES). */
 MUST_CHECK int handover_begin(struct handover *handover, const struct engine *engine,
@@ -45,5 +48,7 @@ MUST_CHECK int handover_take_fd(struct handover *handover);
 /* When it is DONE: the sockets of the engine's current version are the new process's from now on, and what follows leaves them
  * alone; those that it has no use for stay ours. */
 void handover_lend(struct handover *handover, const struct engine *engine);
+/* A signal for the new process. */
+void handover_signal(const struct handover *handover, int number);
 /* Ends the new process, if one is under way. */
 void handover_cancel(struct handover *handover);

@@ -309,6 +309,7 @@ static void end(struct service *service)
     service_close_watch(service);
     reload_deinit(&service->reload);
     watchdog_deinit(&service->watchdog);
+    handover_deinit(&service->handover);
     if (service->signals.fd >= 0)
         close(service->signals.fd);
     log_info("zerg has stopped");

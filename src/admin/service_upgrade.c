@@ -27,12 +27,12 @@ static void answer(struct service *service, const char *problem, pid_t pid)
 }
 
 /* What was asked for meanwhile is for what it has loaded, too. */
-static void pass_reload_on(const struct service *service, pid_t pid)
+static void pass_reload_on(const struct service *service)
 {
     if (!reload_is_due(&service->reload))
         return;
-    log_info("upgrade: process %d is to reload, as was asked for meanwhile", (int)pid);
-    kill(pid, SIGHUP);
+    log_info("upgrade: process %d is to reload, as was asked for meanwhile", (int)service->handover.pid);
+    handover_signal(&service->handover, SIGHUP);
 }
 
 static void hand_over(struct service *service)
@@ -46,7 +46,7 @@ static void hand_over(struct service *service)
     answer(service, NULL, pid);
     handover_lend(&service->handover, &service->engine);
     service->is_replaced = true;
-    pass_reload_on(service, pid);
+    pass_reload_on(service);
 }
 
 static void fail(struct service *service, const char *problem)

@@ -88,10 +88,8 @@ static int teardown(void **state)
 {
     struct handing *h = *state;
 
-    handover_cancel(&h->handover); /* what is left is of one that is done */
-    free(h->handover.is_left);
-    if (h->handover.done_fd >= 0)
-        close(h->handover.done_fd);
+    handover_cancel(&h->handover);
+    handover_deinit(&h->handover);
     for (int i = 0; i < SOCKETS; i++)
         close(h->fds[i]);
     close(h->control.fd);
@@ -418,6 +416,42 @@ static void other_words_are_not_it(void **state)
     close(fd);
 }
 
+static pid_t somebody(void)
+{
+    pid_t pid = fork();
+
+    if (pid > 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    pause();
+    _exit(0);
+}
+
+static void whoever_has_the_process_id_of_one_that_ended_is_left_alone(void **state)
+{
+    struct handing *h = *state;
+    pid_t pid = somebody();
+
+    close(pipe_to(h));
+    h->handover.pid = pid;
+    assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_FAILED);
+    assert_int_equal(kill(pid, SIGTERM), 0);
+    assert_int_equal(WTERMSIG(status_of(pid)), SIGTERM);
+}
+
+static void the_process_itself_is_killed_where_the_kernel_can_tell(void **state)
+{
+    struct handing *h = *state;
+    pid_t pid = somebody();
+    int fd = pipe_to(h);
+
+    h->handover.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    assert_true(h->handover.pidfd >= 0);
+    handover_cancel(&h->handover);
+    assert_int_equal(WTERMSIG(status_of(pid)), SIGKILL);
+    close(fd);
+}
+
 static void an_end_in_the_middle_of_its_word_is_a_failure(void **state)
 {
     struct handing *h = *state;
@@ -446,6 +480,8 @@ int main(int argc, char **argv)
         TEST(its_word_may_come_in_pieces),
         TEST(of_several_at_one_address_those_that_it_left_are_shut),
         TEST(other_words_are_not_it),
+        TEST(whoever_has_the_process_id_of_one_that_ended_is_left_alone),
+        TEST(the_process_itself_is_killed_where_the_kernel_can_tell),
         TEST(an_end_in_the_middle_of_its_word_is_a_failure),
     };
 
