@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "core/engine.h"
+#include "core/inherited.h"
 #include "core/listen_socket.h"
 #include "core/listener.h"
 #include "core/version.h"
@@ -54,7 +55,8 @@ struct start {
     int *fds; /* owned: sockets, the control socket if there is one, and the other end of handover->fd */
     int fd_count;
     int socket_count;
-    char *names;        /* owned: LISTEN_FDNAMES, of the sockets */
+    char *names; /* owned: LISTEN_FDNAMES, of the sockets */
+    char *names_end;
     char **environment; /* owned array; of its strings those that follow are ours */
     char listen_pid[SPAWN_PID_BYTES];
     char listen_fds[32];
@@ -101,11 +103,11 @@ static int make_environment(struct start *start)
     return 0;
 }
 
-static int collect_sockets(struct start *start, const struct version *version)
+/* Room for all sockets, and for what is none of them. */
+static int make_room(struct start *start, const struct engine *engine)
 {
-    const char *separator = "";
-    uint32_t count = 2; /* and what is no such socket */
-    char *end;
+    const struct version *version = engine->version;
+    uint32_t count = 2 + (engine->inherited ? engine->inherited->count : 0);
 
     for (uint32_t i = 0; i < version->listener_count; i++)
         count += version->listeners[i].socket->fd_count;
@@ -113,17 +115,39 @@ static int collect_sockets(struct start *start, const struct version *version)
     start->names = calloc(1, sizeof(NAMES_VARIABLE "=") + count * sizeof(TAKEOVER_LENT_NAME ":"));
     if (!start->fds || !start->names)
         return -ENOMEM;
-    end = stpcpy(start->names, NAMES_VARIABLE "=");
+    start->names_end = stpcpy(start->names, NAMES_VARIABLE "=");
+    return 0;
+}
+
+static void add_socket(struct start *start, int fd, const char *name)
+{
+    const char *separator = start->socket_count > 0 ? ":" : "";
+
+    start->names_end = stpcpy(stpcpy(start->names_end, separator), name);
+    start->fds[start->socket_count++] = fd;
+    start->fd_count = start->socket_count;
+}
+
+/* First those of the listeners, in their order, as handover_lend() counts them; then what the service manager has given and no
+ * listener is for. */
+static int collect_sockets(struct start *start, const struct engine *engine)
+{
+    const struct version *version = engine->version;
+    const struct inherited *inherited = engine->inherited;
+    int rc = make_room(start, engine);
+
+    if (rc < 0)
+        return rc;
     for (uint32_t i = 0; i < version->listener_count; i++) {
         const struct listen_socket *socket = version->listeners[i].socket;
 
-        for (uint32_t j = 0; j < socket->fd_count; j++) {
-            start->fds[start->socket_count++] = socket->fds[j];
-            end = stpcpy(stpcpy(end, separator), socket->stays_lent ? TAKEOVER_LENT_NAME : TAKEOVER_OWN_NAME);
-            separator = ":";
-        }
+        for (uint32_t j = 0; j < socket->fd_count; j++)
+            add_socket(start, socket->fds[j], socket->stays_lent ? TAKEOVER_LENT_NAME : TAKEOVER_OWN_NAME);
     }
-    start->fd_count = start->socket_count;
+    for (uint32_t i = 0; inherited && i < inherited->count; i++) {
+        if (inherited_is_spare(&inherited->sockets[i]))
+            add_socket(start, inherited->sockets[i].fd, TAKEOVER_LENT_NAME);
+    }
     return 0;
 }
 
@@ -158,7 +182,7 @@ static int start_program(struct handover *handover, const struct engine *engine,
                          int ready_fd)
 {
     struct start start = {0};
-    int rc = collect_sockets(&start, engine->version);
+    int rc = collect_sockets(&start, engine);
 
     if (rc == 0)
         rc = expect_answers(handover, (uint32_t)start.socket_count);

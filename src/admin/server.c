@@ -258,11 +258,10 @@ static int prepare(struct service *service)
 {
     int rc = engine_open(&service->engine, service->config, &host_app, &service->inherited);
 
-    if (rc == 0)
-        inherited_report(&service->inherited);
+    if (rc < 0)
+        return rc;
     inherited_drop(&service->inherited);
-    if (rc == 0)
-        rc = prepare_control(service);
+    rc = prepare_control(service);
     if (rc == 0 && !takeover_has_predecessor())
         rc = publish_control(service);
     if (rc == 0) {

@@ -88,7 +88,6 @@ int engine_open(struct engine *engine, struct config *config, const struct react
         rc = app->open_shared(engine);
     if (rc == 0)
         rc = open_first_version(engine);
-    engine->inherited = NULL;
     if (rc < 0)
         return rc;
     engine->control_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -27,7 +27,7 @@ struct engine {
     /* The control thread's, once the reactors run: */
     struct listen_socket **sockets; /* owned: by slot, NULL: free */
     uint32_t socket_count;
-    struct inherited *inherited; /* borrowed until engine_open() is done: sockets that are there already; NULL: none */
+    struct inherited *inherited; /* borrowed: sockets that are there already; NULL: none */
     struct list versions;        /* owned, the newest last */
     struct version *version;     /* borrowed: the current one */
     struct reactor *reactors;    /* owned */
@@ -45,7 +45,7 @@ struct engine {
     int start_error;  /* the first negative errno reported */
 };
 
-/* Probes the kernel and opens the listeners; inherited: sockets that are there already. 0 or a negative errno after logging what
+/* Probes the kernel and opens the listeners; inherited: sockets that are there already, borrowed until engine_close(). 0 or a negative errno after logging what
  * to do. */
 MUST_CHECK int engine_open(struct engine *engine, struct config *config, const struct reactor_app *app,
                            struct inherited *inherited);

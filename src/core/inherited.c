@@ -59,11 +59,6 @@ int inherited_add(struct inherited *inherited, int fd, bool stays_lent)
     return 0;
 }
 
-static bool is_left(const struct inherited_socket *socket)
-{
-    return socket->fd >= 0 && !socket->is_taken;
-}
-
 /* The wildcard of both families may be IPv4's, where the kernel has no IPv6. */
 static bool is_ipv4_of(const struct inherited_socket *socket, const struct listener_config *config)
 {
@@ -75,7 +70,7 @@ static bool is_ipv4_of(const struct inherited_socket *socket, const struct liste
 
 static bool is_for(const struct inherited_socket *socket, const struct listener_config *config)
 {
-    if (!is_left(socket))
+    if (!inherited_is_spare(socket))
         return false;
     if (!addr_equals(&socket->addr, &config->addr))
         return is_ipv4_of(socket, config);
@@ -114,7 +109,7 @@ const struct addr *inherited_find_overlap(const struct inherited *inherited, con
     for (uint32_t i = 0; i < inherited->count; i++) {
         const struct inherited_socket *socket = &inherited->sockets[i];
 
-        if (is_left(socket) &&
+        if ((inherited_is_spare(socket) || (socket->fd >= 0 && socket->stays_lent)) &&
             socket_places_overlap(&socket->addr, socket->is_v6_only, &config->addr, config->ip_version == IP_V6))
             return &socket->addr;
     }
@@ -130,15 +125,31 @@ bool inherited_has_taken(const struct inherited *inherited, int fd)
     return false;
 }
 
-void inherited_report(const struct inherited *inherited)
+bool inherited_give_back(struct inherited *inherited, int fd)
+{
+    for (uint32_t i = 0; i < inherited->count; i++) {
+        if (inherited->sockets[i].fd != fd)
+            continue;
+        inherited->sockets[i].is_taken = false;
+        return true;
+    }
+    return false;
+}
+
+static void report(const struct inherited_socket *socket)
 {
     char where[ADDR_TEXT_MAX];
 
-    for (uint32_t i = 0; i < inherited->count; i++) {
-        if (is_left(&inherited->sockets[i]))
-            log_warn("no listener is for the socket at %s that the process was started with: it is closed",
-                     addr_format(&inherited->sockets[i].addr, where));
-    }
+    log_warn("no listener is for the socket at %s that the process was started with: it is %s",
+             addr_format(&socket->addr, where), socket->stays_lent ? "kept for a reload that brings one" : "closed");
+}
+
+static void close_spare(struct inherited_socket *socket)
+{
+    if (!inherited_is_spare(socket))
+        return;
+    close(socket->fd);
+    socket->fd = -1;
 }
 
 void inherited_drop(struct inherited *inherited)
@@ -146,16 +157,18 @@ void inherited_drop(struct inherited *inherited)
     for (uint32_t i = 0; i < inherited->count; i++) {
         struct inherited_socket *socket = &inherited->sockets[i];
 
-        if (!is_left(socket))
+        if (!inherited_is_spare(socket))
             continue;
-        close(socket->fd);
-        socket->fd = -1;
+        report(socket);
+        if (!socket->stays_lent)
+            close_spare(socket);
     }
 }
 
 void inherited_close(struct inherited *inherited)
 {
-    inherited_drop(inherited);
+    for (uint32_t i = 0; i < inherited->count; i++)
+        close_spare(&inherited->sockets[i]);
     free(inherited->sockets);
     *inherited = (struct inherited){0};
 }

@@ -1,5 +1,6 @@
 /* Listening sockets that the process was started with: by the service manager, or by the process whose place it takes. A listener
- * takes those that are bound to its address in place of opening its own. Control thread only. */
+ * takes those that are bound to its address in place of opening its own. Those of the service manager stay here while no
+ * listener has them, as it gives them once only, and a later version may have one. Control thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,6 +21,12 @@ struct inherited_socket {
     bool stays_lent; /* the service manager has it too and goes on with it: it is never to be shut down */
 };
 
+/* Whether nobody has it. */
+static inline bool inherited_is_spare(const struct inherited_socket *socket)
+{
+    return socket->fd >= 0 && !socket->is_taken;
+}
+
 struct inherited {
     struct inherited_socket *sockets; /* owned */
     uint32_t count;
@@ -34,11 +41,11 @@ uint32_t inherited_count(const struct inherited *inherited, const struct listene
 uint32_t inherited_take(struct inherited *inherited, const struct listener_config *config, int *fds, bool *stays_lent);
 /* Whether that descriptor was taken. */
 bool inherited_has_taken(const struct inherited *inherited, int fd);
-/* Of one that nobody took, and that keeps the listener from being bound; NULL: there is none. Borrowed. */
+/* Of one that keeps the listener from being bound, as nobody took it, or as it stays lent; NULL: there is none. Borrowed. */
 const struct addr *inherited_find_overlap(const struct inherited *inherited, const struct listener_config *config);
-/* Says in the log what nobody took. */
-void inherited_report(const struct inherited *inherited);
-/* Closes what nobody took; the rest is remembered. */
+/* Gives one back that was taken. False: it is none of them. */
+MUST_CHECK bool inherited_give_back(struct inherited *inherited, int fd);
+/* Closes what nobody took but for what stays lent, and says both in the log. */
 void inherited_drop(struct inherited *inherited);
-/* The same, and frees what it has. */
+/* Closes what nobody has, and frees all. */
 void inherited_close(struct inherited *inherited);

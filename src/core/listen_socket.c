@@ -173,6 +173,7 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
     self->fds = calloc(there > wanted ? there : wanted, sizeof(*self->fds));
     if (!self->fds)
         goto fail;
+    self->lender = inherited;
     if (there > 0)
         self->fd_count = inherited_take(inherited, config, self->fds, &self->stays_lent);
     self->is_lent = self->fd_count > 0; /* until listen_socket_own(): we may not come to serve */
@@ -257,12 +258,10 @@ void listen_socket_own(struct listen_socket *self)
 
 void listen_socket_stop(struct listen_socket *self)
 {
-    if (self->is_stopped)
+    assert(self->fds || self->fd_count == 0);
+    if (self->is_stopped || self->is_lent)
         return;
     self->is_stopped = true;
-    assert(self->fds || self->fd_count == 0);
-    if (self->is_lent)
-        return;
     for (uint32_t i = 0; i < self->fd_count; i++)
         (void)shutdown(self->fds[i], SHUT_RDWR); /* Linux: a TCP socket stops to listen; later calls fail */
     if (self->fd_count > 0 && addr_is_unix(&self->addr) && self->addr.un.sun_path[0] != '\0')
@@ -273,8 +272,10 @@ void listen_socket_free(struct listen_socket *self)
 {
     listen_socket_stop(self);
     assert(self->fds || self->fd_count == 0);
-    for (uint32_t i = 0; i < self->fd_count; i++)
-        close(self->fds[i]);
+    for (uint32_t i = 0; i < self->fd_count; i++) {
+        if (!self->stays_lent || !self->lender || !inherited_give_back(self->lender, self->fds[i]))
+            close(self->fds[i]);
+    }
     free(self->fds);
     admission_free(self->admission, self->where);
     free(self);

@@ -24,6 +24,7 @@ struct listen_socket {
     enum ip_version ip_version;
     char where[ADDR_TEXT_MAX]; /* addr as text */
     uint32_t fd_count;         /* 1, or one per reactor with SO_REUSEPORT; or what was there already */
+    struct inherited *lender;  /* borrowed: where those that stay lent go back to; NULL: nowhere */
     int *fds;                  /* owned; borrowed by the accept groups until they have left */
     bool is_lent;              /* another process listens there too: it is left, not shut down; the control thread's */
     bool stays_lent;           /* by the service manager, which goes on with it: the control thread's */
@@ -37,7 +38,8 @@ struct listen_socket {
         *admission; /* owned; made before the first version that limits clients is served; NULL: none has */
 };
 
-/* Takes what the process was started with, all that is bound there, else opens, binds and listens. inherited: NULL: nothing.
+/* Takes what the process was started with, all that is bound there, else opens, binds and listens. inherited, which is to outlive
+ * it: NULL: nothing.
  * fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all share). 0, or a negative errno with a sentence in error (LISTEN_ERROR_MAX bytes) that says what to do. */
 MUST_CHECK int listen_socket_open(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count,
                                   struct inherited *inherited, char *error);
@@ -53,8 +55,8 @@ void listen_socket_configure(struct listen_socket *self, const struct listener_c
 void listen_socket_lend(struct listen_socket *self);
 /* The process that had it before goes on without it. */
 void listen_socket_own(struct listen_socket *self);
-/* Refuses new connections from now on, unless another process listens there too; the descriptors stay until listen_socket_free(), as accepts may be armed on them.
- * Idempotent. */
+/* Refuses new connections from now on, unless another process listens there too; the descriptors stay until
+ * listen_socket_free(), as accepts may be armed on them. Idempotent. */
 void listen_socket_stop(struct listen_socket *self);
 /* Closes the sockets and removes a unix socket's file; no connection is left, and no accept group has it. */
 void listen_socket_free(struct listen_socket *self);

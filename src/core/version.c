@@ -18,12 +18,18 @@
 
 /* ---- sockets ---- */
 
+/* One that stays lent is never shut down, so it can be used as long as it is there. */
+static bool is_open(const struct listen_socket *socket)
+{
+    return socket->stays_lent || (socket->versions > 0 && !socket->is_stopped);
+}
+
 static struct listen_socket *find_socket(const struct engine *engine, const struct listener_config *config)
 {
     for (uint32_t i = 0; i < engine->socket_count; i++) {
         struct listen_socket *socket = engine->sockets[i];
 
-        if (socket && socket->versions > 0 && !socket->is_stopped && listen_socket_is_for(socket, config))
+        if (socket && is_open(socket) && listen_socket_is_for(socket, config))
             return socket;
     }
     return NULL;
@@ -73,12 +79,13 @@ static bool has_listener_at(const struct config *config, const struct listen_soc
 static void explain_overlap(const struct version *version, const struct listener_config *config, char *error)
 {
     const struct listen_socket *socket = find_overlap(version->engine, config);
+    bool has_listener = socket && has_listener_at(version->config, socket);
     char where[ADDR_TEXT_MAX];
 
-    if (!socket)
+    if (!socket || (socket->stays_lent && !has_listener)) /* error says that it does not go */
         return;
     addr_format(&config->addr, where);
-    if (has_listener_at(version->config, socket))
+    if (has_listener)
         snprintf(error, LISTEN_ERROR_MAX,
                  "cannot listen on %s: another listener is on %s, which overlaps it: choose another port", where,
                  socket->where);

@@ -124,12 +124,67 @@ def test_several_and_the_rest_is_opened(activated):
             assert peer.ask_line("x") == "x"
 
 
-def test_a_socket_that_no_listener_is_for(activated):
+def listen_at(server, before, after):
+    """Reloads with another port."""
+    text = (server.path / "zerg.lua").read_text()
+    server.directory.write("zerg.lua", text.replace(str(before), str(after)))
+    count = len(server.log.find("is current"))
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(server.log.find("is current")) > count, "the reload")
+
+
+def answers(port):
+    with dial(("127.0.0.1", port)) as peer:
+        return peer.ask_line("x") == "x"
+
+
+def test_a_socket_that_no_listener_is_for_waits_for_one(activated):
     sock, other = (listening(socket.AF_INET, ("127.0.0.1", 0)) for _ in range(2))
-    server = activated([sock, other], [{"address": "127.0.0.1", "port": other.getsockname()[1]}])
-    server.log.expect("no listener is for the socket at 127.0.0.1:%d that the process was started with: it is closed"
-                      % sock.getsockname()[1])
-    assert not uses(server, sock) and uses(server, other)
+    port, other_port = (one.getsockname()[1] for one in (sock, other))
+    server = activated([sock, other], [{"address": "127.0.0.1", "port": other_port}])
+    server.log.expect(f"no listener is for the socket at 127.0.0.1:{port} that the process was started with: "
+                      "it is kept for a reload that brings one")
+    assert uses(server, sock) and uses(server, other)
+    for before, after in ((other_port, port), (port, other_port), (other_port, port)):
+        listen_at(server, before, after)
+        assert answers(after)
+    sock.close()
+    other.close()
+    assert answers(port)  # by the server's own copy
+
+
+@pytest.mark.threads
+def test_a_socket_that_no_listener_is_for_goes_over_in_an_upgrade(activated, family):
+    sock, other = (listening(socket.AF_INET, ("127.0.0.1", 0)) for _ in range(2))
+    port, other_port = (one.getsockname()[1] for one in (sock, other))
+    server = activated([sock, other], [{"address": "127.0.0.1", "port": other_port}], reactors=2)
+    server.log.allow("it is kept for a reload")
+    upgrade(server, family)
+    text = (server.path / "zerg.lua").read_text()
+    server.directory.write("zerg.lua", text.replace(str(other_port), str(port)))
+    upgrade(server, family, 2)  # another configuration: it finds both
+    assert server.wait_exit() == 0
+    assert family.members[0].wait_exit() == 0
+    assert answers(port)
+    family.members[-1].stop()
+    for one in (sock, other):  # and neither was shut down
+        with dial(one.getsockname()):
+            one.settimeout(5)
+            one.accept()[0].close()
+
+
+def test_a_listener_that_comes_back_while_its_connections_are_there(activated):
+    """Its socket has been left alone."""
+    sock = listening(socket.AF_INET, ("127.0.0.1", 0))
+    port, free = sock.getsockname()[1], free_port()
+    server = activated([sock], [{"address": "127.0.0.1", "port": port}])
+    with dial(("127.0.0.1", port)) as peer:
+        assert peer.ask_line("x") == "x"
+        listen_at(server, port, free)
+        assert answers(free)
+        listen_at(server, free, port)
+        assert answers(port)
+        assert peer.ask_line("y") == "y"
 
 
 def test_descriptors_that_are_no_listening_sockets(activated):
@@ -190,13 +245,23 @@ def test_a_socket_of_the_parent_stays_so_over_upgrades(activated, family, tmp_pa
 
 def test_a_reload_that_drops_the_listener_leaves_it_to_the_parent(activated):
     sock = listening(socket.AF_INET, ("127.0.0.1", 0))
-    port = sock.getsockname()[1]
+    port, free = sock.getsockname()[1], free_port()
     server = activated([sock], [{"address": "127.0.0.1", "port": port}])
-    text = (server.path / "zerg.lua").read_text()
-    server.directory.write("zerg.lua", text.replace(str(port), str(free_port())))
-    server.process.send_signal(signal.SIGHUP)
-    server.log.wait("version 2 is current")
-    until(lambda: not uses(server, sock), "the descriptor closed")
+    listen_at(server, port, free)
+    assert answers(free)  # so the other one is not accepted from any more
     with dial(("127.0.0.1", port)):
         sock.settimeout(5)
         sock.accept()[0].close()
+
+
+def test_an_address_that_overlaps_one_of_the_parent_s(activated):
+    """No reload can have it: the parent goes on listening there."""
+    sock = listening(socket.AF_INET, ("0.0.0.0", 0))
+    port = sock.getsockname()[1]
+    server = activated([sock], [{"address": "0.0.0.0", "port": port}])
+    text = (server.path / "zerg.lua").read_text()
+    server.directory.write("zerg.lua", text.replace("0.0.0.0", "127.0.0.1"))
+    server.process.send_signal(signal.SIGHUP)
+    server.log.expect(f"cannot listen on 127.0.0.1:{port}: the process was started with a socket on 0.0.0.0:{port}, "
+                      "which overlaps it: only a restart without that one changes it")
+    assert answers(port)

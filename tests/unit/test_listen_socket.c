@@ -2,6 +2,7 @@
 #include "core/listen_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -324,6 +325,53 @@ static void all_that_share_a_port_are_taken_and_somebody_has_each(void **state)
     listen_socket_free(before);
 }
 
+static void what_stays_lent_is_there_for_the_next_listener(void **state)
+{
+    struct listener_config config = tcp_config("127.0.0.1", 0);
+    struct inherited inherited = {0};
+    struct listen_socket *first;
+    struct listen_socket *listener;
+    int fd;
+
+    (void)state;
+    open_ok(&first, &config, 1);
+    config.addr.in4.sin_port = htons(bound_port(first->fds[0]));
+    fd = dup(first->fds[0]);
+    assert_int_equal(inherited_add(&inherited, fd, true), 0);
+    inherited_drop(&inherited);
+    for (int i = 0; i < 3; i++) {
+        assert_true(inherited_is_spare(&inherited.sockets[0]));
+        assert_int_equal(listen_socket_open(&listener, &config, 1, &inherited, error), 0);
+        assert_int_equal(listener->fds[0], fd);
+        assert_false(inherited_is_spare(&inherited.sockets[0]));
+        listen_socket_own(listener);
+        listen_socket_stop(listener);
+        assert_int_equal(connect_to(&config.addr), 0);
+        listen_socket_free(listener);
+    }
+    inherited_close(&inherited);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    listen_socket_free(first);
+}
+
+static void what_is_not_lent_and_nobody_takes_is_closed(void **state)
+{
+    struct listener_config config = tcp_config("127.0.0.1", 0);
+    struct inherited inherited = {0};
+    struct listen_socket *first;
+    int fd;
+
+    (void)state;
+    open_ok(&first, &config, 1);
+    fd = dup(first->fds[0]);
+    assert_int_equal(inherited_add(&inherited, fd, false), 0);
+    inherited_drop(&inherited);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    assert_false(inherited_is_spare(&inherited.sockets[0]));
+    inherited_close(&inherited);
+    listen_socket_free(first);
+}
+
 static void what_is_bound_elsewhere_is_not(void **state)
 {
     struct listener_config config = tcp_config("127.0.0.1", 0);
@@ -533,6 +581,8 @@ int main(void)
         cmocka_unit_test(what_the_process_was_started_with_may_be_in_the_way),
         cmocka_unit_test(all_that_share_a_port_are_taken_and_somebody_has_each),
         cmocka_unit_test(one_of_several_can_be_shut),
+        cmocka_unit_test(what_stays_lent_is_there_for_the_next_listener),
+        cmocka_unit_test(what_is_not_lent_and_nobody_takes_is_closed),
         cmocka_unit_test(what_is_bound_elsewhere_is_not),
         cmocka_unit_test(what_does_not_listen_is_refused),
         cmocka_unit_test(a_lent_unix_socket_keeps_its_file),
