@@ -128,11 +128,13 @@ static int check_what_was_given(struct inherited *inherited)
 
 static int new_process(const char *what)
 {
-    struct inherited inherited;
+    struct inherited inherited = {0};
     int rc = check_what_was_given(&inherited);
 
-    if (rc != 0 || strcmp(what, "fails") == 0)
+    if (rc != 0 || strcmp(what, "fails") == 0) {
+        inherited_close(&inherited);
         return rc != 0 ? rc : 1;
+    }
     if (strcmp(what, "waits") == 0)
         pause();
     for (uint32_t i = 0; i < inherited.count; i++)
