@@ -197,7 +197,7 @@ def answer(client):
     return reply
 
 
-@pytest.mark.threads
+# As above, not for the thread sanitizer.
 @pytest.mark.parametrize("way", WAYS)
 def test_a_reload_waits_for_an_upgrade_and_is_done_when_that_fails(zerg, control, way):
     server = zerg(ECHO_LINES, **WAYS[way]).wait_listening()
