@@ -25,14 +25,12 @@ static int push_serve(struct runtime *runtime, lua_State *co, const struct http_
 
 static struct script_conn *new_script_conn(struct runtime *runtime, struct http_exchange *exchange)
 {
-    struct script_conn *sc = slab_new(&runtime->conn_slab);
+    struct script_conn *sc = script_conn_new(runtime, exchange->conn);
 
     if (!sc)
         return NULL;
-    *sc = (struct script_conn){.conn = exchange->conn, .runtime = runtime, .is_http = true, .exchange = exchange};
-    list_init(&sc->writers);
-    list_init(&sc->ended_link);
-    list_init(&sc->migrant_link);
+    sc->is_http = true;
+    sc->exchange = exchange;
     return sc;
 }
 

@@ -126,16 +126,6 @@ static struct runtime *next_runtime(const struct script_conn *sc)
 
 /* ---- going ---- */
 
-static int push_conn(lua_State *L, const struct conn *conn, const struct listener *listener)
-{
-    lua_pushinteger(L, (lua_Integer)listener->index + 1);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)conn);
-    lua_pushnumber(L, conn->generation);
-    lua_pushnumber(L, conn->slot);
-    lua_pushnumber(L, (lua_Number)conn->id);
-    return 5;
-}
-
 static void report(struct script_conn *sc, const char *problem)
 {
     char what[512];
@@ -153,7 +143,7 @@ static bool ask(struct script_conn *sc)
     int rc;
 
     runtime->is_migrating = true;
-    rc = runtime_call(runtime, "migrate", push_conn(L, sc->conn, sc->conn->listener));
+    rc = runtime_call(runtime, "migrate", script_conn_push(L, sc->conn));
     runtime->is_migrating = false;
     if (rc < 0)
         report(sc, lua_tostring(L, -1));
@@ -185,7 +175,7 @@ static int push_resume(struct runtime *next, lua_State *co, const struct conn *c
 
     lua_gc(co, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
     runtime_push(next, co, "resume");
-    count = push_conn(co, conn, conn->listener);
+    count = script_conn_push(co, conn);
     lua_pushlstring(co, carried, len);
     lua_gc(co, LUA_GCRESTART, 0);
     return count + 1;

@@ -25,16 +25,20 @@
 
 /* ---- starting ---- */
 
-/* runtime.serve(listener, conn, generation, slot, id): see lua/zerg/runtime.lua. */
-static int push_serve(struct runtime *runtime, lua_State *co, struct conn *conn)
+int script_conn_push(lua_State *L, const struct conn *conn)
+{
+    lua_pushinteger(L, (lua_Integer)conn->listener->index + 1);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)conn);
+    lua_pushnumber(L, conn->generation);
+    lua_pushnumber(L, conn->slot);
+    lua_pushnumber(L, (lua_Number)conn->id);
+    return 5;
+}
+
+static int push_serve(const struct runtime *runtime, lua_State *co, const struct conn *conn)
 {
     lua_rawgeti(co, LUA_REGISTRYINDEX, runtime->serve_ref);
-    lua_pushinteger(co, (lua_Integer)conn->listener->index + 1);
-    lua_pushlightuserdata(co, conn);
-    lua_pushnumber(co, conn->generation);
-    lua_pushnumber(co, conn->slot);
-    lua_pushnumber(co, (lua_Number)conn->id);
-    return 5;
+    return script_conn_push(co, conn);
 }
 
 struct script_conn *script_conn_new(struct runtime *runtime, struct conn *conn)

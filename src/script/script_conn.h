@@ -2,6 +2,7 @@
  * struct conn_handler; conn->owner points here while the handler task lives. Reactor thread only. */
 #pragma once
 
+#include <lua.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -76,6 +77,9 @@ void script_conn_dismiss_users(struct script_conn *sc);
 void script_conn_handler_ended(struct script_conn *sc);
 /* The script side of an accepted connection, nothing of which is begun. NULL without memory. */
 MUST_CHECK struct script_conn *script_conn_new(struct runtime *runtime, struct conn *conn);
+/* Pushes what functions of zerg.runtime take for an accepted connection: listener, conn, generation, slot, id. Returns how many
+ * values that are. */
+int script_conn_push(lua_State *L, const struct conn *conn);
 /* The next version has the connection: its handler is dropped where it is parked, and this is freed. */
 void script_conn_leave(struct script_conn *sc);
 /* The script closes the connection, in order or by a reset. */
