@@ -84,6 +84,16 @@ static void collect_protected(lua_State *L)
     lua_pop(L, 1);
 }
 
+void heap_hold(lua_State *L)
+{
+    lua_gc(L, LUA_GCSTOP, 0);
+}
+
+void heap_release(lua_State *L)
+{
+    lua_gc(L, LUA_GCRESTART, 0);
+}
+
 void heap_limit(struct heap *heap)
 {
     heap->is_limited = true;

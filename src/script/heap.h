@@ -29,6 +29,10 @@ struct heap {
 void heap_install(struct heap *heap, lua_State *L, size_t max_bytes);
 /* Puts LuaJIT's allocator back: before lua_close(), which wants its own. */
 void heap_uninstall(struct heap *heap, lua_State *L);
+/* Around what makes values outside of any protected call: no step of the collector comes in between, as a finalizer that raised
+ * would find nothing to catch it. */
+void heap_hold(lua_State *L);
+void heap_release(lua_State *L);
 /* Around everything that runs scripts. */
 void heap_limit(struct heap *heap);
 void heap_unlimit(struct heap *heap);

@@ -118,9 +118,9 @@ char *host_eval(struct reactor *reactor, const char *code)
 
     if (!runtime)
         return NULL;
-    lua_gc(runtime->L, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
+    heap_hold(runtime->L);
     lua_pushstring(runtime->L, code);
-    lua_gc(runtime->L, LUA_GCRESTART, 0);
+    heap_release(runtime->L);
     rc = runtime_call(runtime, "eval", 1);
     eval_limit_end(runtime); /* if an error came past repl.lua */
     if (rc == 0)

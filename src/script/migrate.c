@@ -173,11 +173,11 @@ static int push_resume(struct runtime *next, lua_State *co, const struct conn *c
     const char *carried = lua_tolstring(from, -1, &len);
     int count;
 
-    lua_gc(co, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
+    heap_hold(co);
     runtime_push(next, co, "resume");
     count = script_conn_push(co, conn);
     lua_pushlstring(co, carried, len);
-    lua_gc(co, LUA_GCRESTART, 0);
+    heap_release(co);
     return count + 1;
 }
 

@@ -64,7 +64,7 @@ void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
     lua_State *L = runtime->L;
     const char *text;
 
-    lua_gc(L, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
+    heap_hold(L);
     if (push_traceback(runtime, co) != 0) {
         lua_pop(L, 1);
         luaL_traceback(L, co, lua_tostring(co, -1), 0);
@@ -73,7 +73,7 @@ void runtime_log_error(struct runtime *runtime, lua_State *co, const char *what)
     log_error("%s: %s%s", what, text ? text : "(an error that is not a string)",
               text && strstr(text, "not enough memory") ? MEMORY_ADVICE : "");
     lua_pop(L, 1);
-    lua_gc(L, LUA_GCRESTART, 0);
+    heap_release(L);
 }
 
 /* Of zerg itself, not of a script. The message on top of the stack is why. */
@@ -128,12 +128,12 @@ int runtime_call(struct runtime *runtime, const char *name, int arguments)
     int base = lua_gettop(L) - arguments + 1;
     int status;
 
-    lua_gc(L, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
+    heap_hold(L);
     lua_pushcfunction(L, add_traceback);
     lua_insert(L, base);
     runtime_push(runtime, L, name);
     lua_insert(L, base + 1);
-    lua_gc(L, LUA_GCRESTART, 0);
+    heap_release(L);
     beat(runtime);
     heap_limit(&runtime->heap);
     status = lua_pcall(L, arguments, 1, base);

@@ -191,11 +191,11 @@ static void log_failure(struct task *task)
 static void fail_foreign_yield(struct task *task)
 {
     lua_settop(task->co, 0);
-    lua_gc(task->co, LUA_GCSTOP, 0); /* no step now: a finalizer that raised would find nothing to catch it */
+    heap_hold(task->co);
     lua_pushliteral(task->co,
                     "attempt to yield from a handler or task: coroutine.yield() works only inside a coroutine "
                     "that the script created itself");
-    lua_gc(task->co, LUA_GCRESTART, 0);
+    heap_release(task->co);
     log_failure(task);
     end_task(task, false);
 }
