@@ -336,16 +336,18 @@ static void on_open(struct conn *conn)
     await(conn, part_is_draining(conn) ? config_of(conn)->header_ms : config_of(conn)->keepalive_ms);
 }
 
+/* One that has just come is about to ask, and may take its time for that; a client that has opened one to have it at hand is not. */
 void http_conn_drain(struct conn *conn)
 {
     bool was_answered = conn->bytes_out > 0 || conn->out.staged > 0;
+    bool is_young = conn->reactor->now_ms - conn->began_ms < HTTP_LAST_REQUEST_MS;
 
     if (conn->state != CONN_OPEN || conn->owner || conn->in.bytes > 0)
         return;
-    if (was_answered)
-        await_next(conn);
-    else
+    if (is_young && !was_answered)
         await(conn, config_of(conn)->header_ms);
+    else
+        await_next(conn);
 }
 
 /* Idle connections and those in the middle of a head go over; what runs already, after its request. The time that an idle one

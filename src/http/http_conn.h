@@ -13,6 +13,6 @@ struct conn_handler;
 
 extern const struct conn_handler http_conn_handler;
 
-/* The connection is to end, and may wait for a request: the first one has the time of a head to come, a further one
- * HTTP_LAST_REQUEST_MS. */
+/* The connection is to end, and may wait for a request: the first one of a connection that has just come has the time of a head,
+ * any other HTTP_LAST_REQUEST_MS. */
 void http_conn_drain(struct conn *conn);

@@ -340,6 +340,21 @@ static void draining_ends_a_connection_that_asks_no_more(void **state)
     assert_int_equal(conn->reason, CLOSE_SHUTDOWN);
 }
 
+static void draining_ends_a_connection_that_never_asked(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("return 'x'"));
+    struct conn *conn = fixture_open(f);
+
+    fixture_advance(f, HTTP_LAST_REQUEST_MS);
+    f->reactor.state = REACTOR_DRAINING;
+    http_server_drain(&f->reactor);
+    fixture_advance(f, HTTP_LAST_REQUEST_MS - 1);
+    assert_int_equal(conn->state, CONN_OPEN);
+    fixture_advance(f, 1);
+    assert_int_not_equal(conn->state, CONN_OPEN);
+    assert_int_equal(conn->reason, CLOSE_SHUTDOWN);
+}
+
 static void a_request_that_ends_while_draining_ends_its_connection(void **state)
 {
     struct fixture *f = serving(state, HANDLER("res:write('a') zerg.sleep(1)"));
@@ -401,6 +416,7 @@ int main(void)
         cmocka_unit_test_teardown(what_is_kept_of_a_request_counts_as_held, fixture_teardown),
         cmocka_unit_test_teardown(draining_lets_a_first_request_come_and_a_last_one, fixture_teardown),
         cmocka_unit_test_teardown(draining_ends_a_connection_that_asks_no_more, fixture_teardown),
+        cmocka_unit_test_teardown(draining_ends_a_connection_that_never_asked, fixture_teardown),
         cmocka_unit_test_teardown(a_request_that_ends_while_draining_ends_its_connection, fixture_teardown),
         cmocka_unit_test_teardown(a_redirect_may_fill_the_output, fixture_teardown),
         cmocka_unit_test_teardown(a_refused_field_changes_nothing, fixture_teardown),
