@@ -68,6 +68,17 @@ static struct addr without_ipv6(const struct listener_config *config)
     return addr;
 }
 
+/* fd, which rc says was bound, or what failed; it is closed then. */
+static int begin_listening(int fd, int rc, const struct listener_config *config)
+{
+    if (rc == 0 && listen(fd, (int)config->backlog) < 0)
+        rc = -errno;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
 static int open_tcp(const struct listener_config *config, bool is_shared_port)
 {
     struct addr addr = config->addr;
@@ -86,12 +97,7 @@ static int open_tcp(const struct listener_config *config, bool is_shared_port)
     rc = set_tcp_options(fd, config, is_shared_port);
     if (rc == 0 && bind(fd, &addr.sa, addr.len) < 0)
         rc = -errno;
-    if (rc == 0 && listen(fd, (int)config->backlog) < 0)
-        rc = -errno;
-    if (rc == 0)
-        return fd;
-    close(fd);
-    return rc;
+    return begin_listening(fd, rc, config);
 }
 
 static int open_unix(const struct listener_config *config)
@@ -104,12 +110,7 @@ static int open_unix(const struct listener_config *config)
     if (fd < 0)
         return -errno;
     rc = bind_unix(fd, config);
-    if (rc == 0 && listen(fd, (int)config->backlog) < 0)
-        rc = -errno;
-    if (rc == 0)
-        return fd;
-    close(fd);
-    return rc;
+    return begin_listening(fd, rc, config);
 }
 
 static void explain(const struct listener_config *config, int rc, char *error)
