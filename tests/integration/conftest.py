@@ -1,8 +1,9 @@
 """Fixtures of the integration tests.
 
-Tests that ask for `engine` run once for every way the engine can be set up: plain or incremental buffer rings, one
-or two reactors, acceptor or reuseport, and on the default engine with LuaJIT's compiler off and with everything
-compiled at once. ZERG_MATRIX=quick leaves three of these, which are all that `quick_engine` has.
+Tests that ask for `engine` run on engines that are set up in different ways: plain or incremental buffer rings, one or
+two reactors, acceptor or reuseport, so that each pair of these is there once, and on the default engine with LuaJIT's
+compiler off and with everything compiled at once. ZERG_MATRIX=full takes all ten ways in place of these six;
+ZERG_MATRIX=quick leaves three, which are all that `quick_engine` has.
 
 Markers: `heavy` (long or measuring: not for sanitizer builds), `sanitize` (all the others, set here), `threads` (more
 than one reactor: what the thread sanitizer should see).
@@ -25,7 +26,8 @@ from successors import Family, take_orphans_in
 
 TEST_SECONDS_MAX = 60
 
-QUICK = ("plain-1-acceptor", "incremental-2-reuseport", "jit_hot")
+QUICK = ("plain-2-acceptor", "incremental-2-reuseport", "jit_hot")  # the default engine has one reactor
+PAIRS = (*QUICK, "plain-1-reuseport", "incremental-1-acceptor", "jit_off")
 JIT_OFF = "jit.off() "
 JIT_HOT = 'require("jit.opt").start("hotloop=1", "hotexit=1") '
 
@@ -40,7 +42,8 @@ def engines(matrix):
                 params.append(pytest.param(value, id=name, marks=[pytest.mark.threads] if reactors > 1 else []))
     params.append(pytest.param({"jit": JIT_OFF}, id="jit_off"))
     params.append(pytest.param({"jit": JIT_HOT}, id="jit_hot"))
-    return [param for param in params if matrix == "full" or param.id in QUICK]
+    chosen = {"quick": QUICK, "pairs": PAIRS, "full": [param.id for param in params]}[matrix]
+    return [param for param in params if param.id in chosen]
 
 
 def pytest_configure(config):
@@ -60,7 +63,7 @@ def pytest_sessionstart():
         pytest.exit(f"{PROGRAM} is missing: run `make` first, or set ZERG", returncode=2)
 
 
-@pytest.fixture(params=engines(os.environ.get("ZERG_MATRIX", "full")))
+@pytest.fixture(params=engines(os.environ.get("ZERG_MATRIX", "pairs")))
 def engine(request):
     """One way to set up the engine; the servers that `zerg` starts use it."""
     return request.param

@@ -1,7 +1,7 @@
 """Runs the real server for a test: writes its directory, starts it, ends it, and checks that it left nothing behind.
 
 Environment: ZERG (the program, default build/zerg), ZERG_TOOLS (C clients, default build/tools), ZERG_TIME_SCALE (slow
-builds), ZERG_MATRIX (quick or full, see conftest.py).
+builds), ZERG_MATRIX (see conftest.py).
 """
 
 import contextlib
