@@ -56,7 +56,9 @@ static void print_problem(void *context, const struct config_problem *problem)
     char line[LINE_BYTES];
 
     (void)context;
-    fprintf(stderr, "%s\n", config_problem_format(problem, line, sizeof(line)));
+    config_problem_format(problem, line, sizeof(line));
+    takeover_complain(line, strlen(line));
+    fprintf(stderr, "%s\n", line);
 }
 
 /* Where the configuration is, as the command line says. False, after a message, when there is none. */

@@ -14,7 +14,6 @@
 #include "admin/control_socket.h"
 #include "admin/program.h"
 #include "admin/spawn.h"
-#include "admin/takeover.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -256,7 +255,12 @@ static enum handover_outcome fail(struct handover *handover, char *problem, cons
 /* Of itself: who has its process id by now is somebody else. */
 static enum handover_outcome fail_ended(struct handover *handover, char *problem)
 {
-    explain(handover, problem, "ended before it was ready, and its messages say why");
+    size_t used;
+
+    explain(handover, problem, "ended before it was ready");
+    used = strlen(problem);
+    if (handover->problem[0] != '\0')
+        snprintf(problem + used, HANDOVER_PROBLEM_BYTES - used, ". It said: %s", handover->problem);
     handover_deinit(handover);
     return HANDOVER_FAILED;
 }
@@ -264,8 +268,11 @@ static enum handover_outcome fail_ended(struct handover *handover, char *problem
 /* takeover.h says what lines there are. True: it was the last one. */
 static bool take_line(struct handover *handover, const char *line)
 {
+    static const char problem[] = "problem ";
     unsigned number;
 
+    if (strncmp(line, problem, sizeof(problem) - 1) == 0 && handover->problem[0] == '\0')
+        snprintf(handover->problem, sizeof(handover->problem), "%s", line + sizeof(problem) - 1);
     if (sscanf(line, "left %u", &number) == 1 && number < handover->fd_count)
         handover->is_left[number] = true;
     if (strcmp(line, "control") == 0)

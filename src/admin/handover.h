@@ -10,12 +10,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "admin/takeover.h"
 #include "base/macros.h"
 
 struct control_handed;
 struct engine;
 
-enum { HANDOVER_PROBLEM_BYTES = 512 };
+enum { HANDOVER_PROBLEM_BYTES = 1024 };
 
 /* The new process on its way. */
 struct handover {
@@ -24,11 +25,12 @@ struct handover {
     pid_t pid;   /* of the new process */
     int pidfd;   /* owned: the same, which means no other when that has ended; -1: the kernel gives none */
     uint64_t until_ms;
-    char line[64]; /* what came so far of the next line */
+    char line[TAKEOVER_LINE_BYTES]; /* what came so far of the next line */
     uint32_t line_bytes;
-    uint32_t fd_count; /* of the sockets that it was given, */
-    bool *is_left;     /* and which of them it has no use for: owned */
-    bool has_control;  /* it goes on with the control socket, too */
+    uint32_t fd_count;                 /* of the sockets that it was given, */
+    bool *is_left;                     /* and which of them it has no use for: owned */
+    char problem[TAKEOVER_LINE_BYTES]; /* what it said first of what is wrong with it; empty: nothing */
+    bool has_control;                  /* it goes on with the control socket, too */
 };
 
 enum handover_outcome { HANDOVER_WAITS, HANDOVER_DONE, HANDOVER_FAILED };
@@ -40,7 +42,8 @@ void handover_deinit(struct handover *handover);
  * none. 0, or a negative errno with a sentence in problem (HANDOVER_PROBLEM_BYTES). */
 MUST_CHECK int handover_begin(struct handover *handover, const struct engine *engine,
                               const struct control_handed *control, char *problem);
-/* When handover->fd is readable, or until_ms has come. FAILED: with a sentence in problem; the new process has ended then. */
+/* When handover->fd is readable, or until_ms has come. FAILED: with a sentence in problem, of one line; the new process
+ * has ended then. */
 enum handover_outcome handover_look(struct handover *handover, uint64_t now_ms, char *problem);
 /* When it is DONE: a descriptor that is the caller's now, and for whose end the new process waits, for a moment, before it talks to
  * the service manager. */

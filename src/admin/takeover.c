@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -20,20 +22,14 @@ static_assert(TAKEOVER_FIRST_FD == SD_LISTEN_FDS_START, "it is systemd's convent
 enum { TAKEOVER_WAIT_MS = 1000 }; /* for the process before this one to talk to the service manager */
 
 static struct {
-    int fd_count;   /* that were said to be sockets */
-    int open_count; /* descriptors from TAKEOVER_FIRST_FD on that were open at the start */
-    int ready_fd;   /* where to say that we serve; -1: nobody asks */
+    int fd_count;         /* that were said to be sockets */
+    int open_count;       /* descriptors from TAKEOVER_FIRST_FD on that were open at the start */
+    pthread_mutex_t lock; /* of who uses or closes ready_fd while there may be other threads */
+    int ready_fd;         /* where to say that we serve; -1: nobody asks */
     bool has_predecessor;
     bool had_control;
     struct control_handed control;
-} takeover = {.ready_fd = -1, .control.fd = -1};
-
-void takeover_remember(void)
-{
-    takeover.open_count = 0;
-    while (takeover.open_count < INHERITED_MAX && fcntl(TAKEOVER_FIRST_FD + takeover.open_count, F_GETFD) >= 0)
-        takeover.open_count++;
-}
+} takeover = {.lock = PTHREAD_MUTEX_INITIALIZER, .ready_fd = -1, .control.fd = -1};
 
 static int take_ready_fd(void)
 {
@@ -42,6 +38,33 @@ static int take_ready_fd(void)
 
     unsetenv(TAKEOVER_READY_VARIABLE);
     return fd >= TAKEOVER_FIRST_FD && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
+}
+
+void takeover_remember(void)
+{
+    takeover.open_count = 0;
+    while (takeover.open_count < INHERITED_MAX && fcntl(TAKEOVER_FIRST_FD + takeover.open_count, F_GETFD) >= 0)
+        takeover.open_count++;
+    takeover.ready_fd = take_ready_fd();
+    takeover.has_predecessor = takeover.ready_fd >= 0;
+    log_hear_errors(takeover.has_predecessor ? takeover_complain : NULL);
+}
+
+void takeover_complain(const char *message, size_t len)
+{
+    char line[TAKEOVER_LINE_BYTES];
+    const char *end = memchr(message, '\n', len);
+    int shown = (int)(end ? end - message : (ptrdiff_t)len);
+    int count = snprintf(line, sizeof(line) - 1, "problem %.*s", shown, message);
+
+    if (count > (int)sizeof(line) - 2)
+        count = sizeof(line) - 2;
+    line[count] = '\n';
+    pthread_mutex_lock(&takeover.lock);
+    /* Where it takes no more, it has had enough. */
+    if (takeover.ready_fd >= 0)
+        (void)send(takeover.ready_fd, line, (size_t)count + 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    pthread_mutex_unlock(&takeover.lock);
 }
 
 /* Reads the value of the variable. False: it makes no sense. */
@@ -100,8 +123,6 @@ void takeover_receive(struct inherited *out)
     int count;
 
     *out = (struct inherited){0};
-    takeover.ready_fd = take_ready_fd();
-    takeover.has_predecessor = takeover.ready_fd >= 0;
     take_control();
     count = sd_listen_fds_with_names(1, &names);
     if (count < 0 || count > takeover.open_count)
@@ -135,6 +156,15 @@ static void await_end(void)
         continue;
 }
 
+static void close_ready_fd(void)
+{
+    log_hear_errors(NULL);
+    pthread_mutex_lock(&takeover.lock);
+    close(takeover.ready_fd);
+    takeover.ready_fd = -1;
+    pthread_mutex_unlock(&takeover.lock);
+}
+
 int takeover_confirm(const struct inherited *inherited)
 {
     int rc;
@@ -146,8 +176,7 @@ int takeover_confirm(const struct inherited *inherited)
         await_end();
     else
         log_error("the process before this one does not hear that it may make way: %s", strerror(-rc));
-    close(takeover.ready_fd);
-    takeover.ready_fd = -1;
+    close_ready_fd();
     if (takeover.control.fd >= 0)
         close(takeover.control.fd);
     takeover.control.fd = -1;

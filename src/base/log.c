@@ -22,6 +22,7 @@ static struct {
     _Atomic int fd; /* ours once log_open() made it, before that stderr */
     _Atomic enum log_level level;
     _Atomic enum log_format format;
+    void (*_Atomic hear)(const char *message, size_t len);
     char *path;   /* owned; NULL before log_open() */
     bool is_made; /* this process made the file */
 } process_log = {.fd = STDERR_FILENO, .level = LOG_INFO, .format = LOG_TEXT};
@@ -166,6 +167,19 @@ void log_thread_name(const char *name)
     thread_name = name;
 }
 
+void log_hear_errors(void (*hear)(const char *message, size_t len))
+{
+    atomic_store(&process_log.hear, hear);
+}
+
+static void pass_on(const char *message, size_t len)
+{
+    void (*hear)(const char *, size_t) = atomic_load_explicit(&process_log.hear, memory_order_relaxed);
+
+    if (hear)
+        hear(message, len);
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     char message[MESSAGE_BYTES_MAX];
@@ -199,5 +213,7 @@ void log_write_bytes(enum log_level level, const char *message, size_t len)
 
     if (log_is_on(level))
         write_line(line, log_line_format(line, atomic_load(&process_log.format), &entry));
+    if (level == LOG_ERROR)
+        pass_on(message, len);
     errno = saved_errno;
 }

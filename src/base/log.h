@@ -31,6 +31,9 @@ void log_thread_name(const char *name);
 /* One entry. The message may have several lines (a traceback): in text they follow indented, in JSON they stay one
  * string. */
 void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Who is given the message of each entry of level error, too, by the thread that writes it; NULL: nobody any more, though a
+ * thread may be about to still. Not zero-terminated. */
+void log_hear_errors(void (*hear)(const char *message, size_t len));
 /* One entry of a message that is not a format, len bytes, any content (control bytes are escaped). */
 void log_write_bytes(enum log_level level, const char *message, size_t len);
 

@@ -131,6 +131,18 @@ static int new_process(const char *what)
     struct inherited inherited = {0};
     int rc = check_what_was_given(&inherited);
 
+    if (strcmp(what, "fails for a reason") == 0) {
+        takeover_complain("the reason\nand more of it", 16);
+        takeover_complain("what comes of it", 16);
+        return 1;
+    }
+    if (strcmp(what, "fails at length") == 0) {
+        char message[4 * TAKEOVER_LINE_BYTES];
+
+        memset(message, 'x', sizeof(message));
+        takeover_complain(message, sizeof(message));
+        return 1;
+    }
     if (rc != 0 || strcmp(what, "fails") == 0) {
         inherited_close(&inherited);
         return rc != 0 ? rc : 1;
@@ -228,9 +240,42 @@ static void one_that_ends_before_that_has_failed(void **state)
     assert_int_equal(begin(h, "fails"), 0);
     pid = h->handover.pid;
     assert_int_equal(look_when_ready(h), HANDOVER_FAILED);
-    assert_non_null(strstr(h->problem, "ended before it was ready"));
+    assert_non_null(strstr(h->problem, "ended before it was ready: this one goes on"));
+    assert_null(strstr(h->problem, "It said"));
     assert_int_equal(h->handover.fd, -1);
     status_of(pid);
+}
+
+static void expect_failure(struct handing *h, const char *what)
+{
+    pid_t pid;
+
+    assert_int_equal(begin(h, what), 0);
+    pid = h->handover.pid;
+    assert_int_equal(look_when_ready(h), HANDOVER_FAILED);
+    assert_int_equal(WEXITSTATUS(status_of(pid)), 1);
+}
+
+static void the_first_line_of_its_first_problem_is_passed_on(void **state)
+{
+    struct handing *h = *state;
+    const char *said;
+
+    expect_failure(h, "fails for a reason");
+    said = strstr(h->problem, "ended before it was ready: this one goes on. It said: ");
+    assert_non_null(said);
+    assert_string_equal(strrchr(said, ':'), ": the reason");
+}
+
+static void a_long_problem_is_cut(void **state)
+{
+    struct handing *h = *state;
+    const char *said;
+
+    expect_failure(h, "fails at length");
+    said = strstr(h->problem, "xxx");
+    assert_non_null(said);
+    assert_int_equal(strlen(said), TAKEOVER_LINE_BYTES - strlen("problem ") - 2);
 }
 
 static void one_that_takes_too_long_is_killed(void **state)
@@ -409,11 +454,13 @@ static void of_several_at_one_address_those_that_it_left_are_shut(void **state)
 static void other_words_are_not_it(void **state)
 {
     struct handing *h = *state;
+    char endless[TAKEOVER_LINE_BYTES + 1] = "";
     int fd = pipe_to(h);
 
+    memset(endless, 'x', TAKEOVER_LINE_BYTES);
     say(fd, "ready or not\nalready\n\nready ");
     assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_WAITS);
-    say(fd, "or not, and then some more than what it may ever have had to say, as nobody says so");
+    say(fd, endless);
     assert_int_equal(handover_look(&h->handover, 2, h->problem), HANDOVER_FAILED);
     close(fd);
 }
@@ -473,6 +520,8 @@ int main(int argc, char **argv)
         TEST(a_process_that_ignores_its_children_can_start_one),
         TEST(sockets_that_it_took_are_its_own_then),
         TEST(one_that_ends_before_that_has_failed),
+        TEST(the_first_line_of_its_first_problem_is_passed_on),
+        TEST(a_long_problem_is_cut),
         TEST(one_that_takes_too_long_is_killed),
         TEST(one_that_is_not_wanted_any_more_is_killed),
         TEST(what_keeps_a_process_from_becoming_the_program_is_known),

@@ -296,6 +296,27 @@ static void rotation_under_writers_loses_and_tears_no_line(void **state)
     assert_int_equal(total, WRITERS * LINES_EACH);
 }
 
+static char heard[64];
+
+static void hear(const char *message, size_t len)
+{
+    snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "<%.*s>", (int)len, message);
+}
+
+static void errors_and_nothing_else_are_heard_too(void **state)
+{
+    (void)state;
+    open_text_log(LOG_DEBUG);
+    log_hear_errors(hear);
+    log_warn("not this");
+    log_error("this %d", 1);
+    log_write_bytes(LOG_ERROR, "and that", 7);
+    log_hear_errors(NULL);
+    log_error("not any more");
+    assert_string_equal(heard, "<this 1><and tha>");
+    assert_non_null(strstr(content(log_path), "not any more"));
+}
+
 #define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
 
 int main(void)
@@ -317,6 +338,7 @@ int main(void)
         LOG_TEST(errno_survives),
         LOG_TEST(levels_are_parsed_by_name),
         LOG_TEST(rotation_under_writers_loses_and_tears_no_line),
+        LOG_TEST(errors_and_nothing_else_are_heard_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
