@@ -163,12 +163,18 @@ static void hold(struct accept_source *source, int fd)
     source->held[source->held_end++] = fd;
 }
 
+/* Once another process accepts, who is here already is served past the limit: otherwise nobody would serve them any more. */
+static bool may_exceed_limit(const struct accept_group *group, const struct listen_socket *socket)
+{
+    return group->is_stopping && !group->is_dropping && socket->has_successor;
+}
+
 /* Counts one more connection on the socket if its limit allows. */
-static bool count_connection(struct listen_socket *socket)
+static bool count_connection(const struct accept_group *group, struct listen_socket *socket)
 {
     uint32_t max = atomic_load(&socket->max_connections);
 
-    if (atomic_fetch_add(&socket->open, 1) < max || max == 0)
+    if (atomic_fetch_add(&socket->open, 1) < max || max == 0 || may_exceed_limit(group, socket))
         return true;
     atomic_fetch_sub(&socket->open, 1);
     return false;
@@ -176,7 +182,7 @@ static bool count_connection(struct listen_socket *socket)
 
 static bool hand_over(struct accept_group *group, struct listen_socket *socket, int fd)
 {
-    if (!count_connection(socket))
+    if (!count_connection(group, socket))
         return false;
     if (group->take(group, socket, fd))
         return true;
@@ -361,6 +367,8 @@ void accept_stop(struct accept_group *group, enum accept_rest rest)
     for (uint32_t i = 0; i < group->source_count; i++) {
         struct accept_source *source = &group->sources[i];
 
+        while (held_count(source) > 0 && may_exceed_limit(group, source->socket) && hand_over_held(group, source))
+            continue;
         while (held_count(source) > 0)
             close(source->held[source->held_first++]);
         if (source->is_armed && source->socket->has_successor)

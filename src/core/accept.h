@@ -73,7 +73,7 @@ void accept_on_cancel(struct accept_group *group, const struct completion *compl
 void accept_resume(struct accept_group *group);
 /* Arms and cancels as the limits say; once a turn. */
 void accept_settle(struct accept_group *group);
-/* Stops accepting for good; done when accept_is_stopped(), some turns later. Those that were held for want of room are closed in any
- * case. */
+/* Stops accepting for good; done when accept_is_stopped(), some turns later. Those that were held for want of room are closed, but
+ * where another process accepts from now on, and the rest is to be served: there only what the reactors have no room for. */
 void accept_stop(struct accept_group *group, enum accept_rest rest);
 bool accept_is_stopped(const struct accept_group *group);

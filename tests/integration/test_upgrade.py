@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import sys
@@ -73,6 +74,27 @@ def test_the_command_says_who_serves_and_ends_well(zerg, family):
     done = zerg.command("stop", "--control", server.control)  # of the new one
     assert done.returncode == 0
     assert new.wait_exit() == 0
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("way", WAYS)
+def test_who_waits_for_room_at_a_full_listener_is_served(zerg, family, way):
+    listener = {"address": "127.0.0.1", "max_connections": 2}
+    server = zerg(ECHO_LINES, listeners=[listener], **WAYS[way]).wait_listening()
+    peers = [server.connect() for _ in range(40)]
+    for peer in peers:
+        peer.send("x\n")
+    waiting = {peer.sock: peer for peer in peers}
+    assert select.select(waiting, [], [], PATIENCE)[0], "some are served"
+    new = upgrade(server, family)
+    while waiting:
+        served = select.select(waiting, [], [], PATIENCE)[0]
+        assert served, f"{len(waiting)} are not served"
+        for peer in map(waiting.pop, served):
+            assert peer.line() == "x"
+            peer.close()
+    assert server.wait_exit() == 0
+    assert new.poll() is None
 
 
 def test_the_request_gets_the_pid(zerg, family, control):

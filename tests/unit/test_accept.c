@@ -252,6 +252,62 @@ static void has_successor(struct accept_fixture *f, int backlog)
     answer_cancels(f);
 }
 
+/* Three come in on each listener, of which one is full and the other one has room for one. */
+static void fill(struct accept_fixture *f, int *first, int *second)
+{
+    f->sockets[0].max_connections = 1;
+    f->sockets[1].max_connections = 1;
+    accept_settle(&f->group);
+    for (int i = 0; i < 3; i++) {
+        first[i] = arrive(f, 0);
+        second[i] = arrive(f, 1);
+    }
+    assert_int_equal(f->taken_count, 2);
+}
+
+/* Nobody else is in the backlog. */
+static void finish(struct accept_fixture *f)
+{
+    accept_settle(&f->group);
+    answer_cancels(f);
+    accept_settle(&f->group);
+    assert_true(accept_is_stopped(&f->group));
+}
+
+static void who_waits_for_room_is_served_past_the_limit_where_another_process_takes_over(void **state)
+{
+    struct accept_fixture *f = *state;
+    int first[3], second[3];
+
+    fill(f, first, second);
+    f->sockets[0].has_successor = true;
+    accept_stop(&f->group, ACCEPT_SERVE_REST);
+    assert_int_equal(f->taken_count, 4);
+    assert_true(is_open(first[1]) && is_open(first[2]));
+    assert_false(is_open(second[1]) || is_open(second[2]));
+    int late = arrive(f, 0);
+    assert_true(is_open(late));
+    assert_int_equal(f->taken_count, 5);
+    assert_int_equal(f->sockets[0].open, 4);
+    finish(f);
+}
+
+static void no_more_of_them_than_the_reactors_have_room_for(void **state)
+{
+    struct accept_fixture *f = *state;
+    int first[3], second[3];
+
+    fill(f, first, second);
+    f->sockets[0].has_successor = true;
+    f->room = 3;
+    accept_stop(&f->group, ACCEPT_SERVE_REST);
+    assert_int_equal(f->taken_count, 3);
+    assert_true(is_open(first[1]));
+    assert_false(is_open(first[2]));
+    assert_int_equal(f->sockets[0].open, 2);
+    finish(f);
+}
+
 static void stopping_takes_who_waits_for_a_process_that_was_not_woken(void **state)
 {
     struct accept_fixture *f = *state;
@@ -330,6 +386,8 @@ int main(void)
         TEST(many_held_sockets_keep_their_order),
         TEST(stopping_cancels_and_closes_what_is_held),
         TEST(what_is_accepted_while_it_stops_in_order_is_served),
+        TEST(who_waits_for_room_is_served_past_the_limit_where_another_process_takes_over),
+        TEST(no_more_of_them_than_the_reactors_have_room_for),
         TEST(stopping_takes_who_waits_for_a_process_that_was_not_woken),
         TEST(stopping_does_not_wait_for_a_backlog_that_never_empties),
         TEST(stopping_while_out_of_descriptors_leaves_no_timer),
