@@ -261,6 +261,8 @@ static int prepare(struct service *service)
     if (rc < 0)
         return rc;
     inherited_drop(&service->inherited);
+    if (!takeover_has_predecessor())
+        engine_configure_inherited(&service->engine);
     rc = prepare_control(service);
     if (rc == 0 && !takeover_has_predecessor())
         rc = publish_control(service);
@@ -291,6 +293,8 @@ static int start(struct service *service)
         (void)serve(service);
         return rc;
     }
+    if (takeover_has_predecessor())
+        engine_configure_inherited(&service->engine);
     engine_own_sockets(&service->engine);
     control_socket_own(&service->control.socket);
     return 0;

@@ -216,6 +216,16 @@ static void stop_accepting(struct engine *engine)
     }
 }
 
+void engine_configure_inherited(struct engine *engine)
+{
+    struct version *version = engine->version;
+
+    for (uint32_t i = 0; i < version->listener_count; i++) {
+        if (version->listeners[i].socket->is_lent)
+            listen_socket_configure(version->listeners[i].socket, version->listeners[i].config);
+    }
+}
+
 void engine_own_sockets(struct engine *engine)
 {
     for (uint32_t i = 0; i < engine->socket_count; i++) {

@@ -45,12 +45,15 @@ struct engine {
     int start_error;  /* the first negative errno reported */
 };
 
-/* Probes the kernel and opens the listeners; inherited: sockets that are there already, borrowed until engine_close(). 0 or a negative errno after logging what
- * to do. */
+/* Probes the kernel and opens the listeners; inherited: sockets that are there already, borrowed until engine_close(). 0 or a
+ * negative errno after logging what to do. */
 MUST_CHECK int engine_open(struct engine *engine, struct config *config, const struct reactor_app *app,
                            struct inherited *inherited);
 /* Starts reactors, then the acceptor; returns when all are ready. 0 or a negative errno after logging why; nothing runs then. */
 MUST_CHECK int engine_start(struct engine *engine);
+/* Gives inherited sockets the options of the configuration, which they have for everybody who shares them, and so not while another
+ * process serves with them that this one may fail to replace. Before engine_own_sockets(). */
+void engine_configure_inherited(struct engine *engine);
 /* The process that had them before makes way: what was inherited from it is shut down at the end, as all others are. */
 void engine_own_sockets(struct engine *engine);
 /* Stops accepting and lets connections end by themselves; the control eventfd tells when a reactor has. Returns at once. */

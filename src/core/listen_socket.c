@@ -178,9 +178,7 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
     if (there > 0)
         self->fd_count = inherited_take(inherited, config, self->fds, &self->stays_lent);
     self->is_lent = self->fd_count > 0; /* until listen_socket_own(): we may not come to serve */
-    if (self->fd_count > 0)
-        listen_socket_configure(self, config);
-    else if ((rc = open_all(self, config, wanted)) < 0)
+    if (self->fd_count == 0 && (rc = open_all(self, config, wanted)) < 0)
         goto fail;
     *out = self;
     return 0;

@@ -38,9 +38,10 @@ struct listen_socket {
         *admission; /* owned; made before the first version that limits clients is served; NULL: none has */
 };
 
-/* Takes what the process was started with, all that is bound there, else opens, binds and listens. inherited, which is to outlive
- * it: NULL: nothing.
- * fd_count > 1 asks for SO_REUSEPORT (a unix socket has one descriptor all the same, which all share). 0, or a negative errno with a sentence in error (LISTEN_ERROR_MAX bytes) that says what to do. */
+/* Takes what the process was started with, all that is bound there, as it is (listen_socket_configure() is to follow), else opens,
+ * binds and listens. inherited, which is to outlive it: NULL: nothing. fd_count > 1 asks for SO_REUSEPORT (a unix socket has one
+ * descriptor all the same, which all share). 0, or a negative errno with a sentence in error (LISTEN_ERROR_MAX bytes) that says what
+ * to do. */
 MUST_CHECK int listen_socket_open(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count,
                                   struct inherited *inherited, char *error);
 /* Whether it is bound as this listener is to be. */

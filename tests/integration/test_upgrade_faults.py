@@ -87,6 +87,22 @@ def test_a_unix_listener_outlives_a_process_that_did_not_start(zerg, control):
         assert peer.ask_line("x") == "x"
 
 
+def test_the_options_of_the_sockets_change_when_the_new_process_serves_and_not_before(zerg, family, control):
+    server = zerg(ECHO_LINES, listeners=[{"path": "s", "mode": "0660"}]).wait_listening()
+    server.log.allow("stack traceback|hook|no\n|error")
+    server.reactors = None
+    before = (server.path / "handler.lua").read_text()
+    text = (server.path / "zerg.lua").read_text()
+    server.directory.write("zerg.lua", text.replace("0660", "0600"))
+    server.directory.write("handler.lua", "return { serve = print, start = function() error('no') end }")
+    fails(server, control, failed("handler.lua:1: no"))
+    assert stat.S_IMODE(os.stat(server.targets[0]).st_mode) == 0o660
+    server.directory.write("handler.lua", before)
+    upgrade(server, family)
+    assert server.wait_exit() == 0
+    assert stat.S_IMODE(os.stat(server.targets[0]).st_mode) == 0o600
+
+
 def test_a_port_that_the_new_configuration_wants_and_somebody_has(zerg, control):
     server = zerg(ECHO_LINES).wait_listening()
     server.log.allow("in use")
