@@ -72,6 +72,25 @@ def test_a_handler_that_is_written(watching, way):
     server.log.wait(r"watch: handler\.lua has changed: reloading")
 
 
+@pytest.mark.parametrize("how", ['dofile("word.lua")', 'assert(loadfile("word.lua"))()'])
+def test_a_file_that_a_handler_runs(watching, how):
+    server = watching(None, files={"handler.lua": handler("conn:write(word)", top=f"local word = {how}"),
+                                   "word.lua": 'return "one"'})
+    assert said(server) == "one"
+    server.write("word.lua", 'return "two"')
+    becomes(server, "two")
+
+
+def test_a_file_that_the_configuration_runs(watching):
+    server = watching()
+    server.write("word.lua", 'return "one"')
+    server.write("zerg.lua", 'local word = dofile("word.lua")\n' + server.text(
+        {"handler": Lua("function(conn) conn:write(word) end")}))
+    becomes(server, "one")
+    server.write("word.lua", 'return "two"')
+    becomes(server, "two")
+
+
 def test_a_module_that_a_handler_requires(watching):
     server = watching(None, files={"handler.lua": SAYS_MODULE, "word.lua": 'return "one"'})
     assert said(server) == "one"

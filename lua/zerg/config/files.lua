@@ -29,11 +29,29 @@ end
 
 local read = {} -- paths that were read in this Lua state
 local required = {} -- modules that require() looked for outside of zerg, found or not
+local is_loading = true -- what handlers read later, and with it any number of paths, is not noted
 
 -- Behind the searcher of zerg's own modules; the message for nothing found is left to the others.
 table.insert(package.loaders, 2, function(name)
-  required[name] = true
+  if is_loading then
+    required[name] = true
+  end
 end)
+
+-- A global function that reads a Lua file, which notes the file.
+local function noting(original)
+  return function(path, ...)
+    if is_loading and type(path) == "string" then
+      read[path] = true
+    end
+    return original(path, ...)
+  end
+end
+
+-- luacheck: push ignore 121
+dofile = noting(dofile)
+loadfile = noting(loadfile)
+-- luacheck: pop
 
 local function add_module(name, add)
   local path = package.searchpath(name, package.path)
@@ -46,11 +64,13 @@ local function add_module(name, add)
   end
 end
 
----The files that were read in this Lua state, those of modules that require() found, and where it
----looked for those that it did not find.
+---The files that were read in this Lua state, by dofile() and loadfile() too, those of modules that
+---require() found, and where it looked for those that it did not find. All is loaded: what is read
+---from now on is not noted.
 ---@return string[]
 function M.loaded()
   local paths, seen = {}, {}
+  is_loading = false
   local function add(path)
     if not seen[path] then
       seen[path] = true
