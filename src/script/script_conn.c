@@ -51,6 +51,7 @@ struct script_conn *script_conn_new(struct runtime *runtime, struct conn *conn)
     list_init(&sc->writers);
     list_init(&sc->ended_link);
     list_init(&sc->migrant_link);
+    list_init(&sc->outgoing_link);
     return sc;
 }
 
@@ -350,23 +351,15 @@ const char *script_conn_describe(const struct script_conn *sc, char *out, size_t
 
 struct script_conn *script_conn_adopt(struct runtime *runtime, struct conn *conn, struct slot *slot)
 {
-    struct script_conn *sc = slab_new(&runtime->conn_slab);
+    struct script_conn *sc = script_conn_new(runtime, conn);
 
     if (!sc)
         return NULL;
-    *sc = (struct script_conn){
-        .conn = conn,
-        .runtime = runtime,
-        .is_outgoing = true,
-        .slot = *slot,
-        .bytes_in_before = conn->bytes_in,
-        .bytes_out_before = conn->bytes_out,
-    };
+    sc->is_outgoing = true;
+    sc->slot = *slot;
     *slot = (struct slot){0};
-    list_init(&sc->writers);
-    list_init(&sc->ended_link);
-    list_init(&sc->migrant_link);
-    list_init(&sc->outgoing_link);
+    sc->bytes_in_before = conn->bytes_in;
+    sc->bytes_out_before = conn->bytes_out;
     list_add_tail(&runtime->outgoing, &sc->outgoing_link);
     conn->handler = &script_conn_handler;
     conn->owner = sc;

@@ -75,7 +75,7 @@ void script_conn_wake_writers(struct script_conn *sc);
 void script_conn_dismiss_users(struct script_conn *sc);
 /* The handler's task has ended: closes the connection after what is staged. */
 void script_conn_handler_ended(struct script_conn *sc);
-/* The script side of an accepted connection, nothing of which is begun. NULL without memory. */
+/* The script side of a connection, nothing of which is begun. NULL without memory. */
 MUST_CHECK struct script_conn *script_conn_new(struct runtime *runtime, struct conn *conn);
 /* Pushes what functions of zerg.runtime take for an accepted connection: listener, conn, generation, slot, id. Returns how many
  * values that are. */
