@@ -210,7 +210,7 @@ end
 ---@param generation integer
 ---@param slot integer
 ---@param id integer
----@return string|nil carried for resume() of the next version; nil: not now
+---@return string|nil packed for unpack() of the next version; nil: not now
 function M.migrate(listener_index, pointer, generation, slot, id)
   local conn = zffi.conn_t(pointer, generation, slot, id)
   local state, refusal = migrate_by_listener[listener_index](conn)
@@ -232,15 +232,22 @@ end
 ---@type fun(slot: integer, id: integer)
 M.leave = conn_module.leave
 
+---Reads what migrate() of the version before gave. For C, outside of any task, while the connection
+---is still with that version; raises without memory.
+---@param pointer lightuserdata borrowed for the call
+---@param len integer its bytes
+---@return zerg.carried carried for resume()
+M.unpack = carry.unpack
+
 ---Runs the handler of a connection that comes from the version before. For C, as serve().
 ---@param listener_index integer
 ---@param pointer lightuserdata
 ---@param generation integer
 ---@param slot integer
 ---@param id integer
----@param carried string what migrate() of that version gave
+---@param carried zerg.carried what unpack() gave
 function M.resume(listener_index, pointer, generation, slot, id, carried)
-  local state, ctx = carry.unpack(carried)
+  local state, ctx = carried[1], carried[2]
   serve_by_listener[listener_index](begin_carried(pointer, generation, slot, id, ctx), state)
   finish(slot, id)
 end

@@ -126,13 +126,15 @@ static struct runtime *next_runtime(const struct script_conn *sc)
 
 /* ---- going ---- */
 
-static void report(struct script_conn *sc, const char *problem)
+static const char next_cannot[] = "the next one cannot take it over: ";
+
+static void report(struct script_conn *sc, const char *whose, const char *problem)
 {
     char what[512];
 
     migrate_forget(sc);
-    log_error("%s stays with version %u: %s", script_conn_describe(sc, what, sizeof(what)),
-              sc->runtime->part->version->number, problem);
+    log_error("%s stays with version %u: %s%s", script_conn_describe(sc, what, sizeof(what)),
+              sc->runtime->part->version->number, whose, problem);
 }
 
 /* Asks `migrate`: what it gave as a string on top of the stack of runtime->L; else false, and the stack is as it was. */
@@ -146,7 +148,7 @@ static bool ask(struct script_conn *sc)
     rc = runtime_call(runtime, "migrate", script_conn_push(L, sc->conn));
     runtime->is_migrating = false;
     if (rc < 0)
-        report(sc, lua_tostring(L, -1));
+        report(sc, "", lua_tostring(L, -1));
     else if (lua_type(L, -1) == LUA_TSTRING && is_ready(sc))
         return true;
     lua_pop(L, 1);
@@ -166,46 +168,73 @@ static void leave(struct script_conn *sc)
     script_conn_leave(sc);
 }
 
-/* zerg.runtime.resume(listener, conn, ..., carried), with what is on top of the old state's stack. */
-static int push_resume(struct runtime *next, lua_State *co, const struct conn *conn, lua_State *from)
+/* zerg.runtime.unpack(packed, len) of the next version, with what is on top of the old state's stack, and popped in any case.
+ * True: what that gave is on top of the new one's. Until then nothing has been taken from the version before, as it may fail. */
+static bool unpack(struct script_conn *old, struct runtime *next)
 {
+    lua_State *from = old->runtime->L;
     size_t len;
-    const char *carried = lua_tolstring(from, -1, &len);
+    const char *packed = lua_tolstring(from, -1, &len);
+    int rc;
+
+    lua_pushlightuserdata(next->L, (void *)(uintptr_t)packed);
+    lua_pushnumber(next->L, (lua_Number)len);
+    rc = runtime_call(next, "unpack", 2);
+    lua_pop(from, 1);
+    if (rc == 0)
+        return true;
+    report(old, next_cannot, lua_tostring(next->L, -1));
+    lua_pop(next->L, 1);
+    return false;
+}
+
+/* zerg.runtime.resume(listener, conn, ..., carried), with what is on top of the stack of next->L, which is popped. */
+static int push_resume(struct runtime *next, lua_State *co, const struct conn *conn)
+{
     int count;
 
     heap_hold(co);
     runtime_push(next, co, "resume");
     count = script_conn_push(co, conn);
-    lua_pushlstring(co, carried, len);
+    lua_xmove(next->L, co, 1);
     heap_release(co);
     return count + 1;
 }
 
-/* carried: on top of the old state's stack, and popped in any case. */
-static void move(struct script_conn *old, struct runtime *next)
+/* Nothing can fail from here on. sc and task: of the next version; what they begin with is on top of its state's stack. */
+static void hand_over(struct script_conn *old, struct script_conn *sc, struct task *task)
 {
     struct conn *conn = old->conn;
-    lua_State *from = old->runtime->L;
-    struct script_conn *sc = script_conn_new(next, conn);
-    struct task *task = sc ? task_new(next, next->L) : NULL;
     int arguments;
 
-    if (!task) {
-        if (sc)
-            slab_free(&next->conn_slab, sc);
-        report(old, "no memory");
-        lua_pop(from, 1);
-        return;
-    }
     part_move(conn, part_newer_listener(conn));
     task_pin(task, conn);
     task->serves = sc;
     sc->handler_task = task;
-    arguments = push_resume(next, task->co, conn, from);
-    lua_pop(from, 1);
+    arguments = push_resume(sc->runtime, task->co, conn);
     leave(old);
     conn->owner = sc;
     task_start(task, arguments);
+}
+
+/* What is on top of the old state's stack goes along; it is popped in any case. */
+static void move(struct script_conn *old, struct runtime *next)
+{
+    struct script_conn *sc;
+    struct task *task;
+
+    if (!unpack(old, next))
+        return;
+    sc = script_conn_new(next, old->conn);
+    task = sc ? task_new(next, next->L) : NULL;
+    if (task) {
+        hand_over(old, sc, task);
+        return;
+    }
+    lua_pop(next->L, 1);
+    if (sc)
+        slab_free(&next->conn_slab, sc);
+    report(old, next_cannot, "no memory");
 }
 
 static void try_again_later(struct script_conn *sc)

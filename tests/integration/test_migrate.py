@@ -104,6 +104,8 @@ def test_what_is_not_plain_is_not_carried(talking):
     ("error({})", "an error that is a table"),
     ("return { f = print }", "state.f is a function"),
     ("return setmetatable({}, {})", "a table with a metatable"),
+    ("local t = 1 for _ = 1, 22 do t = { t, t } end return t", "state has more than 100000 items"),
+    ("return { ('x'):rep(2^24), 'x' }", "state has more than 16777216 bytes in strings"),
     ("zerg.sleep(1)", "handler.lua:18"),
     ("conn:read()", "handler.lua:18"),
 ])
@@ -122,6 +124,23 @@ def test_one_that_cannot_go_stays_and_is_not_asked_again(talking, control, migra
     assert server.connect().ask_line("a") == "three 1 a"
     peer.close()
     wait_for_versions(client, 3)
+    server.log.wait("one saw the end")
+
+
+@pytest.mark.parametrize("migrate", ["return { ('x'):rep(6 * 2^20) }", "conn.ctx.text = ('x'):rep(15 * 2^20) return 1"])
+def test_one_that_the_next_version_has_no_memory_for_stays(talking, control, migrate):
+    server = talking(migrate)
+    client = control(server)
+    peer = server.connect()
+    assert peer.ask_line("a") == "one 1 a"
+    server.configure(script_memory_max="3m")
+    renew(server, "two")
+    server.log.expect(r"stays with version 1: the next one cannot take it over: not enough memory")
+    for number in range(2, 20):
+        assert peer.ask_line("b") == f"one {number} b"
+    assert server.connect().ask_line("a") == "two 1 a"
+    peer.close()
+    wait_for_versions(client, 2)
     server.log.wait("one saw the end")
 
 

@@ -2,9 +2,12 @@
 
 require("support.engine")
 local carry = require("zerg.carry")
+local ffi = require("ffi")
 
 local function round_trip(...)
-  return carry.unpack(carry.pack(...))
+  local text = carry.pack(...)
+  local values = carry.unpack(ffi.cast("const char *", text), #text)
+  return unpack(values, 1, values.n)
 end
 
 describe("zerg.carry", function()
@@ -59,5 +62,32 @@ describe("zerg.carry", function()
     assert.is_nil(carry.problem(value, "state"))
     assert.are.same(value, (round_trip(value)))
     assert.matches("nested deeper than 64 tables$", carry.problem({ value }, "state"))
+  end)
+
+  it("refuses too many items, each counted wherever it stands", function()
+    local value = {}
+    for index = 1, 50000 do
+      value[index] = index
+    end
+    assert.is_nil(carry.problem(value, "state"))
+    assert.are.equal("state has more than 100000 items", carry.problem({ value, value }, "state"))
+  end)
+
+  it("refuses a small graph that is a large tree", function()
+    local value = 1
+    for _ = 1, 60 do
+      value = { value, value }
+    end
+    assert.are.equal("ctx has more than 100000 items", carry.problem(value, "ctx"))
+  end)
+
+  it("refuses too many bytes in strings, of keys too", function()
+    local half = ("x"):rep(8 * 1024 * 1024)
+    local problem = "state has more than 16777216 bytes in strings"
+    assert.is_nil(carry.problem({ half, half }, "state"))
+    assert.is_nil(carry.problem({ [half] = half }, "state"))
+    assert.are.equal(problem, carry.problem({ half, half, { "x" } }, "state"))
+    assert.are.equal(problem, carry.problem({ [half .. "x"] = half }, "state"))
+    assert.are.equal(problem, carry.problem(half .. half .. "x", "state"))
   end)
 end)

@@ -289,6 +289,57 @@ static void one_that_raises_stays_and_is_not_asked_again(void **state)
     assert_int_equal(fixture_log_count(f, "asked"), 1);
 }
 
+static void what_is_too_large_is_refused_at_once(void **state)
+{
+    struct fixture *f =
+        serving(state, MODULE(ECHO, "local t = 1 for _ = 1, 60 do t = { t, t } end say('asked') return t"));
+    struct conn *conn = fixture_open(f);
+
+    renew(f);
+    assert_false(is_new(f, conn));
+    assert_string_equal(ask(f, conn, "x"), "old x");
+    assert_int_equal(fixture_log_count(f, "asked"), 1);
+    assert_true(
+        fixture_log_has(f, "stays with version 1: migrate: cannot carry what it returned: state has more than"));
+}
+
+/* Past its limit, where the script is told so, and far past it, where the allocation fails. */
+static void one_that_the_next_version_has_no_memory_for_stays(void **state)
+{
+    static const char *const migrates[] = {
+        "say('asked') return ('x'):rep(6 * 1024 * 1024)",
+        "say('asked') return ('x'):rep(15 * 1024 * 1024)",
+        "say('asked') conn.ctx.text = ('x'):rep(15 * 1024 * 1024) return 7",
+    };
+    char script[512];
+
+    for (size_t i = 0; i < sizeof(migrates) / sizeof(migrates[0]); i++) {
+        struct fixture *f;
+        struct conn *conn;
+        struct version *next;
+
+        snprintf(script, sizeof(script), MODULE("conn.ctx.n = 1 " ECHO " say('end %%d', conn.ctx.n)", "%s"),
+                 migrates[i]);
+        f = serving(state, script);
+        conn = fixture_open(f);
+        next_config = f->config;
+        next_config.drain_timeout_ms = 60000;
+        next_config.script_memory_max = 3 * 1024 * 1024;
+        next = fixture_add_version(f, &next_config);
+        fixture_switch(f, next);
+        assert_false(is_new(f, conn));
+        assert_string_equal(ask(f, conn, "x"), "old x");
+        assert_string_equal(ask(f, conn, "y"), "old y");
+        assert_int_equal(fixture_log_count(f, "asked"), 1);
+        assert_true(fixture_log_has(f, "version 1: the next one cannot take it over: not enough memory"));
+        fixture_recv_result(f, conn, 0); /* the end of the stream */
+        fixture_turn(f);
+        assert_true(fixture_log_has(f, "end 1"));
+        fixture_free(f);
+    }
+    *state = NULL;
+}
+
 static void migrate_may_close(void **state)
 {
     struct fixture *f = serving(state, MODULE(ECHO, "conn:close() return 7"));
@@ -496,6 +547,8 @@ int main(void)
         TEST(without_migrate_all_stay),
         TEST(one_that_declines_is_asked_at_its_next_park),
         TEST(one_that_raises_stays_and_is_not_asked_again),
+        TEST(what_is_too_large_is_refused_at_once),
+        TEST(one_that_the_next_version_has_no_memory_for_stays),
         TEST(migrate_may_close),
         TEST(migrate_that_breaks_its_own_connection_goes_nowhere),
         TEST(unread_bytes_and_counters_go_along),
