@@ -135,9 +135,11 @@ int runtime_call(struct runtime *runtime, const char *name, int arguments)
     lua_insert(L, base + 1);
     heap_release(L);
     beat(runtime);
+    runtime->is_calling = true;
     heap_limit(&runtime->heap);
     status = lua_pcall(L, arguments, 1, base);
     heap_unlimit(&runtime->heap);
+    runtime->is_calling = false;
     beat(runtime);
     lua_remove(L, base);
     runtime_leave(before);

@@ -46,6 +46,7 @@ struct runtime {
     struct http_watch **http_watches; /* owned: by slot, NULL: none was ever needed */
     struct list http_news;            /* struct http_watch of which Lua is to be told */
     struct task *running;             /* what Lua runs for, NULL: Lua is not running, or not for a task */
+    bool is_calling;                  /* Lua runs for runtime_call() */
     uint64_t eval_until_ms;           /* when what an operator has it evaluate is ended; 0: it evaluates nothing */
     bool has_begun;                   /* the reactor's clock and timers may be used */
     struct task *hook_task;           /* runs the `start` or `stop` hooks, NULL once they have ended */

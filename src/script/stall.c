@@ -76,13 +76,19 @@ __attribute__((no_sanitize("address"))) static void take_words(struct stall *sta
     atomic_store(&stall->word_count, count);
 }
 
+/* What is to be found out where it is. */
+static bool runs_lua(const struct runtime *runtime)
+{
+    return runtime && (runtime->running || runtime->is_calling);
+}
+
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
     struct runtime *runtime = runtime_current();
 
     (void)signal;
     (void)info;
-    if (!runtime || !runtime->running || atomic_load(&runtime->host->stall.word_count) > 0)
+    if (!runs_lua(runtime) || atomic_load(&runtime->host->stall.word_count) > 0)
         return;
     take_words(&runtime->host->stall, context);
     hook_arm(runtime->L);

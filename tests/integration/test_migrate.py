@@ -7,7 +7,7 @@ import pytest
 
 from harness import REPOSITORY
 from luatext import handler
-from peer import until
+from peer import SCALE, until
 from reloads import reload, wait_for_versions
 
 DOCS = (REPOSITORY / "docs" / "lua.md").read_text()
@@ -142,6 +142,19 @@ def test_one_that_the_next_version_has_no_memory_for_stays(talking, control, mig
     peer.close()
     wait_for_versions(client, 2)
     server.log.wait("one saw the end")
+
+
+@pytest.mark.parametrize("jit", ["", "jit.off() "], ids=["compiled", "interpreted"])
+def test_one_that_computes_for_long_is_named(zerg, jit):
+    """`migrate` runs outside of any task, and is watched as what runs in one."""
+    zerg.jit = jit
+    loop = "local stop, n = os.clock() + 1, 0\nwhile os.clock() < stop do for i = 1, 1e5 do n = i * 7 % 13 end end"
+    server = zerg(files={"handler.lua": talk("one", loop)}, script_stall="100ms")
+    peer = server.connect()
+    assert peer.ask_line("a") == "one 1 a"
+    renew(server, "two")
+    server.log.expect(r"handler\.lua:19", timeout=2 * SCALE)
+    assert peer.ask_line("b") == "two 2 b"
 
 
 def test_one_that_declines_is_asked_again(talking, control):

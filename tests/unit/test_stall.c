@@ -187,6 +187,44 @@ static void the_hook_names_the_scripts_line(void **state)
     assert_string_equal(place, "handlers/other.lua:1");
 }
 
+static int ask_now(lua_State *L)
+{
+    (void)L;
+    stall_ask(&runtime_current()->host->stall, pthread_self());
+    return 0;
+}
+
+static void a_call_outside_of_any_task_is_found_too(void **state)
+{
+    struct fixture *f = fixture_new(&(struct fixture_options){.script = "return function() end"});
+    struct runtime *runtime = fixture_runtime(f);
+
+    *state = f;
+    assert_int_equal(stall_install_signal(), 0);
+    lua_register(runtime->L, "ask_now", ask_now);
+    lua_pushliteral(runtime->L, "\n\nask_now() return 1");
+    assert_int_equal(runtime_call(runtime, "eval", 1), 0);
+    lua_pop(runtime->L, 1);
+    assert_true(stall_answer(&runtime->host->stall, place));
+    assert_string_equal(place, "repl:3");
+    assert_null(lua_gethook(runtime->L));
+}
+
+static void no_hook_is_left_where_nothing_runs(void **state)
+{
+    struct fixture *f = fixture_new(&(struct fixture_options){.script = "return function() end"});
+    struct runtime *runtime = fixture_runtime(f);
+    struct runtime *before;
+
+    *state = f;
+    assert_int_equal(stall_install_signal(), 0);
+    before = runtime_enter(runtime);
+    stall_ask(&runtime->host->stall, pthread_self());
+    runtime_leave(before);
+    assert_null(lua_gethook(runtime->L));
+    assert_false(stall_answer(&runtime->host->stall, place));
+}
+
 static void lines_of_our_own_modules_are_no_answer(void **state)
 {
     struct fixture *f = fixture_new(&(struct fixture_options){.script = "return function() end"});
@@ -213,6 +251,8 @@ int main(void)
         TEST(of_more_traces_than_are_kept_the_last_are),
         TEST(asking_forgets_the_last_answer),
         cmocka_unit_test_teardown(the_hook_names_the_scripts_line, fixture_teardown),
+        cmocka_unit_test_teardown(a_call_outside_of_any_task_is_found_too, fixture_teardown),
+        cmocka_unit_test_teardown(no_hook_is_left_where_nothing_runs, fixture_teardown),
         cmocka_unit_test_teardown(lines_of_our_own_modules_are_no_answer, fixture_teardown),
     };
 
