@@ -87,10 +87,9 @@ static int fail_to_load(const struct runtime *runtime)
 }
 
 /* Of a script: the message on top of the stack begins with its file and line. */
-static int refuse_script(const struct runtime *runtime)
+static void note_problem(const struct runtime *runtime)
 {
     runtime->part->problem = strdup(lua_tostring(runtime->L, -1));
-    return -EINVAL;
 }
 
 /* ---- calls outside of tasks ---- */
@@ -194,29 +193,47 @@ static int load_modules(struct runtime *runtime)
     return 0;
 }
 
-/* zerg.runtime.load{ config = ..., directory = ..., lua_path = ... } → true, or nil and a message. */
-static int load_scripts(struct runtime *runtime)
-{
-    const struct config *config = runtime->part->version->config;
-    lua_State *L = runtime->L;
-    int top = lua_gettop(L);
+/* What the protected part of load_scripts() works on. */
+struct loading {
+    struct runtime *runtime;
+    bool is_refused; /* a script has a problem: part->problem */
+};
 
-    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->module_ref);
-    lua_getfield(L, -1, "load");
+/* zerg.runtime.load{ config = ..., directory = ..., lua_path = ... } → true, or nil and a message. */
+static int load_protected(lua_State *L)
+{
+    struct loading *loading = lua_touserdata(L, 1);
+    struct runtime *runtime = loading->runtime;
+    const struct config *config = runtime->part->version->config;
+
+    runtime_push(runtime, L, "load");
     lua_createtable(L, 0, 3);
     if (config_push(L, config) < 0)
-        return fail_to_load(runtime);
+        return lua_error(L);
     lua_setfield(L, -2, "config");
     lua_pushstring(L, config->directory);
     lua_setfield(L, -2, "directory");
     lua_pushstring(L, config->lua_path);
     lua_setfield(L, -2, "lua_path");
-    if (lua_pcall(L, 1, 2, 0) != 0)
-        return fail_to_load(runtime);
-    if (!lua_toboolean(L, -2))
-        return refuse_script(runtime);
-    lua_settop(L, top);
+    lua_call(L, 1, 2);
+    loading->is_refused = !lua_toboolean(L, -2);
+    if (loading->is_refused)
+        note_problem(runtime);
     return 0;
+}
+
+/* All of it is limited, and so anything in it that allocates may raise. */
+static int load_scripts(struct runtime *runtime)
+{
+    struct loading loading = {.runtime = runtime};
+    int status;
+
+    heap_limit(&runtime->heap);
+    status = lua_cpcall(runtime->L, load_protected, &loading);
+    heap_unlimit(&runtime->heap);
+    if (status != 0)
+        return fail_to_load(runtime);
+    return loading.is_refused ? -EINVAL : 0;
 }
 
 static int note_migrating_listeners(struct runtime *runtime)
@@ -329,9 +346,7 @@ static int open_state(struct runtime *runtime)
     rc = load_modules(runtime);
     if (rc < 0)
         return rc;
-    heap_limit(&runtime->heap);
     rc = load_scripts(runtime);
-    heap_unlimit(&runtime->heap);
     return rc < 0 ? rc : note_migrating_listeners(runtime);
 }
 

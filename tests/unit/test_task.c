@@ -63,6 +63,26 @@ static void a_script_with_a_mistake_fails_the_reactor(void **state)
     assert_true(fixture_log_has(f, "handler.lua:1"));
 }
 
+/* Wherever it is that memory ends: nothing of the loading may run outside of a protected call. */
+static void scripts_without_memory_fail_the_reactor(void **state)
+{
+    int failures = 0;
+    int rc = -1;
+
+    for (uint64_t max = 1024; rc < 0; max += max / 4) {
+        struct fixture *f;
+
+        rc =
+            fixture_try_new(&f, &(struct fixture_options){.script = "return function() end", .script_memory_max = max});
+        *state = f;
+        assert_int_equal(fixture_log_has(f, "not enough memory"), rc < 0);
+        failures += rc < 0;
+        if (rc < 0)
+            fixture_free(f);
+    }
+    assert_true(failures > 10);
+}
+
 static void a_sleeper_wakes_at_its_time(void **state)
 {
     struct fixture *f = started(state, STARTING("zerg.spawn(function() zerg.sleep(1.5) say('awake') end)"));
@@ -311,6 +331,7 @@ int main(void)
         TEST(what_a_start_hook_spawns_runs_in_the_first_turn),
         TEST(a_start_hook_that_fails_fails_the_reactor),
         TEST(a_script_with_a_mistake_fails_the_reactor),
+        TEST(scripts_without_memory_fail_the_reactor),
         TEST(a_sleeper_wakes_at_its_time),
         TEST(a_deadline_cancels_what_is_parked_inside),
         TEST(the_outer_of_two_deadlines_ends_both),
