@@ -66,7 +66,7 @@ static int look_at(const struct watchdog *watchdog, struct watched *seen, struct
     uint64_t turns = atomic_load(&reactor->pulse.turns);
     uint64_t resumes = atomic_load_explicit(&reactor->pulse.resumes, memory_order_relaxed);
     int look_ms = (int)watchdog->stall_ms / LOOKS_PER_STALL;
-    bool is_quiet = turns == seen->turns && resumes % 2 == 0;
+    bool is_quiet = turns == seen->turns && turns % 2 == 0 && resumes % 2 == 0;
 
     if (look_ms < LOOK_MS_MIN)
         look_ms = LOOK_MS_MIN;

@@ -311,6 +311,14 @@ static void beat(struct reactor *reactor)
         engine_wake_watchdog(reactor->engine);
 }
 
+/* A watchdog that sees this may sleep: the next beat() wakes it. */
+static void rest(struct reactor *reactor)
+{
+    uint64_t turns = atomic_load_explicit(&reactor->pulse.turns, memory_order_relaxed);
+
+    atomic_store_explicit(&reactor->pulse.turns, turns + 1, memory_order_release);
+}
+
 int reactor_turn(struct reactor *reactor, uint64_t wait_ns)
 {
     uint32_t count;
@@ -335,6 +343,7 @@ int reactor_turn(struct reactor *reactor, uint64_t wait_ns)
     reactor->has_ready = reactor->app->turn(reactor);
     part_turn(reactor);
     settle(reactor);
+    rest(reactor);
     return 0;
 }
 

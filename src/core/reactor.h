@@ -131,7 +131,7 @@ enum reactor_state { REACTOR_RUNNING, REACTOR_DRAINING, REACTOR_STOPPING };
 
 /* Read by other threads: the watchdog of the control thread. */
 struct reactor_pulse {
-    _Atomic uint64_t turns;
+    _Atomic uint64_t turns;   /* begun, and ended: odd within one */
     _Atomic uint64_t resumes; /* odd while a script runs */
 };
 

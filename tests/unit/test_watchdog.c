@@ -86,9 +86,16 @@ static int look_after(struct dog_fixture *f, uint64_t ms)
     return watchdog_look(&f->watchdog, f->now_ms);
 }
 
-static void turn(struct dog_fixture *f, uint32_t index)
+/* Begins or ends a turn. */
+static void half_turn(struct dog_fixture *f, uint32_t index)
 {
     atomic_fetch_add(&f->reactors[index].pulse.turns, 1);
+}
+
+static void turn(struct dog_fixture *f, uint32_t index)
+{
+    half_turn(f, index);
+    half_turn(f, index);
 }
 
 /* Begins or ends a resume. */
@@ -119,6 +126,19 @@ static void it_looks_regularly_while_one_turns(void **state)
     turn(f, 1);
     assert_int_equal(look_after(f, 0), LOOK_MS);
     turn(f, 1);
+    assert_int_equal(look_after(f, LOOK_MS), LOOK_MS);
+    assert_int_equal(look_after(f, LOOK_MS), -1);
+}
+
+/* The reactor wakes it when it begins to turn, and not again before it runs a script. */
+static void it_does_not_sleep_in_the_middle_of_a_turn(void **state)
+{
+    struct dog_fixture *f = *state;
+
+    half_turn(f, 1);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(look_after(f, LOOK_MS), LOOK_MS);
+    half_turn(f, 1);
     assert_int_equal(look_after(f, LOOK_MS), LOOK_MS);
     assert_int_equal(look_after(f, LOOK_MS), -1);
 }
@@ -204,6 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(it_sleeps_while_no_reactor_turns),
         TEST(it_looks_regularly_while_one_turns),
+        TEST(it_does_not_sleep_in_the_middle_of_a_turn),
         TEST(short_resumes_are_not_reported),
         TEST(a_long_resume_is_reported_once_with_its_place),
         TEST(the_next_long_resume_is_reported_again),
