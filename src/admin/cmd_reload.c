@@ -17,7 +17,9 @@ static void on_done(struct reload_waiter *waiter, uint32_t version, const char *
 {
     struct reloading *reloading = CONTAINER_OF(waiter, struct reloading, waiter);
 
-    if (problem)
+    if (problem && version > 0)
+        control_progress(reloading->request, "version %u is current, but %s", version, problem);
+    if (problem && version == 0)
         control_fail(reloading->request, "%s", problem);
     else
         control_ok(reloading->request, json_pack("{s:i}", "version", (int)version));

@@ -212,14 +212,15 @@ static void fail(struct reload *reload)
     end(reload);
 }
 
-static void succeed(struct reload *reload)
+/* problem: what keeps a reactor from it for now; NULL: nothing. */
+static void succeed(struct reload *reload, const char *problem)
 {
     if (reload->kind == RELOAD_SWITCH) {
         free(reload->files);
         reload->files = NULL;
     }
     reload->on_end(reload->context);
-    tell_all(&reload->asked, reload->engine->version->number, NULL);
+    tell_all(&reload->asked, reload->engine->version->number, problem);
     end(reload);
 }
 
@@ -240,14 +241,21 @@ static const char *explain_stuck(const struct reload *reload, uint64_t now_ms, c
     return out;
 }
 
-static uint64_t stuck_at_ms(const struct reload *reload)
+/* When what the stage waits for is late. Parts have a time limit of their own for their `start` hooks, but its timer is of no use
+ * on a reactor that does not turn. */
+static uint64_t late_at_ms(const struct reload *reload)
 {
-    return reload->began_ms + START_MS_MAX;
-}
-
-static bool waits_for_thread(const struct reload *reload)
-{
-    return (reload->stage == RELOAD_READ || reload->stage == RELOAD_LOAD) && !reload->is_stuck;
+    switch (reload->stage) {
+    case RELOAD_IDLE: break;
+    case RELOAD_READ:
+    case RELOAD_LOAD: return reload->is_stuck ? UINT64_MAX : reload->began_ms + START_MS_MAX;
+    case RELOAD_START:
+        if (version_reactor_behind(reload->version, PART_NEW) >= 0)
+            return reload->began_ms + ORDER_MS_MAX;
+        return reload->began_ms + START_MS_MAX + 2 * ORDER_MS_MAX;
+    case RELOAD_SWITCHING: return reload->began_ms + ORDER_MS_MAX;
+    }
+    return UINT64_MAX;
 }
 
 /* The thread cannot be ended, so what it works on stays; but nobody waits for it. */
@@ -278,9 +286,11 @@ static void refuse(const struct reload *reload, struct reload_waiter *waiter)
 
 int reload_left_ms(const struct reload *reload, uint64_t now_ms)
 {
-    if (!waits_for_thread(reload))
+    uint64_t late_ms = late_at_ms(reload);
+
+    if (late_ms == UINT64_MAX)
         return -1;
-    return now_ms < stuck_at_ms(reload) ? (int)(stuck_at_ms(reload) - now_ms) : 0;
+    return now_ms < late_ms ? (int)(late_ms - now_ms) : 0;
 }
 
 bool reload_is_busy(const struct reload *reload)
@@ -368,13 +378,14 @@ static void after_read(struct reload *reload)
 static void after_load(struct reload *reload)
 {
     reload->stage = RELOAD_START;
+    reload->began_ms = clock_now_ms();
     version_begin(reload->version);
 }
 
 static void look_at_thread(struct reload *reload, uint64_t now_ms)
 {
     if (!atomic_load(&reload->is_done)) {
-        if (waits_for_thread(reload) && now_ms >= stuck_at_ms(reload))
+        if (now_ms >= late_at_ms(reload))
             give_up_thread(reload, now_ms);
         return;
     }
@@ -387,7 +398,7 @@ static void look_at_thread(struct reload *reload, uint64_t now_ms)
     if (reload->result < 0)
         fail(reload);
     else if (reload->kind == RELOAD_CHECK)
-        succeed(reload);
+        succeed(reload, NULL);
     else if (reload->stage == RELOAD_READ)
         after_read(reload);
     else
@@ -415,19 +426,52 @@ static void make_switch(struct reload *reload)
     }
     version_switch(version);
     reload->stage = RELOAD_SWITCHING;
+    reload->began_ms = clock_now_ms();
 }
 
-static void look_at_switch(struct reload *reload)
+/* There is no way back: that reactor has the order, and carries it out when it turns. */
+static void leave_switch(struct reload *reload)
+{
+    int reactor = version_reactor_behind(reload->version, PART_READY);
+    char problem[LINE_BYTES];
+
+    snprintf(
+        problem, sizeof(problem),
+        "reactor %d is held by a script that has not parked for %d s: it follows when that parks; if it never does, "
+        "correct the script, then use `zerg upgrade` or restart the server",
+        reactor, ORDER_MS_MAX / 1000);
+    log_warn("reload: version %u is current, but %s", reload->version->number, problem);
+    succeed(reload, problem);
+}
+
+static void look_at_switch(struct reload *reload, uint64_t now_ms)
 {
     enum part_state state = version_state(reload->version);
 
-    if (state != PART_CURRENT && state != PART_ENDED) /* which a server that stops may make it meanwhile */
-        return;
-    log_info("reload: version %u is current", reload->version->number);
-    succeed(reload);
+    if (state == PART_CURRENT || state == PART_ENDED) { /* which a server that stops may make it meanwhile */
+        log_info("reload: version %u is current", reload->version->number);
+        succeed(reload, NULL);
+    } else if (now_ms >= late_at_ms(reload)) {
+        leave_switch(reload);
+    }
 }
 
-static void look_at_reactors(struct reload *reload)
+/* Its part is dropped as soon as it turns; nobody waits for that. */
+static void give_up_reactor(struct reload *reload)
+{
+    int reactor = version_reactor_behind(reload->version, PART_NEW);
+
+    if (reactor < 0)
+        reactor = version_reactor_behind(reload->version, PART_STARTING);
+    add_problem(
+        reload,
+        "reactor %d is held by a script that does not park: correct that, then use `zerg upgrade` or restart the "
+        "server; or reload again when the script has parked",
+        reactor);
+    fail(reload);
+}
+
+static void look_at_reactors(struct reload *reload, uint64_t now_ms)
 {
     switch (version_state(reload->version)) {
     case PART_READY: make_switch(reload); break;
@@ -435,7 +479,9 @@ static void look_at_reactors(struct reload *reload)
         add_problem(reload, "%s", version_problem(reload->version));
         fail(reload);
         break;
-    default: break;
+    default:
+        if (now_ms >= late_at_ms(reload))
+            give_up_reactor(reload);
     }
 }
 
@@ -445,8 +491,8 @@ void reload_look(struct reload *reload, uint64_t now_ms)
     case RELOAD_IDLE: break;
     case RELOAD_READ:
     case RELOAD_LOAD: look_at_thread(reload, now_ms); break;
-    case RELOAD_START: look_at_reactors(reload); break;
-    case RELOAD_SWITCHING: look_at_switch(reload); break;
+    case RELOAD_START: look_at_reactors(reload, now_ms); break;
+    case RELOAD_SWITCHING: look_at_switch(reload, now_ms); break;
     }
 }
 
@@ -487,7 +533,7 @@ bool reload_join(struct reload *reload, uint32_t wait_ms)
     struct timespec until;
 
     if (reload->stage == RELOAD_SWITCHING)
-        succeed(reload);
+        succeed(reload, NULL);
     if (reload->stage != RELOAD_READ && reload->stage != RELOAD_LOAD)
         return true;
     clock_gettime(CLOCK_REALTIME, &until);

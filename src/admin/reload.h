@@ -6,7 +6,8 @@
  * What is wrong anywhere ends it: what was made is dropped, and the message goes to who asked for it and to the log. A thread of
  * its own reads and loads, so that neither the reactors nor the control thread wait for that. Control thread only, but for
  * that one. One that does not come back, as a script never returns, holds up all further reloads, which are refused then; what
- * it was at comes to nothing. */
+ * it was at comes to nothing. A reactor that a script holds is not waited for either: before the switch the version is dropped,
+ * and behind it that reactor follows when it turns again. */
 #pragma once
 
 #include <pthread.h>
@@ -30,8 +31,8 @@ enum reload_kind { RELOAD_SWITCH, RELOAD_CHECK };
 struct reload_waiter {
     struct list link;
     enum reload_kind kind;
-    /* Once. version: the number of the one that is current now; or problem: why nothing has changed, in one or several lines,
-     * borrowed for the call. */
+    /* Once. version: the number of the one that is current now; or 0, and problem: why nothing has changed, in one or several
+     * lines, borrowed for the call. With both, the problem is what keeps some reactor from it for now. */
     void (*on_done)(struct reload_waiter *waiter, uint32_t version, const char *problem);
 };
 
@@ -52,7 +53,7 @@ struct reload {
     struct list asked;         /* struct reload_waiter: for the one under way, */
     struct list asking;        /* and for the next */
     pthread_t thread;          /* of READ and LOAD */
-    uint64_t began_ms;         /* when it was started */
+    uint64_t began_ms;         /* when the stage was begun */
     atomic_bool is_stuck;      /* it has not come back within START_MS_MAX: nobody waits for it any more */
     atomic_bool is_done;       /* the thread has done its part */
     int result;                /* the thread's, when is_done: 0 or a negative errno */

@@ -96,6 +96,7 @@ enum {
 
     /* Scripts. */
     START_MS_MAX = 60 * 1000, /* for a version's scripts to load, and then for their `start` hooks */
+    ORDER_MS_MAX = 5000,      /* for a reactor to take an order about a version: past that a script holds it */
     ACCEPT_SWEEPS_MAX = 32,   /* through the backlog of a socket that another process goes on with */
     INQUIRY_MS_MAX = 5000,    /* for a reactor to answer a question of its operator */
     EVAL_MS_MAX = 1000,       /* that code of its operator may run */

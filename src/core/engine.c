@@ -311,7 +311,7 @@ static bool is_wanted(const struct engine *engine, const struct listen_socket *s
     for (const struct list *node = engine->versions.next; node != &engine->versions; node = node->next) {
         const struct version *version = CONTAINER_OF(node, struct version, link);
 
-        if (version->number >= engine->version->number && version_listener(version, socket))
+        if (!version->is_over && version_listener(version, socket))
             return true;
     }
     return false;

@@ -286,6 +286,15 @@ enum part_state version_state(const struct version *version)
     return ready == version->part_count ? PART_READY : PART_STARTING;
 }
 
+int version_reactor_behind(const struct version *version, enum part_state state)
+{
+    for (uint32_t i = 0; i < version->part_count; i++) {
+        if (state_of(&version->parts[i]) <= state)
+            return (int)i;
+    }
+    return -1;
+}
+
 const char *version_problem(const struct version *version)
 {
     for (uint32_t i = 0; i < version->part_count; i++) {

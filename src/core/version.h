@@ -81,6 +81,8 @@ void version_free(struct version *version);
 void version_begin(struct version *version);
 /* READY or CURRENT when all parts are, ENDED as soon as one is, else STARTING. */
 enum part_state version_state(const struct version *version);
+/* The first reactor whose part has not come past that state, -1: none. */
+int version_reactor_behind(const struct version *version, enum part_state state);
 /* Why a part failed. */
 const char *version_problem(const struct version *version);
 /* All parts are READY: new connections are this version's from now on. */

@@ -278,7 +278,7 @@ def test_a_handler_that_holds_a_reactor_only_delays_the_reload(zerg):
         conn:write("busy\\n")
         conn:flush()
         local begin = os.clock()
-        while os.clock() - begin < 0.5 do end
+        while os.clock() - begin < 0.2 do end
         conn:write("done\\n")
     """)
     server.log.allow("is held by a handler")  # when it has to share its processor
@@ -288,3 +288,43 @@ def test_a_handler_that_holds_a_reactor_only_delays_the_reload(zerg):
     assert reload(server) == 2
     assert peer.line() == "done"
     until(lambda: said(server) == "new", "the new version serves")
+
+
+HELD = """
+    conn:write("busy\\n")
+    conn:flush()
+    local begin = os.time()
+    while os.time() - begin < {} do end
+    conn:write("done\\n")
+"""
+
+
+def test_a_handler_that_holds_a_reactor_for_long_fails_the_reload(zerg, control):
+    server = zerg(HELD.format(8), script_stall=0)
+    client = control(server)
+    peer = server.connect()
+    assert peer.line() == "busy"
+    server.directory.write("handler.lua", say("new"))
+    answer, _ = client.ask("reload")
+    assert answer["ok"] is False and "reactor 0 is held by a script that does not park" in answer["error"]
+    server.log.expect("reload: version 1 goes on: reactor 0 is held")
+    assert client.ask("check")[0]["ok"] is True
+    assert peer.line() == "done"
+    wait_for_versions(client, 1)  # what was dropped goes when the reactor turns
+    reload(server)
+    until(lambda: said(server) == "new", "the next one works")
+
+
+def test_an_upgrade_gets_a_server_out_of_a_handler_that_never_parks(zerg, control, family):
+    server = zerg(HELD.format(1e9), script_stall=0, drain_timeout=1)
+    server.log.allow("did not stop within|reload: version 1 goes on: reactor 0 is held")
+    server.check_at_end = False
+    client = control(server)
+    peer = server.connect()
+    assert peer.line() == "busy"
+    server.directory.write("handler.lua", say("new"))
+    assert client.ask("reload")[0]["ok"] is False
+    assert client.ask("upgrade")[0]["ok"] is True
+    family.find(server)
+    assert server.wait_exit(within=10) == 1
+    until(lambda: said(server) == "new", "the new process serves")

@@ -1,5 +1,5 @@
-/* reload: a thread that does not come back, as a script never returns. The thread is real, and held by the test; the clock is the
- * test's. No reactor has a part in it. */
+/* reload: a thread that does not come back, as a script never returns, and a reactor that does not turn. The thread is real, and
+ * held by the test; the clock is the test's. The reactor is an inbox that the test looks into. */
 #include "admin/reload.h"
 
 #include <poll.h>
@@ -40,6 +40,7 @@ struct fixture {
 struct waiting {
     struct reload_waiter waiter;
     uint32_t answers;
+    uint32_t version;
     char problem[512];
 };
 
@@ -89,6 +90,8 @@ static int setup(void **state)
     f->engine = (struct engine){.app = &app, .reactors = &f->reactor, .reactor_count = 1, .version = &f->current};
     f->engine.control_eventfd = eventfd(0, EFD_CLOEXEC);
     f->current.number = 1;
+    f->reactor.engine = &f->engine;
+    assert_int_equal(inbox_open(&f->reactor.inbox, 0), 0);
     list_init(&f->engine.versions);
     assert_int_equal(config_load(&f->request, &f->engine.config), 0);
     ends = 0;
@@ -108,6 +111,7 @@ static int teardown(void **state)
     assert_true(list_is_empty(&f->engine.versions));
     config_free(f->engine.config);
     close(f->engine.control_eventfd);
+    inbox_close(&f->reactor.inbox);
     free(f->engine.sockets);
     for (size_t i = 0; i < COUNT_OF(files); i++)
         unlink(files[i]);
@@ -122,7 +126,7 @@ static void on_done(struct reload_waiter *waiter, uint32_t version, const char *
 {
     struct waiting *waiting = CONTAINER_OF(waiter, struct waiting, waiter);
 
-    (void)version;
+    waiting->version = version;
     waiting->answers++;
     snprintf(waiting->problem, sizeof(waiting->problem), "%s", problem ? problem : "");
 }
@@ -277,6 +281,121 @@ static void the_server_can_end_with_one_that_is_stuck(void **state)
     assert_int_equal(stuck.answers, 1);
 }
 
+/* ---- a reactor that does not turn ---- */
+
+/* As far as to the reactors. */
+static struct version *begin_start(struct fixture *f, struct waiting *waiting)
+{
+    begin(f, waiting, RELOAD_SWITCH);
+    await_thread(f);
+    await_thread(f);
+    assert_int_equal(f->reload.stage, RELOAD_START);
+    return f->reload.version;
+}
+
+static struct version *begin_switch(struct fixture *f, struct waiting *waiting)
+{
+    struct version *version = begin_start(f, waiting);
+
+    atomic_store(&version->parts[0].state, PART_READY);
+    reload_look(&f->reload, clock_now_ms());
+    assert_int_equal(f->reload.stage, RELOAD_SWITCHING);
+    return version;
+}
+
+/* The reactor turns at last: it carries out as many orders, and its part comes to that state. */
+static void turn(struct fixture *f, struct version *version, uint32_t orders, enum part_state to)
+{
+    uint32_t count = 0;
+
+    for (struct inbox_message *next, *message = inbox_take(&f->reactor.inbox); message; message = next) {
+        next = message->next;
+        count++;
+        version_on_message_done(version);
+    }
+    assert_int_equal(count, orders);
+    atomic_store(&version->parts[0].state, to);
+}
+
+static void a_reactor_that_takes_no_order_fails_the_reload(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting waiting, next;
+    struct version *version = begin_start(f, &waiting);
+    uint64_t began_ms = f->reload.began_ms;
+
+    assert_int_equal(reload_left_ms(&f->reload, began_ms), ORDER_MS_MAX);
+    reload_look(&f->reload, began_ms + ORDER_MS_MAX - 1);
+    assert_true(reload_is_busy(&f->reload));
+    reload_look(&f->reload, began_ms + ORDER_MS_MAX);
+    assert_int_equal(waiting.answers, 1);
+    assert_int_equal(waiting.version, 0);
+    assert_non_null(strstr(waiting.problem, "reactor 0 is held by a script that does not park"));
+    assert_false(reload_is_busy(&f->reload)); /* an upgrade is possible */
+    begin(f, &next, RELOAD_CHECK);
+    await_thread(f);
+    assert_string_equal(next.problem, ""); /* and another one, before it turns */
+    turn(f, version, 2, PART_ENDED);
+    engine_collect(&f->engine);
+}
+
+static void a_hook_that_holds_its_reactor_fails_the_reload(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting waiting;
+    struct version *version = begin_start(f, &waiting);
+    uint64_t late_ms = f->reload.began_ms + START_MS_MAX + 2 * ORDER_MS_MAX;
+
+    turn(f, version, 1, PART_STARTING);
+    reload_look(&f->reload, f->reload.began_ms + START_MS_MAX); /* which is the part's own limit */
+    assert_int_equal(reload_left_ms(&f->reload, late_ms - 1), 1);
+    assert_int_equal(waiting.answers, 0);
+    reload_look(&f->reload, late_ms);
+    assert_int_equal(waiting.answers, 1);
+    assert_non_null(strstr(waiting.problem, "reactor 0 is held"));
+    turn(f, version, 1, PART_ENDED);
+    engine_collect(&f->engine);
+}
+
+static void a_reactor_that_does_not_switch_is_not_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting waiting;
+    struct version *version = begin_switch(f, &waiting);
+    uint64_t began_ms = f->reload.began_ms;
+
+    assert_int_equal(reload_left_ms(&f->reload, began_ms), ORDER_MS_MAX);
+    reload_look(&f->reload, began_ms + ORDER_MS_MAX - 1);
+    assert_int_equal(waiting.answers, 0);
+    reload_look(&f->reload, began_ms + ORDER_MS_MAX);
+    assert_int_equal(waiting.answers, 1);
+    assert_int_equal(waiting.version, 2); /* it has not failed */
+    assert_non_null(strstr(waiting.problem, "reactor 0 is held by a script that has not parked for 5 s"));
+    assert_false(reload_is_busy(&f->reload));
+    assert_ptr_equal(f->engine.version, version);
+    turn(f, version, 2, PART_CURRENT);
+    version->is_over = true;
+    turn(f, version, 0, PART_ENDED);
+    f->engine.version = &f->current;
+    engine_collect(&f->engine);
+}
+
+static void one_that_switches_in_time_is_no_problem(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting waiting;
+    struct version *version = begin_switch(f, &waiting);
+
+    turn(f, version, 2, PART_CURRENT);
+    reload_look(&f->reload, f->reload.began_ms + 1);
+    assert_int_equal(waiting.version, 2);
+    assert_string_equal(waiting.problem, "");
+    version->is_over = true;
+    turn(f, version, 0, PART_ENDED);
+    f->engine.version = &f->current;
+    engine_collect(&f->engine);
+}
+
 #define RELOAD_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -288,6 +407,10 @@ int main(void)
         RELOAD_TEST(one_that_returns_after_all_is_dropped_and_the_next_works),
         RELOAD_TEST(a_script_that_is_stuck_gives_new_addresses_back),
         RELOAD_TEST(the_server_can_end_with_one_that_is_stuck),
+        RELOAD_TEST(a_reactor_that_takes_no_order_fails_the_reload),
+        RELOAD_TEST(a_hook_that_holds_its_reactor_fails_the_reload),
+        RELOAD_TEST(a_reactor_that_does_not_switch_is_not_waited_for),
+        RELOAD_TEST(one_that_switches_in_time_is_no_problem),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -276,6 +276,38 @@ static void a_version_that_failed_waits_to_be_dropped(void **state)
     assert_ptr_equal(f->engine.versions.prev, &f->engine.version->link);
 }
 
+static void a_dropped_version_gives_its_addresses_back_before_its_reactors_turn(void **state)
+{
+    struct version_fixture *f = *state;
+    struct version *next = make(f, config_of(f, 1, "one", "three"));
+
+    version_begin(next);
+    engine_collect(&f->engine);
+    assert_true(is_listened_at(f, "three"));
+    version_drop(next);
+    engine_collect(&f->engine);
+    assert_false(is_listened_at(f, "three"));
+    assert_true(is_listened_at(f, "one"));
+    assert_int_equal(messages(f, 0, next) + messages(f, 1, next), 4);
+    set_states(next, PART_ENDED);
+    engine_collect(&f->engine);
+    assert_int_equal(freed_configs, 1);
+}
+
+static void it_tells_which_reactor_is_behind(void **state)
+{
+    struct version_fixture *f = *state;
+    struct version *next = make(f, config_of(f, 1, "one", NULL));
+
+    assert_int_equal(version_reactor_behind(next, PART_NEW), 0);
+    set_state(next, 0, PART_READY);
+    assert_int_equal(version_reactor_behind(next, PART_NEW), 1);
+    set_state(next, 1, PART_STARTING);
+    assert_int_equal(version_reactor_behind(next, PART_NEW), -1);
+    assert_int_equal(version_reactor_behind(next, PART_STARTING), 1);
+    assert_int_equal(version_reactor_behind(next, PART_READY), 0);
+}
+
 static void the_first_version_ends_like_the_others(void **state)
 {
     struct version_fixture *f = *state;
@@ -343,6 +375,8 @@ int main(void)
         TEST(every_reactor_has_to_be_ready),
         TEST(one_reactor_that_fails_is_enough),
         TEST(a_version_that_failed_waits_to_be_dropped),
+        TEST(a_dropped_version_gives_its_addresses_back_before_its_reactors_turn),
+        TEST(it_tells_which_reactor_is_behind),
         TEST(the_first_version_ends_like_the_others),
         TEST(an_address_that_comes_back_has_another_socket),
     };
