@@ -126,13 +126,24 @@ static void *load_scripts(void *context)
     return NULL;
 }
 
+static void *unload_scripts(void *context)
+{
+    struct reload *reload = context;
+
+    log_thread_name("reload");
+    version_unload(reload->version);
+    finish_work(reload, 0);
+    return NULL;
+}
+
 static int start_work(struct reload *reload, enum reload_stage stage)
 {
+    void *(*work)(void *) = stage == RELOAD_READ ? read_config : stage == RELOAD_LOAD ? load_scripts : unload_scripts;
     int rc;
 
     atomic_store(&reload->is_done, false);
     reload->began_ms = clock_now_ms();
-    rc = -pthread_create(&reload->thread, NULL, stage == RELOAD_READ ? read_config : load_scripts, reload);
+    rc = -pthread_create(&reload->thread, NULL, work, reload);
     if (rc == 0)
         reload->stage = stage;
     return rc;
@@ -171,18 +182,22 @@ static void end(struct reload *reload)
         start(reload);
 }
 
-/* A version whose parts no reactor has is the control thread's to free. */
-static void drop_version(struct reload *reload)
+/* A version whose parts no reactor has is freed here, once its scripts have ended: they may have finalizers, and those may never
+ * return. True when a thread sees to that. */
+static bool drop_version(struct reload *reload)
 {
     struct version *version = reload->version;
 
     if (!version)
-        return;
-    if (version->is_begun) {
-        version_drop(version); /* engine_collect() frees it */
-        return;
-    }
+        return false;
+    version_drop(version);
+    if (version->is_begun) /* engine_collect() frees it */
+        return false;
+    version_stop_own_sockets(version);
+    if (version_is_loaded(version) && start_work(reload, RELOAD_DROP) == 0)
+        return true;
     version_free(version);
+    return false;
 }
 
 /* Those of the configuration, and what the scripts of the version require; also when they could not be loaded. */
@@ -208,7 +223,14 @@ static void fail(struct reload *reload)
         log_error("reload: version %u goes on: %s", reload->engine->version->number, problem);
     reload->on_end(reload->context);
     tell_all(&reload->asked, 0, problem);
-    drop_version(reload);
+    reload->is_stuck = false;
+    if (!drop_version(reload))
+        end(reload);
+}
+
+static void after_drop(struct reload *reload)
+{
+    version_free(reload->version);
     end(reload);
 }
 
@@ -231,7 +253,9 @@ static const char *explain_stuck(const struct reload *reload, uint64_t now_ms, c
 {
     const char *what = "a script that is being loaded";
 
-    if (reload->stage == RELOAD_READ)
+    if (reload->stage == RELOAD_DROP)
+        what = "a finalizer of a script that could not be used";
+    else if (reload->stage == RELOAD_READ)
         what = reload->kind == RELOAD_CHECK ? "the configuration or a script that is being checked"
                                             : "the configuration that is being read";
     snprintf(out, LINE_BYTES,
@@ -248,7 +272,8 @@ static uint64_t late_at_ms(const struct reload *reload)
     switch (reload->stage) {
     case RELOAD_IDLE: break;
     case RELOAD_READ:
-    case RELOAD_LOAD: return reload->is_stuck ? UINT64_MAX : reload->began_ms + START_MS_MAX;
+    case RELOAD_LOAD:
+    case RELOAD_DROP: return reload->is_stuck ? UINT64_MAX : reload->began_ms + START_MS_MAX;
     case RELOAD_START:
         if (version_reactor_behind(reload->version, PART_NEW) >= 0)
             return reload->began_ms + ORDER_MS_MAX;
@@ -295,6 +320,8 @@ int reload_left_ms(const struct reload *reload, uint64_t now_ms)
 
 bool reload_is_busy(const struct reload *reload)
 {
+    if (reload->stage == RELOAD_DROP)
+        return !reload->is_stuck && is_more_wanted(reload);
     return reload->stage != RELOAD_IDLE && !reload->is_stuck;
 }
 
@@ -390,11 +417,15 @@ static void look_at_thread(struct reload *reload, uint64_t now_ms)
         return;
     }
     pthread_join(reload->thread, NULL);
+    if (reload->is_stuck)
+        log_info("reload: what had not returned did so after all: it is dropped, and reloading works again");
+    if (reload->stage == RELOAD_DROP) {
+        after_drop(reload);
+        return;
+    }
     note_files(reload);
     if ((reload->is_forbidden || reload->is_stuck) && reload->result == 0)
         reload->result = -ECANCELED;
-    if (reload->is_stuck)
-        log_info("reload: what had not returned did so after all: it is dropped, and reloading works again");
     if (reload->result < 0)
         fail(reload);
     else if (reload->kind == RELOAD_CHECK)
@@ -490,7 +521,8 @@ void reload_look(struct reload *reload, uint64_t now_ms)
     switch (reload->stage) {
     case RELOAD_IDLE: break;
     case RELOAD_READ:
-    case RELOAD_LOAD: look_at_thread(reload, now_ms); break;
+    case RELOAD_LOAD:
+    case RELOAD_DROP: look_at_thread(reload, now_ms); break;
     case RELOAD_START: look_at_reactors(reload, now_ms); break;
     case RELOAD_SWITCHING: look_at_switch(reload, now_ms); break;
     }
@@ -528,19 +560,27 @@ void reload_forbid(struct reload *reload, const char *why)
         fail(reload);
 }
 
+static bool has_thread(const struct reload *reload)
+{
+    return reload->stage == RELOAD_READ || reload->stage == RELOAD_LOAD || reload->stage == RELOAD_DROP;
+}
+
 bool reload_join(struct reload *reload, uint32_t wait_ms)
 {
     struct timespec until;
 
     if (reload->stage == RELOAD_SWITCHING)
         succeed(reload, NULL);
-    if (reload->stage != RELOAD_READ && reload->stage != RELOAD_LOAD)
-        return true;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += (time_t)(wait_ms / (uint32_t)MS_PER_S);
-    if (pthread_timedjoin_np(reload->thread, NULL, &until) != 0)
-        return false;
-    fail(reload);
+    while (has_thread(reload)) {
+        if (pthread_timedjoin_np(reload->thread, NULL, &until) != 0)
+            return false;
+        if (reload->stage == RELOAD_DROP)
+            after_drop(reload);
+        else
+            fail(reload); /* which may start another thread, to end what this one has loaded */
+    }
     return true;
 }
 

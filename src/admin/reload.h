@@ -4,7 +4,8 @@
  *                   (a thread)                (a thread)                    (the reactors)
  *
  * What is wrong anywhere ends it: what was made is dropped, and the message goes to who asked for it and to the log. A thread of
- * its own reads and loads, so that neither the reactors nor the control thread wait for that. Control thread only, but for
+ * its own reads and loads, and ends what was loaded in vain, which may run finalizers (DROP, before IDLE), so that neither the
+ * reactors nor the control thread wait for that. Control thread only, but for
  * that one. One that does not come back, as a script never returns, holds up all further reloads, which are refused then; what
  * it was at comes to nothing. A reactor that a script holds is not waited for either: before the switch the version is dropped,
  * and behind it that reactor follows when it turns again. */
@@ -36,7 +37,7 @@ struct reload_waiter {
     void (*on_done)(struct reload_waiter *waiter, uint32_t version, const char *problem);
 };
 
-enum reload_stage { RELOAD_IDLE, RELOAD_READ, RELOAD_LOAD, RELOAD_START, RELOAD_SWITCHING };
+enum reload_stage { RELOAD_IDLE, RELOAD_READ, RELOAD_LOAD, RELOAD_START, RELOAD_SWITCHING, RELOAD_DROP };
 
 struct reload {
     struct engine *engine;                /* borrowed */
@@ -52,7 +53,7 @@ struct reload {
     const char *forbidden_why; /* or what else is the reason: borrowed for ever */
     struct list asked;         /* struct reload_waiter: for the one under way, */
     struct list asking;        /* and for the next */
-    pthread_t thread;          /* of READ and LOAD */
+    pthread_t thread;          /* of READ, LOAD and DROP */
     uint64_t began_ms;         /* when the stage was begun */
     atomic_bool is_stuck;      /* it has not come back within START_MS_MAX: nobody waits for it any more */
     atomic_bool is_done;       /* the thread has done its part */
@@ -74,7 +75,7 @@ void reload_begin(struct reload *reload, struct reload_waiter *waiter);
 void reload_look(struct reload *reload, uint64_t now_ms);
 /* Milliseconds until reload_look() is to be called anyway, -1: no time is set. */
 int reload_left_ms(const struct reload *reload, uint64_t now_ms);
-/* One is under way, and somebody waits for what comes of it. */
+/* One is under way, and somebody waits for what comes of it, or for the next. */
 bool reload_is_busy(const struct reload *reload);
 /* None is under way that anybody waits for, and none is begun from now on: they wait for reload_release(). */
 void reload_hold(struct reload *reload);

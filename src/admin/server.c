@@ -305,7 +305,8 @@ static void end(struct service *service)
 {
     control_stop(&service->control);
     if (!reload_join(&service->reload, STOP_MS_MAX))
-        service_give_up(service, "a script that is being loaded");
+        service_give_up(service, service->reload.stage == RELOAD_DROP ? "a finalizer of a script that could not be used"
+                                                                      : "a script that is being loaded");
     engine_close(&service->engine);
     inherited_close(&service->inherited);
     inquiry_lose_all(service);

@@ -225,11 +225,9 @@ void version_free(struct version *version)
         engine->app->close_version(version);
     for (uint32_t i = 0; i < version->listener_count; i++)
         version->listeners[i].socket->versions--;
-    for (uint32_t i = 0; i < version->part_count; i++) {
-        if (version->parts[i].app_data) /* no reactor has come to begin it */
-            engine->app->unload(&version->parts[i]);
+    version_unload(version);
+    for (uint32_t i = 0; i < version->part_count; i++)
         free(version->parts[i].problem);
-    }
     engine_close_sockets(engine);
     list_del(&version->link);
     free(version->parts);
@@ -328,6 +326,23 @@ void version_drop(struct version *version)
     version->is_over = true;
     for (uint32_t i = 0; version->is_begun && i < version->part_count; i++)
         tell(version, &version->parts[i].reactor->inbox, &version->parts[i].drop);
+}
+
+bool version_is_loaded(const struct version *version)
+{
+    for (uint32_t i = 0; i < version->part_count; i++) {
+        if (version->parts[i].app_data)
+            return true;
+    }
+    return false;
+}
+
+void version_unload(struct version *version)
+{
+    for (uint32_t i = 0; i < version->part_count; i++) {
+        if (version->parts[i].app_data) /* no reactor has come to begin it */
+            version->engine->app->unload(&version->parts[i]);
+    }
 }
 
 void version_stop_own_sockets(struct version *version)

@@ -87,8 +87,12 @@ int version_reactor_behind(const struct version *version, enum part_state state)
 const char *version_problem(const struct version *version);
 /* All parts are READY: new connections are this version's from now on. */
 void version_switch(struct version *version);
-/* It is not wanted after all: its parts end. */
+/* It is not wanted after all: its parts end, if they were given to their reactors; else version_unload() and version_free(). */
 void version_drop(struct version *version);
+/* Whether any part was loaded, also in vain. Before version_begin(). */
+bool version_is_loaded(const struct version *version);
+/* Ends what was loaded of parts that no reactor has; scripts may have finalizers. Any thread, while no other uses the parts. */
+void version_unload(struct version *version);
 /* It will not serve, but cannot be freed yet: what it alone listens on is free for others. */
 void version_stop_own_sockets(struct version *version);
 /* The last thing that a thread does with a message of a version. */

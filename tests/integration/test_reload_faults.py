@@ -328,3 +328,27 @@ def test_an_upgrade_gets_a_server_out_of_a_handler_that_never_parks(zerg, contro
     family.find(server)
     assert server.wait_exit(within=10) == 1
     until(lambda: said(server) == "new", "the new process serves")
+
+
+UNENDING = """local object = newproxy(true)
+getmetatable(object).__gc = function() while true do end end
+kept = object
+error("it fails")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_finalizer_of_a_broken_script_that_never_returns_holds_nobody_up(zerg, control, number):
+    server = zerg(HELLO.format("old"))
+    client = control(server)
+    assert said(server) == "old"
+    server.directory.write("handler.lua", UNENDING)
+    answer, _ = client.ask("reload")
+    assert answer["ok"] is False and "it fails" in answer["error"]
+    server.log.expect("reload: version 1 goes on: .*it fails")
+    assert client.ask("status")[0]["ok"] is True
+    assert said(server) == "old"
+    server.process.send_signal(number)
+    assert server.wait_exit(within=12) == 1
+    server.log.expect("a finalizer of a script that could not be used did not stop within")
+    server.check_at_end = False

@@ -2,7 +2,9 @@
  * held by the test; the clock is the test's. The reactor is an inbox that the test looks into. */
 #include "admin/reload.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,6 +25,7 @@
 #include "core/reactor.h"
 #include "core/version.h"
 #include "script/config.h"
+#include "script/runtime.h"
 
 static const char plain[] = "return { reactors = 1, listeners = { { path = 'one', handler = 'handler.lua' } } }\n";
 /* Reading it ends when somebody opens the other end of the pipe. */
@@ -45,18 +48,39 @@ struct waiting {
 };
 
 static atomic_bool holds_load;
+static atomic_bool holds_unload;
 static atomic_uint loads;
+static atomic_uint unloads;
+static struct runtime *loaded;     /* what a part has after load(); NULL: nothing */
+static const char *load_problem;   /* NULL: it can be loaded */
+static pthread_t unloading_thread; /* the last one */
+
+static void await_change(const atomic_bool *flag)
+{
+    while (atomic_load(flag))
+        (void)poll(NULL, 0, 1);
+}
 
 static int load(struct version_part *part)
 {
-    (void)part;
     atomic_fetch_add(&loads, 1);
-    while (atomic_load(&holds_load))
-        (void)poll(NULL, 0, 1);
-    return 0;
+    await_change(&holds_load);
+    part->app_data = loaded;
+    if (!load_problem)
+        return 0;
+    part->problem = strdup(load_problem);
+    return -EINVAL;
 }
 
-static const struct reactor_app app = {.load = load, .free_config = config_free};
+static void unload(struct version_part *part)
+{
+    unloading_thread = pthread_self();
+    await_change(&holds_unload);
+    part->app_data = NULL;
+    atomic_fetch_add(&unloads, 1);
+}
+
+static const struct reactor_app app = {.load = load, .unload = unload, .free_config = config_free};
 
 static void write_file(const char *name, const char *text)
 {
@@ -97,7 +121,11 @@ static int setup(void **state)
     ends = 0;
     reload_init(&f->reload, &f->engine, &f->request, on_end, &ends);
     atomic_store(&loads, 0);
+    atomic_store(&unloads, 0);
     atomic_store(&holds_load, false);
+    atomic_store(&holds_unload, false);
+    loaded = NULL;
+    load_problem = NULL;
     *state = f;
     return 0;
 }
@@ -281,6 +309,94 @@ static void the_server_can_end_with_one_that_is_stuck(void **state)
     assert_int_equal(stuck.answers, 1);
 }
 
+/* ---- what was loaded in vain ---- */
+
+static struct runtime runtime; /* of no files */
+
+/* A script fails, and a finalizer of it does not return. */
+static void begin_held_drop(struct fixture *f, struct waiting *waiting)
+{
+    loaded = &runtime;
+    load_problem = "it is broken";
+    atomic_store(&holds_unload, true);
+    begin(f, waiting, RELOAD_SWITCH);
+    await_thread(f);
+    await_thread(f);
+    assert_int_equal(f->reload.stage, RELOAD_DROP);
+}
+
+static void end_held_drop(struct fixture *f)
+{
+    atomic_store(&holds_unload, false);
+    await_thread(f);
+    assert_int_equal(atomic_load(&unloads), 1);
+    assert_true(list_is_empty(&f->engine.versions));
+}
+
+static void what_was_loaded_in_vain_is_ended_by_a_thread(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting waiting;
+
+    begin_held_drop(f, &waiting);
+    assert_int_equal(waiting.answers, 1); /* who asked does not wait for that */
+    assert_string_equal(waiting.problem, "it is broken");
+    assert_int_equal(access("one", F_OK), -1);
+    assert_false(reload_is_busy(&f->reload));
+    assert_int_equal(reload_left_ms(&f->reload, f->reload.began_ms), START_MS_MAX);
+    end_held_drop(f);
+    assert_false(pthread_equal(unloading_thread, pthread_self()));
+    assert_int_equal(f->reload.stage, RELOAD_IDLE);
+}
+
+static void the_next_one_waits_for_the_finalizers(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting failed, next;
+
+    begin_held_drop(f, &failed);
+    begin(f, &next, RELOAD_CHECK);
+    assert_true(reload_is_busy(&f->reload));
+    assert_int_equal(next.answers, 0);
+    end_held_drop(f);
+    await_thread(f);
+    assert_int_equal(next.answers, 1);
+    assert_string_equal(next.problem, "");
+}
+
+static void a_finalizer_that_does_not_return_holds_nobody_up(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting failed, asking, refused;
+
+    begin_held_drop(f, &failed);
+    begin(f, &asking, RELOAD_SWITCH);
+    reload_look(&f->reload, deadline_ms(f));
+    assert_non_null(strstr(asking.problem, "a finalizer of a script that could not be used has not returned for 60 s"));
+    assert_false(reload_is_busy(&f->reload));
+    begin(f, &refused, RELOAD_CHECK);
+    assert_int_equal(refused.answers, 1);
+    assert_false(reload_join(&f->reload, 0)); /* the server ends without it */
+    end_held_drop(f);
+    assert_int_equal(f->reload.stage, RELOAD_IDLE);
+}
+
+static void the_end_waits_for_what_was_loaded_and_for_its_finalizers(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting waiting;
+
+    loaded = &runtime;
+    begin_held_load(f, &waiting);
+    reload_forbid(&f->reload, "the server is shutting down");
+    atomic_store(&holds_load, false);
+    assert_true(reload_join(&f->reload, STOP_MS_MAX));
+    assert_int_equal(waiting.answers, 1);
+    assert_int_equal(atomic_load(&unloads), 1);
+    assert_false(pthread_equal(unloading_thread, pthread_self()));
+    assert_int_equal(f->reload.stage, RELOAD_IDLE);
+}
+
 /* ---- a reactor that does not turn ---- */
 
 /* As far as to the reactors. */
@@ -407,6 +523,10 @@ int main(void)
         RELOAD_TEST(one_that_returns_after_all_is_dropped_and_the_next_works),
         RELOAD_TEST(a_script_that_is_stuck_gives_new_addresses_back),
         RELOAD_TEST(the_server_can_end_with_one_that_is_stuck),
+        RELOAD_TEST(what_was_loaded_in_vain_is_ended_by_a_thread),
+        RELOAD_TEST(the_next_one_waits_for_the_finalizers),
+        RELOAD_TEST(a_finalizer_that_does_not_return_holds_nobody_up),
+        RELOAD_TEST(the_end_waits_for_what_was_loaded_and_for_its_finalizers),
         RELOAD_TEST(a_reactor_that_takes_no_order_fails_the_reload),
         RELOAD_TEST(a_hook_that_holds_its_reactor_fails_the_reload),
         RELOAD_TEST(a_reactor_that_does_not_switch_is_not_waited_for),
