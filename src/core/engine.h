@@ -30,6 +30,7 @@ struct engine {
     struct inherited *inherited; /* borrowed: sockets that are there already; NULL: none */
     struct list versions;        /* owned, the newest last */
     struct version *version;     /* borrowed: the current one */
+    uint32_t last_number;        /* of the versions that were made */
     struct reactor *reactors;    /* owned */
     uint32_t reactor_count;
     struct acceptor *acceptor;   /* owned, NULL with ACCEPT_REUSEPORT */

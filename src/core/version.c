@@ -198,7 +198,7 @@ int version_new(struct version **out, struct engine *engine, struct config *conf
         return -ENOMEM;
     }
     *version = (struct version){.engine = engine, .config = config};
-    version->number = engine->version ? engine->version->number + 1 : 1;
+    version->number = ++engine->last_number;
     version->follow.kind = ACCEPTOR_FOLLOW;
     list_init(&version->link);
     rc = open_listeners(version, error);

@@ -52,7 +52,7 @@ struct version_part {
 /* Shared read-only while a reactor has a part in it, but for what says otherwise. */
 struct version {
     struct engine *engine;      /* borrowed */
-    uint32_t number;            /* from 1, in the order in which they were made */
+    uint32_t number;            /* from 1, in the order in which they were made; no other has it, also when it fails */
     struct config *config;      /* owned, but for that of the first, which is the engine's */
     bool is_begun;              /* its parts were given to their reactors: the control thread's */
     bool is_over;               /* it was replaced, or dropped: the control thread's */

@@ -311,7 +311,7 @@ def test_a_handler_that_holds_a_reactor_for_long_fails_the_reload(zerg, control)
     assert client.ask("check")[0]["ok"] is True
     assert peer.line() == "done"
     wait_for_versions(client, 1)  # what was dropped goes when the reactor turns
-    reload(server)
+    assert reload(server) == 3  # and its number with it
     until(lambda: said(server) == "new", "the next one works")
 
 

@@ -114,6 +114,7 @@ static int setup(void **state)
     f->engine = (struct engine){.app = &app, .reactors = &f->reactor, .reactor_count = 1, .version = &f->current};
     f->engine.control_eventfd = eventfd(0, EFD_CLOEXEC);
     f->current.number = 1;
+    f->engine.last_number = 1;
     f->reactor.engine = &f->engine;
     assert_int_equal(inbox_open(&f->reactor.inbox, 0), 0);
     list_init(&f->engine.versions);

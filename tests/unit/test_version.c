@@ -209,6 +209,19 @@ static void one_that_cannot_listen_leaves_nothing_behind(void **state)
     assert_int_equal(socket_of(f->engine.version, 0)->versions, 1);
 }
 
+static void a_number_is_given_once(void **state)
+{
+    struct version_fixture *f = *state;
+    struct version *dropped = make(f, config_of(f, 1, "one", NULL));
+    struct version *next = make(f, config_of(f, 2, "one", NULL));
+
+    assert_int_equal(f->engine.version->number, 1);
+    assert_int_equal(dropped->number, 2);
+    assert_int_equal(next->number, 3);
+    version_free(dropped);
+    assert_int_equal(make(f, config_of(f, 3, "one", NULL))->number, 4);
+}
+
 static void slots_are_used_again(void **state)
 {
     struct version_fixture *f = *state;
@@ -371,6 +384,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(sockets_that_stay_are_shared),
         TEST(one_that_cannot_listen_leaves_nothing_behind),
+        TEST(a_number_is_given_once),
         TEST(slots_are_used_again),
         TEST(every_reactor_has_to_be_ready),
         TEST(one_reactor_that_fails_is_enough),
