@@ -277,7 +277,9 @@ static uint64_t late_at_ms(const struct reload *reload)
     case RELOAD_START:
         if (version_reactor_behind(reload->version, PART_NEW) >= 0)
             return reload->began_ms + ORDER_MS_MAX;
-        return reload->began_ms + START_MS_MAX + 2 * ORDER_MS_MAX;
+        if (version_reactor_behind(reload->version, PART_STARTING) >= 0)
+            return reload->began_ms + START_MS_MAX + 2 * ORDER_MS_MAX;
+        break; /* the acceptor is to answer, which nothing holds */
     case RELOAD_SWITCHING: return reload->began_ms + ORDER_MS_MAX;
     }
     return UINT64_MAX;

@@ -110,12 +110,18 @@ static bool take_accepted(struct accept_group *group, struct listen_socket *sock
 
 /* ---- the thread ---- */
 
+/* While the version can still fail. */
+static void reserve(struct acceptor *acceptor, struct version *version)
+{
+    int rc = accept_reserve(&acceptor->accept, version);
+
+    atomic_store_explicit(&version->reserved, rc, memory_order_release);
+    version_on_message_done(version);
+}
+
 static void follow(struct acceptor *acceptor, struct version *version)
 {
-    if (accept_reserve(&acceptor->accept, version) < 0)
-        log_error("acceptor: no memory for the listeners of version %u: those of the one before stay", version->number);
-    else
-        accept_follow(&acceptor->accept, version);
+    accept_follow(&acceptor->accept, version);
     version_on_message_done(version);
 }
 
@@ -127,6 +133,7 @@ static void on_message(struct acceptor *acceptor, struct inbox_message *message)
         accept_resume(&acceptor->accept);
         break;
     case ACCEPTOR_STOP: accept_stop(&acceptor->accept, ACCEPT_SERVE_REST); break;
+    case ACCEPTOR_RESERVE: reserve(acceptor, CONTAINER_OF(message, struct version, reserve)); break;
     case ACCEPTOR_FOLLOW: follow(acceptor, CONTAINER_OF(message, struct version, follow)); break;
     }
 }

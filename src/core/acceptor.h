@@ -19,7 +19,8 @@ struct engine;
 enum acceptor_message {
     ACCEPTOR_RESUME,
     ACCEPTOR_STOP,
-    ACCEPTOR_FOLLOW, /* struct version: accept where it listens */
+    ACCEPTOR_RESERVE, /* struct version: make room for its listeners, */
+    ACCEPTOR_FOLLOW,  /* and accept where it listens */
 };
 
 struct acceptor {

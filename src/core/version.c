@@ -199,6 +199,7 @@ int version_new(struct version **out, struct engine *engine, struct config *conf
     }
     *version = (struct version){.engine = engine, .config = config};
     version->number = ++engine->last_number;
+    version->reserve.kind = ACCEPTOR_RESERVE;
     version->follow.kind = ACCEPTOR_FOLLOW;
     list_init(&version->link);
     rc = open_listeners(version, error);
@@ -262,15 +263,22 @@ void version_on_message_done(struct version *version)
 void version_begin(struct version *version)
 {
     version->is_begun = true;
+    if (version->engine->acceptor) {
+        atomic_store(&version->reserved, -EINPROGRESS);
+        tell(version, &version->engine->acceptor->inbox, &version->reserve);
+    }
     for (uint32_t i = 0; i < version->part_count; i++)
         tell(version, &version->parts[i].reactor->inbox, &version->parts[i].begin);
 }
 
 enum part_state version_state(const struct version *version)
 {
+    int reserved = atomic_load_explicit(&version->reserved, memory_order_acquire);
     uint32_t ready = 0;
     uint32_t switched = 0;
 
+    if (reserved < 0 && reserved != -EINPROGRESS)
+        return PART_ENDED;
     for (uint32_t i = 0; i < version->part_count; i++) {
         enum part_state state = state_of(&version->parts[i]);
 
@@ -281,7 +289,7 @@ enum part_state version_state(const struct version *version)
     }
     if (switched == version->part_count)
         return PART_CURRENT;
-    return ready == version->part_count ? PART_READY : PART_STARTING;
+    return ready == version->part_count && reserved == 0 ? PART_READY : PART_STARTING;
 }
 
 int version_reactor_behind(const struct version *version, enum part_state state)

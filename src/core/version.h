@@ -66,8 +66,10 @@ struct version {
     uint32_t socket_slots; /* places of it */
     void *shared;          /* owned by the app: what its parts share; NULL: nothing */
     uint32_t part_count;
-    struct version_part *parts;  /* owned: one per reactor */
-    struct inbox_message follow; /* for the acceptor */
+    struct version_part *parts;   /* owned: one per reactor */
+    struct inbox_message reserve; /* for the acceptor, if there is one: to make room for its listeners, */
+    struct inbox_message follow;  /* and to accept there */
+    atomic_int reserved;          /* what came of the first: 0 or -ENOMEM; -EINPROGRESS: not known yet */
 };
 
 /* A version with sockets for all its listeners: those of versions before it that are bound as it wants, or new ones, which
@@ -79,7 +81,8 @@ void version_free(struct version *version);
 
 /* Gives the loaded parts to their reactors. */
 void version_begin(struct version *version);
-/* READY or CURRENT when all parts are, ENDED as soon as one is, else STARTING. */
+/* READY when all parts are, and the acceptor is; CURRENT when all parts are, ENDED as soon as one is or the acceptor cannot follow,
+ * else STARTING. */
 enum part_state version_state(const struct version *version);
 /* The first reactor whose part has not come past that state, -1: none. */
 int version_reactor_behind(const struct version *version, enum part_state state);

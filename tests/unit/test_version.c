@@ -15,7 +15,9 @@
 
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "base/log.h"
+#include "core/acceptor.h"
 #include "core/config.h"
 #include "core/engine.h"
 #include "core/listen_socket.h"
@@ -253,6 +255,39 @@ static void every_reactor_has_to_be_ready(void **state)
     assert_int_equal(version_state(next), PART_READY);
 }
 
+/* From begin to READY, with the acceptor's answer. */
+static void acceptor_answers(struct version_fixture *f, int reserved, enum part_state expected)
+{
+    struct acceptor acceptor = {.engine = &f->engine};
+    struct version *next = make(f, config_of(f, 1, "one", "three"));
+    const struct inbox_message *message;
+
+    assert_int_equal(inbox_open(&acceptor.inbox, REACTORS_MAX), 0);
+    f->engine.acceptor = &acceptor;
+    version_begin(next);
+    assert_int_equal(messages(f, 0, next) + messages(f, 1, next), 2);
+    set_states(next, PART_READY);
+    assert_int_equal(version_state(next), PART_STARTING);
+    message = inbox_take(&acceptor.inbox);
+    assert_ptr_equal(message, &next->reserve);
+    assert_null(message->next);
+    atomic_store(&next->reserved, reserved);
+    version_on_message_done(next);
+    assert_int_equal(version_state(next), expected);
+    f->engine.acceptor = NULL;
+    inbox_close(&acceptor.inbox);
+}
+
+static void the_acceptor_has_to_be_ready_too(void **state)
+{
+    acceptor_answers(*state, 0, PART_READY);
+}
+
+static void an_acceptor_without_memory_fails_it_before_the_switch(void **state)
+{
+    acceptor_answers(*state, -ENOMEM, PART_ENDED);
+}
+
 static void one_reactor_that_fails_is_enough(void **state)
 {
     struct version_fixture *f = *state;
@@ -387,6 +422,8 @@ int main(void)
         TEST(a_number_is_given_once),
         TEST(slots_are_used_again),
         TEST(every_reactor_has_to_be_ready),
+        TEST(the_acceptor_has_to_be_ready_too),
+        TEST(an_acceptor_without_memory_fails_it_before_the_switch),
         TEST(one_reactor_that_fails_is_enough),
         TEST(a_version_that_failed_waits_to_be_dropped),
         TEST(a_dropped_version_gives_its_addresses_back_before_its_reactors_turn),
