@@ -2,14 +2,13 @@
 #include "admin/reload.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "admin/notify.h"
-#include "admin/settings.h"
+#include "admin/reload_work.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -22,7 +21,7 @@
 #include "script/config.h"
 #include "script/runtime.h"
 
-enum { LINE_BYTES = 2048, KEYS_BYTES = 512 };
+enum { LINE_BYTES = 2048 };
 
 void reload_init(struct reload *reload, struct engine *engine, const struct config_request *request,
                  void (*on_end)(void *context), void *context)
@@ -37,116 +36,6 @@ void reload_init(struct reload *reload, struct engine *engine, const struct conf
     clock_gettime(CLOCK_REALTIME, &reload->read_from);
     list_init(&reload->asked);
     list_init(&reload->asking);
-}
-
-/* ---- what is wrong ---- */
-
-static void PRINTF_LIKE(2, 3) add_problem(struct reload *reload, const char *format, ...)
-{
-    char *before = reload->problem;
-    char *line;
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(&line, format, args) < 0)
-        line = NULL;
-    va_end(args);
-    if (!line || asprintf(&reload->problem, "%s%s%s", before ? before : "", before ? "\n" : "", line) < 0)
-        reload->problem = before;
-    else
-        free(before);
-    free(line);
-}
-
-static void on_config_problem(void *context, const struct config_problem *problem)
-{
-    char line[LINE_BYTES];
-
-    add_problem(context, "%s", config_problem_format(problem, line, sizeof(line)));
-}
-
-/* ---- the thread ---- */
-
-static void add_file(void *context, const char *path)
-{
-    struct reload *reload = context;
-    char *before = reload->read;
-
-    if (asprintf(&reload->read, "%s%s%s", before ? before : "", before ? "\n" : "", path) < 0)
-        reload->read = before;
-    else
-        free(before);
-}
-
-static void finish_work(struct reload *reload, int result)
-{
-    reload->result = result;
-    atomic_store(&reload->is_done, true);
-    engine_wake_control(reload->engine);
-}
-
-static void *read_config(void *context)
-{
-    struct reload *reload = context;
-    struct config_request request = *reload->request;
-    char keys[KEYS_BYTES];
-    int rc;
-
-    log_thread_name("reload");
-    request.run_scripts = reload->kind == RELOAD_CHECK;
-    request.on_problem = on_config_problem;
-    request.on_file = add_file;
-    request.context = reload;
-    rc = config_load(&request, &reload->config);
-    if (rc == 0 && settings_need_restart(reload->engine->config, reload->config, keys, sizeof(keys))) {
-        add_problem(reload, "%s: only a restart can change %s", reload->config->path ? reload->config->path : "zerg",
-                    keys);
-        rc = -EINVAL;
-    }
-    finish_work(reload, rc);
-    return NULL;
-}
-
-static void *load_scripts(void *context)
-{
-    struct reload *reload = context;
-    const struct reactor_app *app = reload->engine->app;
-    int rc = 0;
-
-    log_thread_name("reload");
-    for (uint32_t i = 0; i < reload->version->part_count && rc == 0 && !reload->is_forbidden && !reload->is_stuck;
-         i++) {
-        struct version_part *part = &reload->version->parts[i];
-
-        rc = app->load(part);
-        if (rc < 0)
-            add_problem(reload, "%s", part->problem ? part->problem : "no memory for its scripts");
-    }
-    finish_work(reload, rc);
-    return NULL;
-}
-
-static void *unload_scripts(void *context)
-{
-    struct reload *reload = context;
-
-    log_thread_name("reload");
-    version_unload(reload->version);
-    finish_work(reload, 0);
-    return NULL;
-}
-
-static int start_work(struct reload *reload, enum reload_stage stage)
-{
-    void *(*work)(void *) = stage == RELOAD_READ ? read_config : stage == RELOAD_LOAD ? load_scripts : unload_scripts;
-    int rc;
-
-    atomic_store(&reload->is_done, false);
-    reload->began_ms = clock_now_ms();
-    rc = -pthread_create(&reload->thread, NULL, work, reload);
-    if (rc == 0)
-        reload->stage = stage;
-    return rc;
 }
 
 /* ---- ending ---- */
@@ -194,7 +83,7 @@ static bool drop_version(struct reload *reload)
     if (version->is_begun) /* engine_collect() frees it */
         return false;
     version_stop_own_sockets(version);
-    if (version_is_loaded(version) && start_work(reload, RELOAD_DROP) == 0)
+    if (version_is_loaded(version) && reload_start_work(reload, RELOAD_DROP) == 0)
         return true;
     version_free(version);
     return false;
@@ -355,10 +244,10 @@ static void start(struct reload *reload)
         notify_reloading();
         reload->is_announced = true;
     }
-    rc = start_work(reload, RELOAD_READ);
+    rc = reload_start_work(reload, RELOAD_READ);
     if (rc == 0)
         return;
-    add_problem(reload, "cannot start a thread: %s", strerror(-rc));
+    reload_add_problem(reload, "cannot start a thread: %s", strerror(-rc));
     fail(reload);
 }
 
@@ -393,13 +282,13 @@ static void after_read(struct reload *reload)
     reload->config = NULL;
     rc = version_new(&reload->version, reload->engine, config, error);
     if (rc < 0) {
-        add_problem(reload, "%s", error);
+        reload_add_problem(reload, "%s", error);
         fail(reload);
         return;
     }
-    rc = start_work(reload, RELOAD_LOAD);
+    rc = reload_start_work(reload, RELOAD_LOAD);
     if (rc < 0) {
-        add_problem(reload, "cannot start a thread: %s", strerror(-rc));
+        reload_add_problem(reload, "cannot start a thread: %s", strerror(-rc));
         fail(reload);
     }
 }
@@ -438,14 +327,14 @@ static void look_at_thread(struct reload *reload, uint64_t now_ms)
         after_load(reload);
 }
 
-/* What is the process's, not a reactor's. 0 or a negative errno after add_problem(). */
+/* What is the process's, not a reactor's. 0 or a negative errno after reload_add_problem(). */
 static int apply_settings(struct reload *reload)
 {
     const struct log_config *log = &reload->version->config->log;
     int rc = log_open(log->file, log->level, log->format);
 
     if (rc < 0)
-        add_problem(reload, "log.file: cannot open %s: %s", log->file, strerror(-rc));
+        reload_add_problem(reload, "log.file: cannot open %s: %s", log->file, strerror(-rc));
     return rc;
 }
 
@@ -496,7 +385,7 @@ static void give_up_reactor(struct reload *reload)
 
     if (reactor < 0)
         reactor = version_reactor_behind(reload->version, PART_STARTING);
-    add_problem(
+    reload_add_problem(
         reload,
         "reactor %d is held by a script that does not park: correct that, then use `zerg upgrade` or restart the "
         "server; or reload again when the script has parked",
@@ -509,7 +398,7 @@ static void look_at_reactors(struct reload *reload, uint64_t now_ms)
     switch (version_state(reload->version)) {
     case PART_READY: make_switch(reload); break;
     case PART_ENDED:
-        add_problem(reload, "%s", version_problem(reload->version));
+        reload_add_problem(reload, "%s", version_problem(reload->version));
         fail(reload);
         break;
     default:
