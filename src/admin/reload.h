@@ -5,10 +5,10 @@
  *
  * What is wrong anywhere ends it: what was made is dropped, and the message goes to who asked for it and to the log. A thread of
  * its own reads and loads, and ends what was loaded in vain, which may run finalizers (DROP, before IDLE), so that neither the
- * reactors nor the control thread wait for that. Control thread only, but for
- * that one. One that does not come back, as a script never returns, holds up all further reloads, which are refused then; what
- * it was at comes to nothing. A reactor that a script holds is not waited for either: before the switch the version is dropped,
- * and behind it that reactor follows when it turns again. */
+ * reactors nor the control thread wait for that (reload_work.h). One that does not come back, as a script never returns, holds up
+ * all further reloads, which are refused then; what it was at comes to nothing. A reactor that a script holds is not waited for
+ * either: before the switch the version is dropped, and behind it that reactor follows when it turns again. Functions: control
+ * thread only. */
 #pragma once
 
 #include <pthread.h>
@@ -39,31 +39,40 @@ struct reload_waiter {
 
 enum reload_stage { RELOAD_IDLE, RELOAD_READ, RELOAD_LOAD, RELOAD_START, RELOAD_SWITCHING, RELOAD_DROP };
 
+/* The thread's are the control thread's too while there is none, and once is_done. */
 struct reload {
     struct engine *engine;                /* borrowed */
-    const struct config_request *request; /* borrowed: where the configuration comes from */
+    const struct config_request *request; /* borrowed: where the configuration comes from; shared read-only */
+
+    /* The control thread's: */
     void (*on_end)(void *context);
     void *context; /* borrowed: on_end's */
     enum reload_stage stage;
-    enum reload_kind kind; /* of the one under way */
-    bool is_wanted;        /* once more, when the one under way has ended */
-    bool is_announced;     /* the service manager knows that one has begun: who clears it tells it that all is over */
-    bool is_held;          /* none begins until reload_release() */
-    atomic_bool is_forbidden;  /* the server is shutting down, */
-    const char *forbidden_why; /* or what else is the reason: borrowed for ever */
+    bool is_wanted;    /* once more, when the one under way has ended */
+    bool is_announced; /* the service manager knows that one has begun: who clears it tells it that all is over */
+    bool is_held;      /* none begins until reload_release() */
+    const char *forbidden_why; /* borrowed for ever: why none is begun any more */
     struct list asked;         /* struct reload_waiter: for the one under way, */
     struct list asking;        /* and for the next */
     pthread_t thread;          /* of READ, LOAD and DROP */
     uint64_t began_ms;         /* when the stage was begun */
-    atomic_bool is_stuck;      /* it has not come back within START_MS_MAX: nobody waits for it any more */
-    atomic_bool is_done;       /* the thread has done its part */
-    int result;                /* the thread's, when is_done: 0 or a negative errno */
-    char *problem;             /* owned: the thread's, until is_done; NULL: none */
-    struct config *config;     /* owned: what was read, until a version has it */
-    char *read;  /* owned: the files that the thread has read, a path on each line; the thread's, until is_done */
     char *files; /* owned: those of the last one that failed, or the one under way, as far as it is; NULL: unknown */
     struct timespec read_from; /* when that last read was begun to be read, CLOCK_REALTIME as files have it */
-    struct version *version;   /* borrowed from the engine: what is being made; NULL: nothing */
+
+    /* Set by the control thread before the thread begins, and read by both; the parts are the thread's meanwhile: */
+    enum reload_kind kind;   /* of the one under way */
+    struct version *version; /* borrowed from the engine: what is being made; NULL: nothing */
+
+    /* Written by one, read by the other at any time: */
+    atomic_bool is_forbidden; /* by the control thread: the server is shutting down, or forbidden_why says why else */
+    atomic_bool is_stuck;     /* the same: the thread is late, so nobody waits for it any more */
+    atomic_bool is_done;      /* by the thread: it has done its part */
+
+    /* The thread's: */
+    int result;            /* 0 or a negative errno */
+    char *problem;         /* owned; NULL: none */
+    struct config *config; /* owned: what was read, until a version has it */
+    char *read;            /* owned: the files that were read, a path on each line */
 };
 
 /* on_end, of context: one has ended, which nobody has been told yet. */
