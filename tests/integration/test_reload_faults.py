@@ -352,3 +352,39 @@ def test_a_finalizer_of_a_broken_script_that_never_returns_holds_nobody_up(zerg,
     assert server.wait_exit(within=12) == 1
     server.log.expect("a finalizer of a script that could not be used did not stop within")
     server.check_at_end = False
+
+
+SWITCHED_LATE = """local zerg = require "zerg"
+return {
+  start = function()
+    if zerg.reactor == 1 then zerg.sleep(1) end
+    zerg.log.info("reactor " .. zerg.reactor .. " has started")
+  end,
+  serve = function(conn)
+    conn:write("WORD ", zerg.reactor, "\\n")
+    if not conn:read() then return end
+    local begin = os.time()
+    while os.time() - begin < 9 do end
+  end,
+}
+"""
+
+
+@pytest.mark.threads
+def test_a_reactor_that_is_held_at_the_switch_follows_later(zerg, control):
+    server = zerg(files={"handler.lua": SWITCHED_LATE.replace("WORD", "old")}, reactors=2, script_stall=0)
+    server.log.wait("is ready")
+    client = control(server)
+    peers = {peer.line(): peer for peer in server.connect_many(8)}
+    assert set(peers) == {"old 0", "old 1"}
+    server.directory.write("handler.lua", SWITCHED_LATE.replace("WORD", "new"))
+    seen = server.log.text().count("reactor 0 has started")
+    client.send("reload\n")
+    until(lambda: server.log.text().count("reactor 0 has started") > seen, "reactor 0 waits for the other one")
+    peers["old 0"].send("x")
+    assert client.reply() == {"progress": "loading"}
+    progress = client.reply()["progress"]
+    assert progress.startswith("version 2 is current, but reactor 0 is held by a script that has not parked for 5 s")
+    assert client.reply() == {"ok": True, "version": 2}
+    server.log.expect("reload: version 2 is current, but reactor 0 is held")
+    until(lambda: {server.connect().line() for _ in range(8)} == {"new 0", "new 1"}, "it has followed")
