@@ -24,13 +24,16 @@ struct listing {
     uint32_t reactor;        /* which is being asked, */
     uint32_t slot;           /* and from where on */
     uint32_t count;
-    struct conn_info infos[INSPECT_BATCH];
+    struct conn_info *infos; /* owned: the reactor allocates them in its call, and they are freed with each answer */
 };
 
 static void look(struct reactor_call *call, struct reactor *reactor)
 {
     struct listing *listing = (struct listing *)call;
 
+    listing->infos = calloc(INSPECT_BATCH, sizeof(*listing->infos)); /* not before: calls may wait for long */
+    if (!listing->infos)
+        return;
     listing->count = inspect_conns(reactor, &listing->slot, listing->infos, INSPECT_BATCH);
 }
 
@@ -48,26 +51,36 @@ static void free_listing(struct inquiry *inquiry)
     struct listing *listing = (struct listing *)inquiry;
 
     json_decref(listing->list);
+    free(listing->infos);
     free(listing);
+}
+
+static void take_rows(struct listing *listing)
+{
+    for (uint32_t i = 0; i < listing->count; i++)
+        json_array_append_new(listing->list, row_of(&listing->infos[i], listing->reactor));
+    free(listing->infos);
+    listing->infos = NULL;
 }
 
 static void on_rows(struct inquiry *inquiry)
 {
     struct listing *listing = (struct listing *)inquiry;
+    bool has_failed = !listing->infos && !inquiry->call.is_lost;
 
-    if (inquiry->call.is_lost) { /* it has no connections, then */
-        listing->count = 0;
+    if (inquiry->call.is_lost) /* it has no connections, then */
         listing->slot = 0;
-    }
-    for (uint32_t i = 0; i < listing->count; i++)
-        json_array_append_new(listing->list, row_of(&listing->infos[i], listing->reactor));
+    if (listing->infos)
+        take_rows(listing);
     if (listing->slot == 0)
         listing->reactor++;
-    if (inquiry->request && listing->reactor < listing->service->engine.reactor_count) {
+    if (inquiry->request && !has_failed && listing->reactor < listing->service->engine.reactor_count) {
         inquiry_send(listing->service, inquiry, listing->reactor);
         return;
     }
-    if (inquiry->request)
+    if (inquiry->request && has_failed)
+        control_fail(inquiry->request, "no memory");
+    else if (inquiry->request)
         control_ok(inquiry->request, json_pack("{s:O}", "connections", listing->list));
     free_listing(inquiry);
 }

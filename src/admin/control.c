@@ -99,6 +99,11 @@ void *control_context(const struct control_request *request)
     return request->control->context;
 }
 
+bool control_is_awaited(const struct control_request *request)
+{
+    return request->client && !request->client->has_gone;
+}
+
 void control_progress(struct control_request *request, const char *format, ...)
 {
     va_list args;

@@ -60,6 +60,8 @@ void control_close(struct control *control);
 /* ---- for commands ---- */
 
 void *control_context(const struct control_request *request);
+/* Whether its client is there to hear the answer. */
+bool control_is_awaited(const struct control_request *request);
 /* Says how far it is. Any number of times, before the answer. */
 void control_progress(struct control_request *request, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The answer, and the request's end: it is done. fields, an object, is taken over; NULL: there is nothing to add. */

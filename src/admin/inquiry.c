@@ -11,8 +11,31 @@
 #include "core/engine.h"
 #include "core/reactor_inbox.h"
 
+/* Those that wait for this reactor, or are about to be freed. */
+static uint32_t count_before(const struct service *service, uint32_t reactor)
+{
+    uint32_t count = 0;
+
+    for (const struct list *node = service->inquiries.next; node != &service->inquiries; node = node->next)
+        count += CONTAINER_OF(node, struct inquiry, link)->reactor == reactor;
+    return count;
+}
+
+static void refuse(struct inquiry *inquiry, uint32_t reactor)
+{
+    control_fail(inquiry->request,
+                 "reactor %u does not answer, and %d requests wait for it already: this was not run, and will not be",
+                 reactor, INQUIRIES_MAX);
+    inquiry->request = NULL;
+    inquiry->on_lost(inquiry);
+}
+
 void inquiry_send(struct service *service, struct inquiry *inquiry, uint32_t reactor)
 {
+    if (count_before(service, reactor) >= INQUIRIES_MAX) {
+        refuse(inquiry, reactor);
+        return;
+    }
     inquiry->reactor = reactor;
     inquiry->until_ms = clock_now_ms() + INQUIRY_MS_MAX;
     list_init(&inquiry->link);
@@ -22,8 +45,15 @@ void inquiry_send(struct service *service, struct inquiry *inquiry, uint32_t rea
 
 static void give_up(struct inquiry *inquiry)
 {
-    control_fail(inquiry->request, "the reactor does not answer: a handler has not parked for %d s",
-                 INQUIRY_MS_MAX / 1000);
+    if (reactor_cancel_call(&inquiry->call))
+        control_fail(
+            inquiry->request,
+            "the reactor does not answer: a handler has not parked for %d s; this was not run, and will not be",
+            INQUIRY_MS_MAX / 1000);
+    else
+        control_fail(inquiry->request,
+                     "the reactor has begun with this, but not ended within %d s: it may still take effect",
+                     INQUIRY_MS_MAX / 1000);
     inquiry->request = NULL;
 }
 
@@ -36,12 +66,17 @@ static bool is_done(struct service *service, struct inquiry *inquiry)
     return atomic_load(&inquiry->call.is_done);
 }
 
+static bool is_over(const struct inquiry *inquiry, uint64_t now_ms)
+{
+    return inquiry->request && (now_ms >= inquiry->until_ms || !control_is_awaited(inquiry->request));
+}
+
 static void look_at(struct service *service, struct inquiry *inquiry, uint64_t now_ms)
 {
     if (is_done(service, inquiry)) {
         list_del(&inquiry->link);
         inquiry->on_answer(inquiry);
-    } else if (inquiry->request && now_ms >= inquiry->until_ms) {
+    } else if (is_over(inquiry, now_ms)) {
         give_up(inquiry);
     }
 }
@@ -54,7 +89,7 @@ static uint64_t next_deadline(const struct service *service)
     for (const struct list *node = service->inquiries.next; node != &service->inquiries; node = node->next) {
         const struct inquiry *inquiry = CONTAINER_OF(node, struct inquiry, link);
 
-        if (atomic_load(&service->engine.reactors[inquiry->reactor].has_ended))
+        if (is_over(inquiry, 0) || atomic_load(&service->engine.reactors[inquiry->reactor].has_ended))
             return 0;
         if (inquiry->request && inquiry->until_ms < next_ms)
             next_ms = inquiry->until_ms;

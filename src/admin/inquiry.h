@@ -1,5 +1,6 @@
 /* Questions of commands to reactors: a call that a reactor answers between two completions, and what becomes of the request
- * meanwhile. One that is not answered in time, as a handler holds the reactor, fails; its memory waits for the reactor.
+ * meanwhile. One that is not answered in time, as a handler holds the reactor, fails, and so does one whose client has gone: it
+ * is cancelled, unless the reactor is at it already, and its memory waits for the reactor. A reactor has so many at most.
  * Control thread, but for what the call runs. */
 #pragma once
 
@@ -20,11 +21,12 @@ struct inquiry {
     uint64_t until_ms;
     /* The reactor has answered, or call.is_lost: it had ended, while others may go on. The owner answers the request, unless that is NULL, and frees itself or asks again. */
     void (*on_answer)(struct inquiry *inquiry);
-    /* No reactor answers any more: the owner frees itself; the request is failed by others. */
+    /* No reactor answers any more, or one has too many to answer: the owner frees itself; the request is failed by others. */
     void (*on_lost)(struct inquiry *inquiry);
 };
 
-/* Asks; call.run, request, on_answer and on_lost are set. */
+/* Asks; call.run, request, on_answer and on_lost are set. When INQUIRIES_MAX wait for that reactor, it fails the request and
+ * calls on_lost: the inquiry may be freed when this returns. */
 void inquiry_send(struct service *service, struct inquiry *inquiry, uint32_t reactor);
 /* Looks for answers, whenever the control thread was woken, and for what is late. Milliseconds until it wants to be called again, -1:
  * no time is set. */

@@ -99,6 +99,7 @@ enum {
     ORDER_MS_MAX = 5000,      /* for a reactor to take an order about a version: past that a script holds it */
     ACCEPT_SWEEPS_MAX = 32,   /* through the backlog of a socket that another process goes on with */
     INQUIRY_MS_MAX = 5000,    /* for a reactor to answer a question of its operator */
+    INQUIRIES_MAX = 32,       /* that a reactor has before it; those that were given up too, until it turns to them */
     EVAL_MS_MAX = 1000,       /* that code of its operator may run */
     INSPECT_BATCH = 128,      /* connections that it tells of in one go */
     STOP_MS_MAX = 3000,       /* for reactors to end once they were told to */
@@ -127,6 +128,7 @@ static_assert(WRITE_BUFFER_BYTES >= CHUNK_LARGE_BYTES, "a full chunk can always 
 static_assert(PROXY_HEADER_BYTES_MAX <= CHUNK_SMALL_BYTES, "a PROXY protocol header that we send fits one chunk");
 static_assert(HTTP_HEAD_BYTES_MAX <= CHUNK_LARGE_BYTES, "a head can be put into one piece");
 static_assert(CONTROL_CLIENTS_MAX + 16 <= LOOP_SOURCES_MAX, "what is no client of the control socket has room too");
+static_assert(INQUIRIES_MAX >= CONTROL_CLIENTS_MAX, "every client may ask the same reactor at once");
 static_assert(EVAL_MS_MAX < INQUIRY_MS_MAX, "who has code evaluated hears how it ended");
 static_assert(HTTP_ANSWER_FIELDS_BYTES + 1024 <= RESERVE_BYTES_MAX, "the head of an answer is written in one piece");
 /* c-ares looks for a free message id by trying: most of the 65536 must be. A host is two questions, A and AAAA. */

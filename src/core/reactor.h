@@ -107,13 +107,19 @@ enum reactor_message {
     REACTOR_APP,  /* this and above: the app's own */
 };
 
-/* Something that another thread wants a reactor to do between two completions, and to wait for. Owned by who sends it, until
- * is_done: the reactor wakes the control thread then. */
+/* What is to become of a call: CALL_PENDING can be left once only, and the other two not at all. */
+enum reactor_call_state { CALL_PENDING, CALL_RUNNING, CALL_CANCELLED };
+
+/* Something that another thread wants a reactor to do between two completions, and to wait for. Lent to the reactor from
+ * reactor_send_call() until is_done, cancelled or not, as it is in its inbox: the reactor wakes the control thread then. */
 struct reactor_call {
     struct inbox_message message;
     void (*run)(struct reactor_call *call, struct reactor *reactor);
-    bool is_lost; /* when it is done: it was not run, as the reactor had ended */
-    atomic_bool is_done;
+    /* enum reactor_call_state: both threads may change CALL_PENDING, the reactor to CALL_RUNNING just before it runs the call, who
+     * sent it to CALL_CANCELLED. Whoever is first decides. */
+    atomic_uint state;
+    bool is_lost;        /* when it is done: it was not run, as the reactor had ended */
+    atomic_bool is_done; /* it is who sent it's again, with all that run() wrote */
 };
 
 /* Sockets on their way from the acceptor; goes back to the acceptor's pool. */
@@ -210,6 +216,9 @@ void reactor_join(struct reactor *reactor);
 MUST_CHECK int reactor_turn(struct reactor *reactor, uint64_t wait_ns);
 /* Sends a call; run is to be set. Any thread. */
 void reactor_send_call(struct reactor *reactor, struct reactor_call *call);
+/* True: it was not run and will not be, though it is lent until is_done all the same. False: it is being run, or was. Who sent it
+ * only. */
+MUST_CHECK bool reactor_cancel_call(struct reactor_call *call);
 /* The parts of start and end around the loop, for tests: on the thread that turns. Open, its first part is still starting. */
 MUST_CHECK int reactor_open(struct reactor *reactor);
 void reactor_close(struct reactor *reactor);

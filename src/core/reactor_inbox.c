@@ -56,13 +56,29 @@ void reactor_send_call(struct reactor *reactor, struct reactor_call *call)
 {
     call->message.kind = REACTOR_CALL;
     call->is_lost = false;
+    atomic_store(&call->state, CALL_PENDING);
     atomic_store(&call->is_done, false);
     inbox_send(&reactor->inbox, &call->message, NULL);
 }
 
+/* Relaxed: it decides, and hands nothing over. What the call is made of came with the inbox, and goes back with is_done. */
+static bool leave_pending(struct reactor_call *call, enum reactor_call_state state)
+{
+    unsigned pending = CALL_PENDING;
+
+    return atomic_compare_exchange_strong_explicit(&call->state, &pending, state, memory_order_relaxed,
+                                                   memory_order_relaxed);
+}
+
+bool reactor_cancel_call(struct reactor_call *call)
+{
+    return leave_pending(call, CALL_CANCELLED);
+}
+
 static void answer_call(struct reactor *reactor, struct reactor_call *call)
 {
-    call->run(call, reactor);
+    if (leave_pending(call, CALL_RUNNING))
+        call->run(call, reactor);
     atomic_store(&call->is_done, true); /* it is not ours any more */
     engine_wake_control(reactor->engine);
 }

@@ -31,6 +31,9 @@ struct asking {
     uint32_t freed;                  /* questions that were freed, */
     uint32_t lost;                   /* by on_lost */
     uint32_t more;                   /* how often it is to be asked again, of the next reactor */
+    uint32_t ran;                    /* calls that a reactor ran */
+    bool is_asked_at_once;           /* by the command, reactor 0 */
+    uint64_t look_in_run_ms;         /* what time the control thread looks at it meanwhile; 0: it does not */
 };
 
 struct question {
@@ -38,12 +41,16 @@ struct question {
     struct asking *asking;
 };
 
+static struct question *send_question(struct asking *a, uint32_t reactor);
+
 static void hear(struct control_request *request, const struct control_words *words)
 {
-    struct service *service = control_context(request);
+    struct asking *a = CONTAINER_OF((struct service *)control_context(request), struct asking, service);
 
     (void)words;
-    CONTAINER_OF(service, struct asking, service)->request = request;
+    a->request = request;
+    if (a->is_asked_at_once)
+        send_question(a, 0);
 }
 
 static const struct control_command commands[] = {{"ask", "ask", hear}, {0}};
@@ -140,8 +147,12 @@ static void assert_told_nothing(const struct asking *a)
 
 static void run(struct reactor_call *call, struct reactor *reactor)
 {
-    (void)call;
+    struct asking *a = ((struct question *)call)->asking;
+
     (void)reactor;
+    a->ran++;
+    if (a->look_in_run_ms > 0)
+        inquiry_look(&a->service, a->look_in_run_ms);
 }
 
 static void free_question(struct inquiry *inquiry)
@@ -172,18 +183,32 @@ static void on_answer(struct inquiry *inquiry)
     free_question(inquiry);
 }
 
-static struct question *ask(struct asking *a, uint32_t reactor)
+static struct question *send_question(struct asking *a, uint32_t reactor)
 {
     struct question *question = calloc(1, sizeof(*question));
 
     assert_non_null(question);
     question->asking = a;
     question->inquiry.call.run = run;
-    question->inquiry.request = new_request(a);
+    question->inquiry.request = a->request;
     question->inquiry.on_answer = on_answer;
     question->inquiry.on_lost = on_lost;
     inquiry_send(&a->service, &question->inquiry, reactor);
     return question;
+}
+
+static struct question *ask(struct asking *a, uint32_t reactor)
+{
+    new_request(a);
+    return send_question(a, reactor);
+}
+
+static void leave(struct asking *a)
+{
+    close(a->client);
+    a->client = -1;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(loop_turn(&a->service.loop, 0), 0);
 }
 
 /* The reactor does what it was told. */
@@ -226,11 +251,112 @@ static void a_reactor_that_is_late_fails_the_request_and_frees_it_when_it_answer
     assert_int_equal(inquiry_look(&a->service, question->inquiry.until_ms - 1), 1);
     assert_told_nothing(a);
     assert_int_equal(inquiry_look(&a->service, question->inquiry.until_ms), -1);
-    assert_told(a, "does not answer: a handler has not parked for 5 s");
+    assert_told(a, "does not answer: a handler has not parked for 5 s; this was not run, and will not be");
     assert_int_equal(a->freed, 0);
     turn(a, 0);
     look(a);
     assert_told_nothing(a);
+    assert_int_equal(a->freed, 1);
+    assert_int_equal(a->ran, 0);
+}
+
+static void one_that_has_begun_when_its_time_is_over_may_take_effect(void **state)
+{
+    struct asking *a = *state;
+
+    a->look_in_run_ms = ask(a, 0)->inquiry.until_ms;
+    turn(a, 0);
+    assert_told(a, "has begun with this, but not ended within 5 s: it may still take effect");
+    look(a);
+    assert_told_nothing(a);
+    assert_int_equal(a->ran, 1);
+    assert_int_equal(a->freed, 1);
+}
+
+static void one_whose_client_has_gone_is_not_run(void **state)
+{
+    struct asking *a = *state;
+
+    ask(a, 0);
+    leave(a);
+    assert_int_equal(look(a), -1);
+    assert_true(list_is_empty(&a->service.control.requests));
+    turn(a, 0);
+    look(a);
+    assert_int_equal(a->ran, 0);
+    assert_int_equal(a->freed, 1);
+}
+
+static void one_whose_client_has_gone_while_it_runs_is_run_to_its_end(void **state)
+{
+    struct asking *a = *state;
+
+    ask(a, 0);
+    leave(a);
+    a->look_in_run_ms = 1;
+    turn(a, 0);
+    assert_int_equal(look(a), -1);
+    assert_int_equal(a->ran, 1);
+    assert_int_equal(a->freed, 1);
+}
+
+static void what_is_asked_behind_one_whose_client_has_gone_is_given_up_at_once_too(void **state)
+{
+    struct asking *a = *state;
+
+    a->is_asked_at_once = true;
+    assert_int_equal(write(a->client, "ask\nask\n", 8), 8);
+    leave(a);
+    assert_int_equal(look(a), 0);
+    assert_int_equal(look(a), -1);
+    assert_int_equal(a->service.control.client_count, 0);
+    turn(a, 0);
+    look(a);
+    assert_int_equal(a->ran, 0);
+    assert_int_equal(a->freed, 2);
+}
+
+static void a_reactor_has_so_many_before_it_and_others_go_on(void **state)
+{
+    struct asking *a = *state;
+
+    for (uint32_t i = 0; i < INQUIRIES_MAX; i++) {
+        ask(a, 0);
+        leave(a);
+        look(a);
+        connect_client(a);
+    }
+    ask(a, 0);
+    assert_told(a, "reactor 0 does not answer, and 32 requests wait for it already: this was not run, and will not be");
+    assert_int_equal(a->lost, 1);
+    ask(a, 1);
+    turn(a, 1);
+    look(a);
+    assert_told(a, "{\"ok\":true}");
+    turn(a, 0);
+    look(a);
+    assert_int_equal(a->freed, INQUIRIES_MAX + 2);
+    ask(a, 0);
+    turn(a, 0);
+    look(a);
+    assert_told(a, "{\"ok\":true}");
+}
+
+static void one_that_goes_on_to_a_reactor_with_too_many_fails(void **state)
+{
+    struct asking *a = *state;
+
+    for (uint32_t i = 0; i < INQUIRIES_MAX; i++) {
+        ask(a, 1);
+        leave(a);
+        look(a);
+        connect_client(a);
+    }
+    ask(a, 0);
+    turn(a, 0);
+    a->more = 1;
+    look(a);
+    assert_told(a, "reactor 1 does not answer");
     assert_int_equal(a->freed, 1);
 }
 
@@ -292,14 +418,16 @@ static void several_are_answered_as_they_are_done(void **state)
 {
     struct asking *a = *state;
 
+    int first = a->client;
+
     ask(a, 0);
-    close(a->client);
     connect_client(a);
     ask(a, 1);
     turn(a, 1);
     assert_true(look(a) > 0);
     assert_told(a, "{\"ok\":true}");
     turn(a, 0);
+    close(first);
     assert_int_equal(look(a), -1); /* its client has gone */
     assert_int_equal(a->freed, 2);
 }
@@ -338,6 +466,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_answer_goes_to_the_request),
         TEST(a_reactor_that_is_late_fails_the_request_and_frees_it_when_it_answers),
+        TEST(one_that_has_begun_when_its_time_is_over_may_take_effect),
+        TEST(one_whose_client_has_gone_is_not_run),
+        TEST(one_whose_client_has_gone_while_it_runs_is_run_to_its_end),
+        TEST(what_is_asked_behind_one_whose_client_has_gone_is_given_up_at_once_too),
+        TEST(a_reactor_has_so_many_before_it_and_others_go_on),
+        TEST(one_that_goes_on_to_a_reactor_with_too_many_fails),
         TEST(one_that_goes_on_to_another_reactor_has_a_time_there_too),
         TEST(a_reactor_that_has_ended_loses_what_it_is_asked),
         TEST(one_that_has_answered_before_it_ended_has_answered),
