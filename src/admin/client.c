@@ -124,6 +124,20 @@ void client_close(struct client *client)
 
 /* ---- asking ---- */
 
+static int send_all(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL);
+
+        if (n < 0)
+            return -errno;
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Whether it has arrived shows when the reply is read. */
 static int send_request(const struct client *client, const char *const words[], size_t count)
 {
     char *line = control_words_join(words, count);
@@ -138,9 +152,12 @@ static int send_request(const struct client *client, const char *const words[], 
     if (len + 1 > CONTROL_REQUEST_BYTES_MAX) {
         say(client, "zerg: the request has %zu bytes, a server takes at most %d\n", len, CONTROL_REQUEST_BYTES_MAX);
         rc = -EMSGSIZE;
-    } else if (send(fileno(client->stream), line, len + 1, MSG_NOSIGNAL) != (ssize_t)len + 1) {
-        say(client, "zerg: the server at %s has gone\n", client->path);
-        rc = -EPIPE;
+    } else {
+        rc = send_all(fileno(client->stream), line, len + 1);
+        if (rc == -EPIPE || rc == -ECONNRESET) /* what the server said before it hung up is still to be read */
+            rc = 0;
+        if (rc < 0)
+            say(client, "zerg: cannot ask the server at %s: %s\n", client->path, strerror(-rc));
     }
     free(line);
     return rc;

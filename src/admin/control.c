@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "admin/control_client.h"
@@ -118,6 +119,12 @@ void control_progress(struct control_request *request, const char *format, ...)
     control_client_settle(request->client);
 }
 
+/* It is the last to go when there are too many. */
+static void note_active(struct control_client *client)
+{
+    list_move_tail(&client->control->clients, &client->link);
+}
+
 /* The request ends; its client goes on to the next one. Takes the reply over. */
 static void answer(struct control_request *request, json_t *reply)
 {
@@ -130,6 +137,7 @@ static void answer(struct control_request *request, json_t *reply)
         return;
     }
     client->request = NULL;
+    note_active(client);
     put(client, reply);
     control_client_settle(client);
 }
@@ -245,6 +253,7 @@ static void on_line(struct control_client *client, char *line, size_t len)
     struct control_request *request;
     const char *wrong;
 
+    note_active(client);
     if (client->control->is_stopped) {
         put_failure(client, "%s", ended_text);
         return;
@@ -305,20 +314,63 @@ static void pause_accepting(struct control *control, int error)
     control->accept_from_ms = clock_now_ms() + ACCEPT_RETRY_AFTER_MS;
 }
 
+/* Reads what the other end has sent, and says that nothing more comes: it would get ECONNRESET behind our last line, from a
+ * socket that is closed with bytes unread (unix_release_sock()). */
+static void take_leave(int fd)
+{
+    char unread[4096];
+
+    (void)shutdown(fd, SHUT_WR);
+    for (size_t taken = 0; taken < CONTROL_REQUEST_BYTES_MAX; taken += sizeof(unread)) {
+        if (recv(fd, unread, sizeof(unread), MSG_DONTWAIT) <= 0)
+            break;
+    }
+}
+
 static void refuse_client(int fd)
 {
     static const char text[] = "{\"ok\":false,\"error\":\"too many clients of the control socket\"}\n";
 
-    if (write(fd, text, sizeof(text) - 1) < 0)
+    if (send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) < 0)
         log_debug("control socket: cannot refuse a client: %s", strerror(errno));
+    take_leave(fd);
     close(fd);
+}
+
+/* NULL: all of them have requests under way. */
+static struct control_client *find_idle_longest(const struct control *control)
+{
+    for (struct list *node = control->clients.next; node != &control->clients; node = node->next) {
+        struct control_client *client = CONTAINER_OF(node, struct control_client, link);
+
+        if (!client->request)
+            return client;
+    }
+    return NULL;
+}
+
+/* Whoever keeps connections that ask nothing must not lock the operator out. False: there is no room. */
+static bool make_room(const struct control *control)
+{
+    struct control_client *client;
+
+    if (control->client_count < CONTROL_CLIENTS_MAX)
+        return true;
+    client = find_idle_longest(control);
+    if (!client)
+        return false;
+    put_failure(client, "the control socket has too many clients: this one, which has been idle longest, makes room");
+    take_leave(client->source.fd);
+    on_gone(client);
+    log_debug("control socket: the client that was idle longest made room for another one");
+    return true;
 }
 
 static void take_client(struct control *control, int fd)
 {
     struct control_client *client;
 
-    if (control->client_count == CONTROL_CLIENTS_MAX) {
+    if (!make_room(control)) {
         refuse_client(fd);
         return;
     }

@@ -31,7 +31,7 @@ struct control {
     struct loop_source listening;
     const struct control_command *commands; /* borrowed */
     void *context;                          /* of the commands: borrowed */
-    struct list clients;
+    struct list clients;                    /* who asked, or was answered, last is the last */
     uint32_t client_count;
     struct list requests; /* not answered yet */
     bool is_stopped;

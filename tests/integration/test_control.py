@@ -244,11 +244,35 @@ def test_so_many_clients_and_no_more(zerg, control):
     server = zerg(ECHO)
     clients = [control(server) for _ in range(32)]
     assert all(client.ask("status")[0]["ok"] for client in clients)
+    assert clients[0].ask("help")[0]["ok"]
+    assert control(server).ask("help")[0]["ok"]
+    assert clients[1].reply()["error"].endswith("this one, which has been idle longest, makes room")
+    assert clients[1].ended()
+    assert all(client.ask("status")[0]["ok"] for client in clients[:1] + clients[2:])
+
+
+def test_silent_clients_do_not_lock_the_operator_out(zerg, control):
+    server = zerg(ECHO)
+    silent = [control(server).send("half a li") for _ in range(32)]
+    done = zerg.command("stop", "--control", str(server.control))
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+    assert "makes room" in silent[0].reply()["error"] and silent[0].ended()
+    assert server.wait_exit() == 0
+
+
+def test_who_is_refused_as_all_are_busy_learns_why(zerg, control):
+    server = zerg(ECHO, drain_timeout=30)
+    peer = server.connect().ask("x")
+    busy = [control(server).send("stop\n") for _ in range(32)]
+    assert all("progress" in client.reply() for client in busy)
     extra = control(server)
     assert extra.reply() == {"ok": False, "error": "too many clients of the control socket"}
     assert extra.ended()
-    clients[5].close()
-    assert until(lambda: "ok" in control(server).ask("help")[0], "a place that is free again")
+    for _ in range(10):
+        done = zerg.command("stop", "--control", str(server.control))
+        assert done.returncode == 1 and done.stderr == "zerg: too many clients of the control socket\n"
+    peer.close()
+    assert server.wait_exit() == 0
 
 
 # ---- stop ----

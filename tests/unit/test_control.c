@@ -18,8 +18,9 @@
 
 #include "base/addr.h"
 #include "base/clock.h"
+#include "base/limits.h"
 
-enum { TEXT_BYTES = 4096, LATER_MAX = 4 };
+enum { TEXT_BYTES = 4096, LATER_MAX = CONTROL_CLIENTS_MAX };
 
 struct fixture {
     char directory[32];
@@ -410,24 +411,81 @@ static void the_end_does_not_wait_for_ever(void **state)
     close(second);
 }
 
-static void so_many_clients_are_served_and_one_more_is_told(void **state)
+static void dial_all(struct fixture *f, int *fds)
+{
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        fds[i] = dial(f);
+}
+
+static void close_all(struct fixture *f, const int *fds)
+{
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        close(fds[i]);
+    turn(f);
+}
+
+static void when_there_are_too_many_clients_who_is_idle_longest_makes_room(void **state)
 {
     struct fixture *f = *state;
     int fds[CONTROL_CLIENTS_MAX];
     int extra;
 
-    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
-        fds[i] = dial(f);
+    dial_all(f, fds);
+    tell(f, fds[1], "half a li", 9);                   /* which is no request yet */
+    assert_string_equal(ask(f, fds[2], "wait\n"), ""); /* which is under way */
+    assert_non_null(strstr(ask(f, fds[0], "echo x\n"), "true"));
     extra = dial(f);
+    assert_non_null(strstr(ask(f, extra, "echo x\n"), "true"));
+    assert_non_null(strstr(heard(fds[1]), "this one, which has been idle longest, makes room"));
+    assert_null(heard(fds[1]));
+    close(fds[1]);
+    fds[1] = dial(f);
+    assert_non_null(strstr(heard(fds[3]), "makes room"));
+    assert_int_equal(f->control.client_count, CONTROL_CLIENTS_MAX);
+    control_ok(f->later[0], NULL);
+    assert_string_equal(heard(fds[2]), "{\"ok\":true}\n");
+    close(extra);
+    close_all(f, fds);
+}
+
+static void who_was_answered_has_been_idle_since_then(void **state)
+{
+    struct fixture *f = *state;
+    int fds[CONTROL_CLIENTS_MAX];
+    int extra;
+
+    dial_all(f, fds);
+    tell(f, fds[0], "wait\n", 5);
+    for (size_t i = 1; i < CONTROL_CLIENTS_MAX; i++)
+        assert_non_null(strstr(ask(f, fds[i], "echo x\n"), "true"));
+    control_ok(f->later[0], NULL);
+    extra = dial(f);
+    assert_string_equal(heard(fds[0]), "{\"ok\":true}\n");
+    assert_string_equal(heard(fds[0]), "");
+    assert_non_null(strstr(heard(fds[1]), "makes room"));
+    close(extra);
+    close_all(f, fds);
+}
+
+static void when_all_clients_are_busy_one_more_is_told(void **state)
+{
+    struct fixture *f = *state;
+    int fds[CONTROL_CLIENTS_MAX];
+    struct addr addr;
+    int extra = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    dial_all(f, fds);
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        tell(f, fds[i], "wait\n", 5);
+    assert_int_equal(addr_parse_unix(&addr, "s"), 0);
+    assert_int_equal(connect(extra, &addr.sa, addr.len), 0);
+    tell(f, extra, "echo x\n", 7); /* before it is accepted */
     assert_string_equal(heard(extra), "{\"ok\":false,\"error\":\"too many clients of the control socket\"}\n");
     assert_null(heard(extra));
     close(extra);
-    close(fds[0]);
-    turn(f);
-    fds[0] = dial(f);
-    assert_string_equal(ask(f, fds[0], "echo x\n"), "{\"ok\":true,\"words\":[\"x\"]}\n");
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
-        close(fds[i]);
+        control_ok(f->later[i], NULL);
+    close_all(f, fds);
 }
 
 static void without_descriptors_accepting_pauses(void **state)
@@ -495,7 +553,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_does_not_read_is_given_up_at_last, setup, teardown),
         cmocka_unit_test_setup_teardown(requests_wait_for_a_client_that_does_not_read, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_does_not_wait_for_ever, setup, teardown),
-        cmocka_unit_test_setup_teardown(so_many_clients_are_served_and_one_more_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(when_there_are_too_many_clients_who_is_idle_longest_makes_room, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(who_was_answered_has_been_idle_since_then, setup, teardown),
+        cmocka_unit_test_setup_teardown(when_all_clients_are_busy_one_more_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(without_descriptors_accepting_pauses, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stopped_socket_answers_what_was_asked_before, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_not_answered_fails_at_the_end, setup, teardown),
