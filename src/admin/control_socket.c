@@ -279,12 +279,11 @@ void control_socket_own(struct control_socket *self)
 
 static void remove_file(const struct control_socket *self)
 {
-    struct stat status;
     int lock = lock_directory(self->path);
+    int rc = socket_remove_file(self->path, self->device, self->inode);
 
-    if (lstat(self->path, &status) == 0 && status.st_dev == self->device && status.st_ino == self->inode &&
-        unlink(self->path) < 0)
-        log_debug("control socket %s: cannot be removed: %s", self->path, strerror(errno));
+    if (rc < 0)
+        log_debug("control socket %s: cannot be removed: %s", self->path, strerror(-rc));
     unlock_directory(lock);
 }
 

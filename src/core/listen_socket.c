@@ -11,6 +11,7 @@
 
 #include "base/addr.h"
 #include "base/assert.h"
+#include "base/log.h"
 #include "core/admission.h"
 #include "core/inherited.h"
 #include "core/socket.h"
@@ -156,6 +157,29 @@ static int open_all(struct listen_socket *self, const struct listener_config *co
     return 0;
 }
 
+static bool has_file(const struct listen_socket *self)
+{
+    return addr_is_unix(&self->addr) && self->addr.un.sun_path[0] != '\0';
+}
+
+static void note_file(struct listen_socket *self)
+{
+    struct stat status;
+
+    if (!has_file(self) || lstat(self->addr.un.sun_path, &status) < 0)
+        return;
+    self->device = status.st_dev;
+    self->inode = status.st_ino;
+}
+
+static void remove_file(const struct listen_socket *self)
+{
+    int rc = socket_remove_file(self->addr.un.sun_path, self->device, self->inode);
+
+    if (rc < 0)
+        log_debug("listener on %s: its file cannot be removed: %s", self->where, strerror(-rc));
+}
+
 int listen_socket_open(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count,
                        struct inherited *inherited, char *error)
 {
@@ -180,6 +204,7 @@ int listen_socket_open(struct listen_socket **out, const struct listener_config 
     self->is_lent = self->fd_count > 0; /* until listen_socket_own(): we may not come to serve */
     if (self->fd_count == 0 && (rc = open_all(self, config, wanted)) < 0)
         goto fail;
+    note_file(self);
     *out = self;
     return 0;
 fail:
@@ -263,8 +288,8 @@ void listen_socket_stop(struct listen_socket *self)
     self->is_stopped = true;
     for (uint32_t i = 0; i < self->fd_count; i++)
         (void)shutdown(self->fds[i], SHUT_RDWR); /* Linux: a TCP socket stops to listen; later calls fail */
-    if (self->fd_count > 0 && addr_is_unix(&self->addr) && self->addr.un.sun_path[0] != '\0')
-        unlink(self->addr.un.sun_path);
+    if (self->inode != 0)
+        remove_file(self);
 }
 
 void listen_socket_free(struct listen_socket *self)

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/addr.h"
 #include "base/macros.h"
@@ -23,6 +24,8 @@ struct listen_socket {
     struct addr addr;
     enum ip_version ip_version;
     char where[ADDR_TEXT_MAX]; /* addr as text */
+    dev_t device;              /* of a unix socket: its file, that which was there when it was opened, */
+    ino_t inode;               /* 0: it has none */
     uint32_t fd_count;         /* 1, or one per reactor with SO_REUSEPORT; or what was there already */
     struct inherited *lender;  /* borrowed: where those that stay lent go back to; NULL: nowhere */
     int *fds;                  /* owned; borrowed by the accept groups until they have left */

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int socket_set(int fd, int level, int name, int value)
@@ -50,6 +51,17 @@ int socket_find_listener(const struct addr *addr, pid_t *pid)
         *pid = rc == 1 ? listening_process(fd) : 0;
     close(fd);
     return rc;
+}
+
+int socket_remove_file(const char *path, dev_t device, ino_t inode)
+{
+    struct stat status;
+
+    if (lstat(path, &status) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (status.st_dev != device || status.st_ino != inode)
+        return 0;
+    return unlink(path) < 0 ? -errno : 0;
 }
 
 static bool is_wildcard(const struct addr *addr)
