@@ -249,12 +249,13 @@ class Terminal:
     def end(self):
         """The exit status; what it still had to say is in `seen`."""
         def gone():
-            if select.select([self.master], [], [], 0)[0]:
+            has_ended = self.process.poll() is not None  # first: all that it said is there to be read then
+            while select.select([self.master], [], [], 0)[0]:
                 try:
                     self.seen += os.read(self.master, 4096).decode(errors="replace")
                 except OSError:
-                    pass
-            return self.process.poll() is not None
+                    break
+            return has_ended
 
         until(gone, "the end of the program")
         return self.process.returncode
