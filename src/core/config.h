@@ -10,6 +10,8 @@
 #include "base/addr.h"
 #include "base/log.h"
 
+struct sources;
+
 /* A thread that deals connections out, or every reactor for itself: on a socket of its own, if there are several. */
 enum accept_mode { ACCEPT_ACCEPTOR, ACCEPT_REUSEPORT };
 enum feature_choice { FEATURE_AUTO, FEATURE_ON, FEATURE_OFF };
@@ -182,6 +184,7 @@ struct config {
     char *proxy_listen; /* of `zerg proxy LISTEN TARGET...`, else NULL */
     char **proxy_targets;
     uint32_t proxy_target_count;
+    struct sources *sources;       /* owned: what it was read from (script/sources.h) */
     char *directory;               /* of zerg.lua or the script; relative paths in it and require() start here */
     char *lua_path;                /* extra package.path entries, joined; "" when there are none */
     uint32_t reactors;             /* at least 1: `reactors = 0` is resolved already */

@@ -16,6 +16,7 @@
 #include "script/config_read.h"
 #include "script/modules.h"
 #include "script/native.h"
+#include "script/sources.h"
 
 static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info", "warn", "error"};
 
@@ -158,6 +159,7 @@ static int load_protected(lua_State *L)
     luaL_openlibs(L);
     modules_install(L);
     native_install(L);
+    sources_share(L, loading->config->sources);
     push_options(L, request->reactors, request->log_level);
     lua_pushboolean(L, request->run_scripts);
     lua_setfield(L, -2, "run_scripts");
@@ -221,7 +223,9 @@ int config_load(const struct config_request *request, struct config **out)
     assert(request->path || !request->control_only);
     *out = NULL;
     loading.config = calloc(1, sizeof(*loading.config));
-    if (!L || !loading.config) {
+    if (loading.config)
+        loading.config->sources = sources_new();
+    if (!L || !loading.config || !loading.config->sources) {
         status = -ENOMEM;
         goto end;
     }
@@ -307,6 +311,7 @@ void config_free(struct config *config)
     free(config->control);
     free(config->user);
     free(config->group);
+    sources_free(config->sources);
     free(config);
 }
 
@@ -332,6 +337,33 @@ static void push_first_problem(lua_State *L)
     lua_pushstring(L, config_problem_format(&problem, text, sizeof(text)));
 }
 
+/* Whether the table at the top of the stack, a listener, has as many routes as C has of it. */
+static bool has_routes(lua_State *L, const struct listener_config *config)
+{
+    bool is_same;
+
+    lua_getfield(L, -1, "routes");
+    is_same = lua_objlen(L, -1) == config->route_count;
+    lua_pop(L, 1);
+    return is_same;
+}
+
+/* Whether the normalised table at the top of the stack has what C has: both count listeners and routes alike, and find handlers so. */
+static bool has_listeners(lua_State *L, const struct config *config)
+{
+    bool is_same;
+
+    lua_getfield(L, -1, "listeners");
+    is_same = lua_objlen(L, -1) == config->listener_count;
+    for (uint32_t i = 0; is_same && i < config->listener_count; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        is_same = has_routes(L, &config->listeners[i]);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return is_same;
+}
+
 /* (config) gives the normalised table; raises the first problem. */
 static int push_protected(lua_State *L)
 {
@@ -346,6 +378,7 @@ static int push_protected(lua_State *L)
         .target_count = config->proxy_target_count,
     };
 
+    sources_share(L, config->sources);
     push_options(L, (int)config->reactors, level_names[config->log.level]);
     call_config(L, &request);
     if (lua_isnil(L, -2)) {
@@ -353,10 +386,8 @@ static int push_protected(lua_State *L)
         return lua_error(L);
     }
     lua_pop(L, 1);
-    lua_getfield(L, -1, "listeners");
-    if (lua_objlen(L, -1) != config->listener_count)
-        return luaL_error(L, "%s: has changed while it was being loaded", config->path);
-    lua_pop(L, 1);
+    if (!has_listeners(L, config))
+        return luaL_error(L, "%s: has other listeners when it is run once more, as each reactor does", config->path);
     return 1;
 }
 

@@ -404,11 +404,70 @@ static void reactor_gets_the_same_table_again(void **state)
     assert_int_equal(config_push(L, config), 0);
     lua_setglobal(L, "config");
     assert_int_equal(luaL_dostring(L, "assert(config.reactors == 3 and config.listeners[1].handler() == 'yes')"), 0);
-    write_file("zerg.lua", "return {");
-    assert_int_equal(config_push(L, config), -EINVAL);
-    assert_string_equal(lua_tostring(L, -1), "zerg.lua:1: unexpected symbol near '<eof>'");
     lua_close(L);
     config_free(config);
+}
+
+static lua_State *new_state(void)
+{
+    lua_State *L = luaL_newstate();
+
+    luaL_openlibs(L);
+    modules_install(L);
+    return L;
+}
+
+static void a_file_that_changes_is_the_same_for_all_reactors(void **state)
+{
+    struct config *config;
+    lua_State *first, *second;
+
+    write_file("echo.lua", "return function() end -- before");
+    config = load_text(*state, "return { listeners = { { port = 1, handler = 'echo.lua' } } }");
+    first = new_state();
+    assert_int_equal(config_push(first, config), 0);
+    write_file("zerg.lua", "return {");
+    write_file("echo.lua", "return {");
+    second = new_state();
+    assert_int_equal(config_push(second, config), 0);
+    assert_int_equal(luaL_dostring(second, "local files = require 'zerg.config.files'\n"
+                                           "assert(files.read('echo.lua'):find('before'))\n"
+                                           "files.loaded()\n" /* all is loaded */
+                                           "assert(files.read('echo.lua') == 'return {')"),
+                     0);
+    lua_close(first);
+    lua_close(second);
+    config_free(config);
+}
+
+static void listeners_that_change_from_run_to_run_are_refused(void **state)
+{
+    static const char *const more[] = {
+        "list[2] = { port = 2, handler = handler }",
+        "list[1] = { port = 1, handler = handler }",
+        "list[1].routes[2] = { path = '/x', handler = handler }",
+    };
+
+    for (size_t i = 0; i < COUNT_OF(more); i++) {
+        char text[512];
+        struct config *config;
+        lua_State *L = new_state();
+
+        snprintf(text, sizeof(text),
+                 "local handler = function() end\n"
+                 "local list = { { port = 1, protocol = 'http', routes = { { path = '/', handler = handler } } } }\n"
+                 "if io.open('again') then %s end\n"
+                 "return { listeners = list }",
+                 more[i]);
+        config = load_text(*state, text);
+        write_file("again", "");
+        assert_int_equal(config_push(L, config), -EINVAL);
+        assert_string_equal(lua_tostring(L, -1),
+                            "zerg.lua: has other listeners when it is run once more, as each reactor does");
+        unlink("again");
+        lua_close(L);
+        config_free(config);
+    }
 }
 
 static void linked_in_modules_come_before_files(void **state)
@@ -474,6 +533,8 @@ int main(void)
         TEST(a_proxy_takes_the_place_of_a_configuration),
         TEST(scripts_run_only_when_asked_to),
         TEST(reactor_gets_the_same_table_again),
+        TEST(a_file_that_changes_is_the_same_for_all_reactors),
+        TEST(listeners_that_change_from_run_to_run_are_refused),
         TEST(linked_in_modules_come_before_files),
         TEST(starter_is_accepted_and_overwrites_nothing),
     };

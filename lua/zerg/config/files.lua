@@ -27,6 +27,7 @@ function M.join(directory, path)
   return (directory:gsub("/$", "")) .. "/" .. path
 end
 
+local share -- gives the text that all states of one configuration have of a file; nil: it is alone
 local read = {} -- paths that were read in this Lua state
 local required = {} -- modules that require() looked for outside of zerg, found or not
 local is_loading = true -- what handlers read later, and with it any number of paths, is not noted
@@ -70,7 +71,7 @@ end
 ---@return string[]
 function M.loaded()
   local paths, seen = {}, {}
-  is_loading = false
+  is_loading, share = false, nil
   local function add(path)
     if not seen[path] then
       seen[path] = true
@@ -89,12 +90,13 @@ function M.loaded()
   return paths
 end
 
----The whole text of a file, or nil and the reason without the path.
----@param path string
----@return string|nil text
----@return string|nil reason
-function M.read(path)
-  read[path] = true
+---Has read() take what other states have read. For C.
+---@param shared fun(path: string, text?: string): string|nil
+function M.share_with(shared)
+  share = shared
+end
+
+local function read_file(path)
   local file, reason = io.open(path, "rb")
   if not file then
     return nil, (reason:gsub("^.*: ", ""))
@@ -102,6 +104,24 @@ function M.read(path)
   local text, read_reason = file:read("*a")
   file:close()
   return text, read_reason
+end
+
+---The whole text of a file, or nil and the reason without the path.
+---@param path string
+---@return string|nil text
+---@return string|nil reason
+function M.read(path)
+  read[path] = true
+  local text = share and share(path)
+  if text then
+    return text
+  end
+  local reason
+  text, reason = read_file(path)
+  if text and share then
+    text = share(path, text)
+  end
+  return text, reason
 end
 
 ---Compiles the text of a Lua file (a first line with #! is allowed, bytecode is not).
