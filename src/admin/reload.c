@@ -189,11 +189,9 @@ static void give_up_thread(struct reload *reload, uint64_t now_ms)
     tell_all(&reload->asking, 0, problem);
 }
 
-static void refuse(const struct reload *reload, struct reload_waiter *waiter)
+/* Whoever waits is told; the log is for signals. */
+static void refuse(struct reload_waiter *waiter, const char *problem)
 {
-    char problem[LINE_BYTES];
-
-    explain_stuck(reload, clock_now_ms(), problem);
     if (waiter)
         waiter->on_done(waiter, 0, problem);
     else
@@ -253,13 +251,14 @@ static void start(struct reload *reload)
 
 void reload_begin(struct reload *reload, struct reload_waiter *waiter)
 {
+    char problem[LINE_BYTES];
+
     if (reload->is_forbidden) {
-        if (waiter)
-            waiter->on_done(waiter, 0, reload->forbidden_why);
+        refuse(waiter, reload->forbidden_why);
         return;
     }
     if (reload->is_stuck) {
-        refuse(reload, waiter);
+        refuse(waiter, explain_stuck(reload, clock_now_ms(), problem));
         return;
     }
     if (waiter) {

@@ -100,7 +100,7 @@ def test_the_options_of_the_sockets_change_when_the_new_process_serves_and_not_b
     server.directory.write("handler.lua", before)
     upgrade(server, family)
     assert server.wait_exit() == 0
-    assert stat.S_IMODE(os.stat(server.targets[0]).st_mode) == 0o600
+    until(lambda: stat.S_IMODE(os.stat(server.targets[0]).st_mode) == 0o600, "the new mode")
 
 
 def test_a_port_that_the_new_configuration_wants_and_somebody_has(zerg, control):
