@@ -134,13 +134,14 @@ def test_to_another_connection(forwarder, engine, behind, kind, filtered):
           server:wait()
           say(conn:forward(server%s))
         elseif WAITING then
-          WAITING.ctx.is_taken = true
           local first = WAITING
           WAITING = nil
-          say(conn:forward(first%s))
+          say(conn:forward(first.conn%s))
+          first.is_over = true
         else
-          WAITING = conn
-          while not conn.reason do zerg.sleep(0.01) end
+          local me = { conn = conn }
+          WAITING = me
+          while not me.is_over do zerg.sleep(0.01) end -- whoever returns closes
         end
     """ % ((", " + filtered,) * 2 if filtered else ("", "")), backend.target, reactors=1)
     if kind == "connected":

@@ -3,7 +3,7 @@
 import pytest
 
 from luatext import ECHO
-from peer import SCALE, pattern
+from peer import PATIENCE, SCALE, pattern
 
 
 @pytest.mark.threads
@@ -164,7 +164,9 @@ def test_memory_that_runs_out_in_compiled_code_is_caught_there(zerg, eat):
         end
         conn:write("survived")
     """.replace("EAT", eat), script_memory_max="8m", script_stall=0)
-    server.connect().ask("x", "survived")
+    peer = server.connect()
+    peer.sock.settimeout(5 * PATIENCE)  # all of it is work for a CPU that others may want too
+    peer.ask("x", "survived")
 
 
 def test_memory_comes_back_after_a_burst(zerg):

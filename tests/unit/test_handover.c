@@ -126,24 +126,26 @@ static int check_what_was_given(struct inherited *inherited)
     return 0;
 }
 
+static void complain(const char *what)
+{
+    char message[4 * TAKEOVER_LINE_BYTES];
+
+    memset(message, 'x', sizeof(message));
+    if (strcmp(what, "fails at length") == 0)
+        takeover_complain(message, sizeof(message));
+    if (strcmp(what, "fails for a reason") == 0) {
+        takeover_complain("the reason\nand more of it", 16);
+        takeover_complain("what comes of it", 16);
+    }
+}
+
 static int new_process(const char *what)
 {
     struct inherited inherited = {0};
     int rc = check_what_was_given(&inherited);
 
-    if (strcmp(what, "fails for a reason") == 0) {
-        takeover_complain("the reason\nand more of it", 16);
-        takeover_complain("what comes of it", 16);
-        return 1;
-    }
-    if (strcmp(what, "fails at length") == 0) {
-        char message[4 * TAKEOVER_LINE_BYTES];
-
-        memset(message, 'x', sizeof(message));
-        takeover_complain(message, sizeof(message));
-        return 1;
-    }
-    if (rc != 0 || strcmp(what, "fails") == 0) {
+    complain(what);
+    if (rc != 0 || strncmp(what, "fails", strlen("fails")) == 0) {
         inherited_close(&inherited);
         return rc != 0 ? rc : 1;
     }
