@@ -10,6 +10,7 @@ than one reactor: what the thread sanitizer should see).
 """
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -83,6 +84,15 @@ def zerg(request):
     request.node.zerg_factory = factory
     yield factory
     factory.stop_all()
+
+
+@pytest.fixture
+def installed(zerg, monkeypatch):
+    """A copy of the program at a place of its own, which servers of this test run; any user may."""
+    path = zerg.directory().path / "zerg"
+    shutil.copy(PROGRAM, path)
+    monkeypatch.setattr("harness.PROGRAM", path)
+    return path
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 import json
 import os
-import pathlib
 import pwd
 import re
 import signal
-import socket
 import stat
 import subprocess
 
@@ -82,7 +80,7 @@ def test_what_is_no_socket_is_left_alone(zerg):
 
 
 @ROOT_ONLY
-def test_the_second_server_of_a_user_goes_without(zerg):
+def test_the_second_server_of_a_user_goes_without(zerg, installed):
     """At the default path, which is the same for both: here that of a user who has a runtime directory of their own."""
     nobody = pwd.getpwnam("nobody")
     directory = zerg.directory({"script.lua": handler(ECHO)})
@@ -95,7 +93,7 @@ def test_the_second_server_of_a_user_goes_without(zerg):
     def start(name, *args):
         with open(directory.path / name, "wb") as log:
             running.append(subprocess.Popen(
-                [PROGRAM, "script.lua", "-p", str(free_port()), "--reactors", "1", *args], cwd=directory.path, stderr=log,
+                [installed, "script.lua", "-p", str(free_port()), "--reactors", "1", *args], cwd=directory.path, stderr=log,
                 env=environment({"XDG_RUNTIME_DIR": str(runtime)}), user=nobody.pw_uid, group=nobody.pw_gid,
                 extra_groups=[]))
         until(lambda: "is ready" in (directory.path / name).read_text(), f"server {name}")

@@ -475,15 +475,6 @@ def patched(path, version):
     return path
 
 
-@pytest.fixture
-def installed(zerg, monkeypatch):
-    """A copy of the program at a place of its own, which servers of this test run."""
-    path = zerg.directory().path / "zerg"
-    shutil.copy(PROGRAM, path)
-    monkeypatch.setattr("harness.PROGRAM", path)
-    return path
-
-
 def test_the_program_on_disk_is_what_is_started(zerg, family, installed):
     server = zerg(ECHO).wait_listening()
     os.replace(patched(installed.with_name("next"), b"9.8.7"), installed)

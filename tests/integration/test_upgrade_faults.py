@@ -16,7 +16,7 @@ from harness import free_port
 from luatext import ECHO_LINES, handler
 from peer import dial, until
 from successors import Successor
-from test_upgrade import PID, PID_TOP, WAYS, installed, serving, upgrade  # noqa: F401 (a fixture)
+from test_upgrade import PID, PID_TOP, WAYS, serving, upgrade
 
 SILENT = r"the new process, \d+ of /\S+, ended before it was ready: this one goes on"
 
@@ -158,7 +158,7 @@ def test_what_fails_when_it_accepts_already_ends_all_the_same(zerg, control, way
 
 
 @pytest.mark.parametrize("kind", ["exits", "missing", "not executable", "no program", "cut off", "killed"])
-def test_a_program_that_is_none(zerg, control, installed, kind):  # noqa: F811
+def test_a_program_that_is_none(zerg, control, installed, kind):
     server = zerg(ECHO_LINES).wait_listening()
     peer = server.connect()
     problem = SILENT
@@ -437,6 +437,7 @@ def privileged_port():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.usefixtures("installed")
 def test_a_server_that_became_another_user(zerg, family):
     """The new process has fewer rights than the first one had at its start: what that opened it has already."""
     directory = zerg.directory().path / "mine"
@@ -455,6 +456,7 @@ IN_ITS_OWN_RUN = 'mount -t tmpfs -o mode=755 none /run && %s exec "$1" run -c ze
 
 @pytest.mark.skipif(not may_unshare("--mount", "mount", "-t", "tmpfs", "none", "/run"), reason="needs root, and a mount namespace")
 @pytest.mark.parametrize("before", ["", "mkdir -m 755 /run/zerg;"], ids=["made by it", "of root"])
+@pytest.mark.usefixtures("installed")
 def test_the_usual_control_socket_of_a_server_that_became_another_user(zerg, family, before):
     """It was put where root's is. Those that come after it find it there, too, and need not be able to make one."""
     server = zerg(PID, top=PID_TOP, user="nobody",
