@@ -32,6 +32,7 @@
 #include "core/inherited.h"
 #include "core/listener.h"
 #include "core/version.h"
+#include "listening.h"
 #include "versions.h"
 
 enum { SOCKETS = 2, FIRST_FD = 3, WAIT_MS = 20000 };
@@ -46,21 +47,6 @@ struct handing {
     struct handover handover;
     char problem[HANDOVER_PROBLEM_BYTES];
 };
-
-/* A socket that listens at an abstract address of its own. */
-static int listen_somewhere(void)
-{
-    static int count;
-    char path[64];
-    struct addr addr;
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-    snprintf(path, sizeof(path), "@test_handover.%d.%d", (int)getpid(), count++);
-    assert_int_equal(addr_parse_unix(&addr, path), 0);
-    assert_int_equal(bind(fd, &addr.sa, addr.len), 0);
-    assert_int_equal(listen(fd, 1), 0);
-    return fd;
-}
 
 static int setup(void **state)
 {
@@ -421,16 +407,12 @@ static void its_word_may_come_in_pieces(void **state)
     assert_int_equal(handover_look(&h->handover, 3, h->problem), HANDOVER_DONE);
 }
 
-static int connect_to(int listening)
+static int try_connecting(int listening)
 {
     struct addr addr = {.len = sizeof(addr.storage)};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    int rc;
 
     assert_int_equal(getsockname(listening, &addr.sa, &addr.len), 0);
-    rc = connect(fd, &addr.sa, addr.len) < 0 ? -errno : 0;
-    close(fd);
-    return rc;
+    return connect_to(&addr);
 }
 
 static void of_several_at_one_address_those_that_it_left_are_shut(void **state)
@@ -448,8 +430,8 @@ static void of_several_at_one_address_those_that_it_left_are_shut(void **state)
     assert_int_equal(handover_look(&h->handover, 1, h->problem), HANDOVER_DONE);
     handover_lend(&h->handover, &h->engine);
     assert_true(socket.is_lent && socket.has_successor);
-    assert_int_equal(connect_to(h->fds[0]), 0);
-    assert_int_equal(connect_to(h->fds[1]), -ECONNREFUSED);
+    assert_int_equal(try_connecting(h->fds[0]), 0);
+    assert_int_equal(try_connecting(h->fds[1]), -ECONNREFUSED);
     h->engine.version = version;
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "core/inherited.h"
+#include "listening.h"
 
 static char error[LISTEN_ERROR_MAX];
 
@@ -25,15 +26,6 @@ static struct listener_config tcp_config(const char *host, uint16_t port)
 
     assert_int_equal(addr_parse_ip(&config.addr, host, port), 0);
     return config;
-}
-
-static void open_ok(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count)
-{
-    int rc = listen_socket_open(out, config, fd_count, NULL, error);
-
-    if (rc < 0)
-        print_error("%s\n", error);
-    assert_int_equal(rc, 0);
 }
 
 static int option(int fd, int level, int name)
@@ -51,16 +43,6 @@ static uint16_t bound_port(int fd)
 
     assert_int_equal(getsockname(fd, &addr.sa, &addr.len), 0);
     return addr_port(&addr);
-}
-
-/* The outcome of connecting to an address. */
-static int connect_to(const struct addr *addr)
-{
-    int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int rc = connect(fd, &addr->sa, addr->len) < 0 ? -errno : 0;
-
-    close(fd);
-    return rc;
 }
 
 static void accepted_sockets_inherit_the_tcp_options(void **state)

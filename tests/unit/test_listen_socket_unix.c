@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "core/inherited.h"
+#include "listening.h"
 
 static char directory[] = "/tmp/zerg-listener-XXXXXX";
 static char error[LISTEN_ERROR_MAX];
@@ -39,25 +40,6 @@ static struct listener_config unix_config(const char *name)
     snprintf(path, sizeof(path), "%s/%s", directory, name);
     assert_int_equal(addr_parse_unix(&config.addr, path), 0);
     return config;
-}
-
-static void open_ok(struct listen_socket **out, const struct listener_config *config, uint32_t fd_count)
-{
-    int rc = listen_socket_open(out, config, fd_count, NULL, error);
-
-    if (rc < 0)
-        print_error("%s\n", error);
-    assert_int_equal(rc, 0);
-}
-
-/* The outcome of connecting to an address. */
-static int connect_to(const struct addr *addr)
-{
-    int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int rc = connect(fd, &addr->sa, addr->len) < 0 ? -errno : 0;
-
-    close(fd);
-    return rc;
 }
 
 static void a_lent_unix_socket_keeps_its_file(void **state)

@@ -20,21 +20,15 @@
 #include "base/addr.h"
 #include "base/log.h"
 #include "core/inherited.h"
+#include "listening.h"
 
 enum { FIRST_FD = 3 };
 
 /* A socket that listens at an abstract address of its own, at this descriptor. */
 static int listen_at(int wanted)
 {
-    static int count;
-    char path[64];
-    struct addr addr;
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int fd = listen_somewhere();
 
-    snprintf(path, sizeof(path), "@test_takeover.%d.%d", (int)getpid(), count++);
-    assert_int_equal(addr_parse_unix(&addr, path), 0);
-    assert_int_equal(bind(fd, &addr.sa, addr.len), 0);
-    assert_int_equal(listen(fd, 1), 0);
     if (wanted == fd)
         return fd;
     assert_int_equal(dup2(fd, wanted), wanted);
