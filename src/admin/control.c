@@ -350,7 +350,7 @@ static struct control_client *find_idle_longest(const struct control *control)
 }
 
 /* Whoever keeps connections that ask nothing must not lock the operator out. False: there is no room. */
-static bool make_room(const struct control *control)
+static bool make_room(struct control *control)
 {
     struct control_client *client;
 

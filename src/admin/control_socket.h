@@ -23,8 +23,8 @@ struct control_socket {
 struct control_handed {
     int fd; /* owned until a control socket takes it; -1: there is none */
     char path[CONTROL_PATH_BYTES];
-    bool
-        is_default; /* that is its usual place, as the first of all processes saw it, which may have been somebody else's */
+    /* That is its usual place, as the first of all processes saw it, which may have been somebody else's. */
+    bool is_default;
     dev_t device;
     ino_t inode;
 };

@@ -19,7 +19,8 @@ struct inquiry {
     struct control_request *request; /* NULL: it was failed already */
     uint32_t reactor;
     uint64_t until_ms;
-    /* The reactor has answered, or call.is_lost: it had ended, while others may go on. The owner answers the request, unless that is NULL, and frees itself or asks again. */
+    /* The reactor has answered, or call.is_lost: it had ended, while others may go on. The owner answers the request, unless
+     * that is NULL, and frees itself or asks again. */
     void (*on_answer)(struct inquiry *inquiry);
     /* No reactor answers any more, or one has too many to answer: the owner frees itself; the request is failed by others. */
     void (*on_lost)(struct inquiry *inquiry);

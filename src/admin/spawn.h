@@ -12,8 +12,8 @@ struct spawn {
     int *fds; /* what it has from TAKEOVER_FIRST_FD on, in this order, and nothing behind */
     int fd_count;
     char **environment;
-    char *
-        listen_pid; /* a string of the environment, with SPAWN_PID_BYTES bytes: becomes LISTEN_PID= of the process itself */
+    /* A string of the environment, with SPAWN_PID_BYTES bytes: becomes LISTEN_PID= of the process itself. */
+    char *listen_pid;
 };
 
 /* Returns when it has become the program, with its process id; 0 or a negative errno: it could not. */

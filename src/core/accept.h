@@ -25,9 +25,9 @@ struct accept_source {
     bool is_cancelled; /* a cancel of the armed accept is on its way */
     bool is_leaving; /* nobody listens there any more: the place is free when the kernel and `held` are done with it */
     uint8_t operations;
-    uint8_t
-        sweeps_left; /* while stopping: how often it may still take who waits in the backlog; 0: that is not ours to do */
-    int *held;       /* owned: accepted, waiting for room, oldest first */
+    /* While stopping: how often it may still take who waits in the backlog; 0: that is not ours to do. */
+    uint8_t sweeps_left;
+    int *held; /* owned: accepted, waiting for room, oldest first */
     uint32_t held_first;
     uint32_t held_end;
     uint32_t held_capacity;

@@ -20,8 +20,8 @@ struct ring;
 struct version;
 
 struct engine {
-    struct config
-        *config; /* borrowed, shared read-only: of the first version; what only a restart changes is this one's */
+    /* Borrowed, shared read-only: of the first version; what only a restart changes is this one's. */
+    struct config *config;
     const struct reactor_app *app;
     struct probe probe; /* read-only after engine_open() */
     /* The control thread's, once the reactors run: */

@@ -37,8 +37,8 @@ struct listen_socket {
     atomic_uint groups;        /* accept groups that have it as a source */
     atomic_uint open;          /* connections that were accepted and not closed yet */
     atomic_uint max_connections; /* as the present version says, 0: no limit */
-    struct admission
-        *admission; /* owned; made before the first version that limits clients is served; NULL: none has */
+    /* Owned; made before the first version that limits clients is served; NULL: none has. */
+    struct admission *admission;
 };
 
 /* Takes what the process was started with, all that is bound there, as it is (listen_socket_configure() is to follow), else opens,

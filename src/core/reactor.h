@@ -200,8 +200,8 @@ struct reactor {
     struct inbox_message stop_order;    /* REACTOR_STOP */
     atomic_bool resume_sent;
     atomic_uint open; /* slots taken or promised */
-    atomic_bool
-        has_ended; /* its thread does nothing any more: who sends it a call has to see to that, by reactor_inbox_drop() */
+    /* Its thread does nothing any more: who sends it a call has to see to that, by reactor_inbox_drop(). */
+    atomic_bool has_ended;
     struct reactor_pulse pulse;
 };
 
