@@ -114,18 +114,41 @@ static void fail(struct version_part *part, const char *problem)
 }
 
 /* The last thing that its reactor does with it. */
-static void end(struct version_part *part)
+static void set_ended(struct version_part *part)
 {
     struct engine *engine = part->reactor->engine;
 
+    set_state(part, PART_ENDED);
+    engine_wake_control(engine);
+}
+
+/* Nothing is served by it any more. */
+static void end(struct version_part *part)
+{
     assert(atomic_load(&part->connections) == 0);
     timer_stop(&part->reactor->timers, &part->timer);
     if (part->app_data)
         part->reactor->app->unload(part);
     part->reactor->app->finish(part);
     list_del(&part->link);
-    set_state(part, PART_ENDED);
-    engine_wake_control(engine);
+    if (part->is_unloading) {
+        set_state(part, PART_ENDING);
+        engine_wake_control(part->reactor->engine); /* which may wait for one that failed */
+    } else {
+        set_ended(part);
+    }
+}
+
+void part_unload_later(struct version_part *part)
+{
+    part->is_unloading = true;
+}
+
+void part_on_unloaded(struct version_part *part)
+{
+    part->is_unloading = false;
+    if (atomic_load_explicit(&part->state, memory_order_relaxed) == PART_ENDING)
+        set_ended(part);
 }
 
 static void on_timer(struct timer *timer, uint64_t now_ms)

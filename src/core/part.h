@@ -30,6 +30,10 @@ void part_turn(struct reactor *reactor);
 void part_stop_starting(struct reactor *reactor);
 /* After the last turn: ends all that are left. */
 void part_close_all(struct reactor *reactor);
+/* The app says in unload() that it goes on freeing what the scripts of the part had, in turns that come, and later that it has
+ * done so; at the latest in close(). The part stays for so long. */
+void part_unload_later(struct version_part *part);
+void part_on_unloaded(struct version_part *part);
 
 /* The newest listener that this reactor has for a socket, NULL: it has none any more. */
 struct listener *part_listener(const struct reactor *reactor, const struct listen_socket *socket);

@@ -72,8 +72,9 @@ struct reactor_app {
     int (*starting)(struct version_part *part);
     /* It is current now; previous: the one before, which is not any more, NULL: there was none. */
     void (*on_switch)(struct version_part *part, struct version_part *previous);
-    /* Ends what is left of its scripts, in the middle of something too, and frees part->app_data. Of a part that was never begun,
-     * also one whose load() failed: any thread. */
+    /* Ends what is left of its scripts, in the middle of something too, and frees part->app_data, or lets go of it and frees what
+     * it was bit by bit (part_unload_later()). Of a part that was never begun, also one whose load() failed: any thread, and at
+     * once. */
     void (*unload)(struct version_part *part);
     /* Of a part that was begun, after its last connection: lets go of what is not its scripts'. */
     void (*finish)(struct version_part *part);

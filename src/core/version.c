@@ -282,7 +282,7 @@ enum part_state version_state(const struct version *version)
     for (uint32_t i = 0; i < version->part_count; i++) {
         enum part_state state = state_of(&version->parts[i]);
 
-        if (state == PART_ENDED)
+        if (state >= PART_ENDING)
             return PART_ENDED;
         ready += state == PART_READY;
         switched += state == PART_CURRENT;
@@ -304,7 +304,7 @@ int version_reactor_behind(const struct version *version, enum part_state state)
 const char *version_problem(const struct version *version)
 {
     for (uint32_t i = 0; i < version->part_count; i++) {
-        if (state_of(&version->parts[i]) == PART_ENDED && version->parts[i].problem)
+        if (state_of(&version->parts[i]) >= PART_ENDING && version->parts[i].problem)
             return version->parts[i].problem;
     }
     return "no memory";

@@ -2,8 +2,8 @@
  * there at once: one is current, which new connections are served by; a newer one may be on its way; older ones stay until
  * their last connection has ended.
  *
- *     NEW ──begin──▶ STARTING ──▶ READY ──switch──▶ CURRENT ──the next one's switch──▶ OLD ──last connection──▶ ENDED
- *                       └───── failed, or dropped ────────────────────────────────────────────────────────────────▲
+ *     NEW ─begin─▶ STARTING ─▶ READY ─switch─▶ CURRENT ─the next one's switch─▶ OLD ─last connection─▶ ENDING ─▶ ENDED
+ *                     └──── failed, or dropped ─────────────────────────────────────────────────────────▲
  *
  * The control thread makes a version, has the app load its parts, gives them to their reactors when all are loaded, and makes
  * the switch when all are ready; what each reactor does is in part.h. The control thread frees a version when every part
@@ -28,10 +28,10 @@ struct reactor;
 struct routing;
 struct version;
 
-enum part_state { PART_NEW, PART_STARTING, PART_READY, PART_CURRENT, PART_OLD, PART_ENDED };
+enum part_state { PART_NEW, PART_STARTING, PART_READY, PART_CURRENT, PART_OLD, PART_ENDING, PART_ENDED };
 
-/* What one reactor has of a version. The reactor's own from STARTING to OLD, else the control thread's, or the one's that
- * loads it. */
+/* What one reactor has of a version. The reactor's own from STARTING to ENDING, which is until what its scripts had is freed too;
+ * else the control thread's, or the one's that loads it. */
 struct version_part {
     struct version *version;    /* borrowed: it ends after its parts */
     struct reactor *reactor;    /* borrowed */
@@ -43,10 +43,12 @@ struct version_part {
     struct inbox_message switch_to;
     struct inbox_message drop;
     bool is_cut;             /* OLD: its time is over */
+    bool is_unloading;       /* see part_unload_later() */
     atomic_uint state;       /* enum part_state: written by its reactor, read by the control thread */
     atomic_uint connections; /* accepted ones whose slots are not free yet: written by its reactor alone */
     atomic_size_t memory;    /* of its scripts, bytes: the same */
-    char *problem; /* owned, of malloc(3): why it failed; NULL: it has not, or for want of memory. Read when ENDED */
+    char
+        *problem; /* owned, of malloc(3): why it failed; NULL: it has not, or for want of memory. Read from ENDING on */
 } __attribute__((aligned(CACHE_LINE_BYTES)));
 
 /* Shared read-only while a reactor has a part in it, but for what says otherwise. */
@@ -81,8 +83,8 @@ void version_free(struct version *version);
 
 /* Gives the loaded parts to their reactors. */
 void version_begin(struct version *version);
-/* READY when all parts are, and the acceptor is; CURRENT when all parts are, ENDED as soon as one is or the acceptor cannot follow,
- * else STARTING. */
+/* READY when all parts are, and the acceptor is; CURRENT when all parts are, ENDED as soon as one comes to its end or the acceptor
+ * cannot follow, else STARTING. */
 enum part_state version_state(const struct version *version);
 /* The first reactor whose part has not come past that state, -1: none. */
 int version_reactor_behind(const struct version *version, enum part_state state);

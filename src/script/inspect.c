@@ -167,7 +167,7 @@ static uint32_t version_of(const struct conn *conn)
 
     if (conn->listener)
         return conn->listener->version->number;
-    return sc && sc->runtime->part ? sc->runtime->part->version->number : 0;
+    return sc && !sc->runtime->is_retired ? sc->runtime->part->version->number : 0;
 }
 
 static void fill_in(const struct conn *conn, struct conn_info *out)

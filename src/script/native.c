@@ -32,7 +32,7 @@ static int spawn(lua_State *L)
     luaL_checktype(L, 2, LUA_TFUNCTION);
     if (values > SPAWN_VALUES_MAX)
         return luaL_error(L, "zerg.spawn: more than %d arguments", SPAWN_VALUES_MAX - 1);
-    if (runtime && !runtime->part) /* a finalizer that is late */
+    if (runtime && runtime->is_retired) /* a finalizer that is late */
         return luaL_error(L, "zerg.spawn: the version of this script has ended");
     task = runtime ? task_new(runtime, L) : NULL;
     if (!task)

@@ -4,6 +4,8 @@
 #include <lua.h>
 
 #include "base/log.h"
+#include "core/part.h"
+#include "core/version.h"
 #include "script/host.h"
 #include "script/runtime.h"
 
@@ -14,6 +16,8 @@ enum { CYCLES = 2 };
 
 void retired_add(struct host *host, struct runtime *runtime)
 {
+    runtime->is_retired = true;
+    part_unload_later(runtime->part);
     runtime->cycles_left = CYCLES;
     if (runtime_call(runtime, "forget", 0) < 0)
         log_error("reactor %u: %s", runtime->reactor->index, lua_tostring(runtime->L, -1));
@@ -21,6 +25,15 @@ void retired_add(struct host *host, struct runtime *runtime)
     runtime_drop_refs(runtime);
     list_move_tail(&host->retired, &runtime->link);
     host->reactor->has_ready = true; /* for retired_turn(), on a reactor that nobody else wakes */
+}
+
+static void free_retired(struct runtime *runtime)
+{
+    struct version_part *part = runtime->part;
+
+    runtime_free(runtime);
+    atomic_store_explicit(&part->memory, 0, memory_order_relaxed);
+    part_on_unloaded(part);
 }
 
 /* Protected, as it runs finalizers of scripts. */
@@ -45,13 +58,14 @@ bool retired_turn(struct host *host)
     if (lua_cpcall(runtime->L, step, runtime) != 0)
         lua_pop(runtime->L, 1); /* a finalizer that failed with its version gone is nobody's concern */
     runtime_leave(before);
+    atomic_store_explicit(&runtime->part->memory, runtime->heap.used, memory_order_relaxed);
     if (runtime->cycles_left == 0)
-        runtime_free(runtime);
+        free_retired(runtime);
     return !list_is_empty(&host->retired);
 }
 
 void retired_free_all(struct host *host)
 {
     while (!list_is_empty(&host->retired))
-        runtime_free(CONTAINER_OF(host->retired.next, struct runtime, link));
+        free_retired(CONTAINER_OF(host->retired.next, struct runtime, link));
 }

@@ -1,6 +1,7 @@
 /* Lua states of versions that have ended. Closing one frees all of its heap at once, which for a large one takes longer than the
  * connections of the reactor should wait: so what it has loaded and made is let go of first, and collected bit by bit, in turns
- * that come. Globals of the scripts stay until the end, for the finalizers that use them. Reactor thread only. */
+ * that come. Globals of the scripts stay until the end, for the finalizers that use them. The version stays until then too, so
+ * that an operator sees what its memory is. Reactor thread only. */
 #pragma once
 
 #include <stdbool.h>

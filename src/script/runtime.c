@@ -490,8 +490,6 @@ void runtime_unload(struct version_part *part)
     if (runtime->L)
         end_scripts(runtime);
     part->app_data = NULL;
-    runtime->part = NULL;
-    atomic_store_explicit(&part->memory, 0, memory_order_relaxed);
     if (runtime->has_begun && runtime->L)
         retired_add(runtime->host, runtime);
     else

@@ -25,7 +25,7 @@ struct pooled_coroutine {
 struct runtime {
     struct reactor *reactor;   /* borrowed */
     struct host *host;         /* borrowed */
-    struct version_part *part; /* borrowed: whose app_data this is; NULL: retired */
+    struct version_part *part; /* borrowed: whose app_data this is, or was when it is retired */
     struct list link;          /* host->runtimes, from runtime_begin() on, then host->retired */
     lua_State *L;              /* owned */
     struct heap heap;
@@ -51,6 +51,7 @@ struct runtime {
     bool has_begun;                   /* the reactor's clock and timers may be used */
     struct task *hook_task;           /* runs the `start` or `stop` hooks, NULL once they have ended */
     bool start_failed;                /* one of them raised */
+    bool is_retired;                  /* see retired.h */
     uint8_t cycles_left;              /* of the collector, for one that is retired */
     bool is_superseded;               /* a newer version is current */
     char *files;                      /* owned: what was loaded, a path on each line; NULL: nobody asks */

@@ -75,7 +75,7 @@ static const char *ask(struct fixture *f, const struct conn *conn)
 
 static bool has_ended(const struct fixture *f)
 {
-    return atomic_load(&f->version->parts[0].state) == PART_ENDED;
+    return atomic_load(&f->version->parts[0].state) >= PART_ENDING;
 }
 
 static void idle_connections_go_over_at_once(void **state)
@@ -89,6 +89,28 @@ static void idle_connections_go_over_at_once(void **state)
     assert_true(has_ended(f));
     assert_non_null(strstr(ask(f, used), "new"));
     assert_non_null(strstr(ask(f, fresh), "new"));
+}
+
+static void a_version_shows_its_memory_until_it_is_freed(void **state)
+{
+    struct fixture *f = serving(state, HANDLER("return 'old'"));
+    const struct version_part *part = &f->version->parts[0];
+    size_t before;
+    uint32_t turns = 0;
+
+    fixture_turn(f);
+    before = atomic_load(&part->memory);
+    assert_true(before > 0);
+    renew(f);
+    assert_int_equal(atomic_load(&part->state), PART_ENDING);
+    assert_in_range(atomic_load(&part->memory), 1, before);
+    for (; atomic_load(&part->state) != PART_ENDED; turns++) {
+        assert_true(turns < 10000);
+        assert_true(atomic_load(&part->memory) > 0);
+        fixture_turn(f);
+    }
+    assert_true(turns > 1); /* not all at once, for which connections would have to wait */
+    assert_int_equal(atomic_load(&part->memory), 0);
 }
 
 static void what_a_script_kept_of_them_ends_with_its_version(void **state)
@@ -197,6 +219,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(idle_connections_go_over_at_once),
+        TEST(a_version_shows_its_memory_until_it_is_freed),
         TEST(what_a_script_kept_of_them_ends_with_its_version),
         TEST(half_a_head_goes_over_and_keeps_its_time),
         TEST(a_request_that_runs_ends_on_its_version),

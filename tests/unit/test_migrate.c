@@ -96,7 +96,7 @@ static void a_handler_that_waits_in_a_read_goes(void **state)
         assert_string_equal(ask(f, conn, "hello"), "new hello");
         assert_false(fixture_log_has(f, "it went on"));
         fixture_turn(f);
-        assert_int_equal(atomic_load(&f->version->parts[0].state), PART_ENDED);
+        assert_true(atomic_load(&f->version->parts[0].state) >= PART_ENDING);
         fixture_free(f);
     }
     *state = NULL;

@@ -27,6 +27,7 @@ enum { DRAIN_MS = 5000 };
 static int starting_result;
 static int begin_result;
 static uint32_t unloaded;
+static bool unloads_later;
 static uint32_t finished;
 static uint32_t switched;
 static struct reactor_app app;
@@ -63,6 +64,8 @@ static void unload(struct version_part *part)
 {
     part->app_data = NULL;
     unloaded++;
+    if (unloads_later)
+        part_unload_later(part);
 }
 
 static void finish(struct version_part *part)
@@ -77,6 +80,7 @@ static int setup_with(void **state, const struct fixture_options *options)
 
     starting_result = 0;
     begin_result = 0;
+    unloads_later = false;
     unloaded = finished = switched = 0;
     real = f->engine.app;
     app = *real;
@@ -341,6 +345,7 @@ static void its_scripts_end_at_drain_timeout(void **state)
     struct fixture *f = *state;
     struct conn *conn = fixture_open(f);
 
+    unloads_later = true;
     fixture_switch(f, add(f));
     fixture_advance(f, DRAIN_MS - 1);
     fixture_turn(f);
@@ -348,6 +353,7 @@ static void its_scripts_end_at_drain_timeout(void **state)
     fixture_advance(f, 1);
     fixture_turn(f);
     assert_int_equal(unloaded, 1);
+    part_on_unloaded(&f->version->parts[0]);
     assert_int_equal(state_of(f->version), PART_OLD); /* what C alone does for it may go on: its listener is there */
     assert_int_equal(conn->state, CONN_OPEN);
     fixture_turn(f);
@@ -356,6 +362,44 @@ static void its_scripts_end_at_drain_timeout(void **state)
     assert_int_equal(state_of(f->version), PART_ENDED);
     assert_int_equal(unloaded, 1);
     assert_int_equal(finished, 1);
+}
+
+static void a_version_is_there_until_what_its_scripts_had_is_freed(void **state)
+{
+    struct fixture *f = *state;
+    struct version *next = add(f);
+
+    unloads_later = true;
+    fixture_switch(f, next);
+    assert_int_equal(state_of(f->version), PART_ENDING);
+    assert_int_equal(finished, 1);
+    fixture_turn(f);
+    assert_false(version_has_ended(f->version));
+    assert_int_equal(unloaded, 1);
+    part_on_unloaded(&f->version->parts[0]);
+    assert_int_equal(state_of(f->version), PART_ENDED);
+    assert_true(version_has_ended(f->version));
+}
+
+static void one_that_failed_is_known_before_it_is_freed(void **state)
+{
+    struct fixture *f = *state;
+    struct version *next = add(f);
+
+    unloads_later = true;
+    starting_result = 1;
+    version_begin(next);
+    fixture_turn(f);
+    fixture_advance(f, START_MS_MAX);
+    fixture_turn(f);
+    assert_int_equal(state_of(next), PART_ENDING);
+    assert_int_equal(version_state(next), PART_ENDED);
+    assert_non_null(strstr(version_problem(next), "did not start within a minute"));
+    version_drop(next);
+    fixture_turn(f);
+    assert_false(version_has_ended(next));
+    part_on_unloaded(&next->parts[0]);
+    assert_true(version_has_ended(next));
 }
 
 static void connections_of_a_removed_listener_are_cut_then(void **state)
@@ -539,6 +583,8 @@ int main(void)
         TEST(the_last_one_that_ends_keeps_the_reactor_awake),
         TEST(several_old_versions_end_each_for_itself),
         TEST(its_scripts_end_at_drain_timeout),
+        TEST(a_version_is_there_until_what_its_scripts_had_is_freed),
+        TEST(one_that_failed_is_known_before_it_is_freed),
         TEST(connections_of_a_removed_listener_are_cut_then),
         TEST(what_was_spared_is_cut_when_the_newest_version_has_no_listener),
         TEST(one_that_starts_as_its_time_is_over_has_all_its_time_later),
