@@ -61,14 +61,23 @@ static json_t *listener_of(const struct listener *listener, const char *state)
                      control_text(socket->where), "state", state, "connections", open);
 }
 
-/* What the newest version that served there called it; NULL: none has. */
+static json_int_t connections_of(const struct version *version)
+{
+    json_int_t connections = 0;
+
+    for (uint32_t i = 0; i < version->part_count; i++)
+        connections += atomic_load(&version->parts[i].connections);
+    return connections;
+}
+
+/* What the newest version that has connections, and serves there, calls it; NULL: none does. */
 static const struct listener *last_listener(const struct engine *engine, const struct listen_socket *socket)
 {
     for (const struct list *node = engine->versions.prev; node != &engine->versions; node = node->prev) {
         const struct version *version = CONTAINER_OF(node, struct version, link);
-        const struct listener *listener = version->since_ms ? version_listener(version, socket) : NULL;
+        const struct listener *listener = version_listener(version, socket);
 
-        if (listener)
+        if (listener && connections_of(version) > 0)
             return listener;
     }
     return NULL;
@@ -104,17 +113,14 @@ static json_t *listeners_of(const struct service *service)
 static json_t *version_of(const struct version *version, uint64_t now_ms)
 {
     bool is_current = version == version->engine->version;
-    json_int_t connections = 0;
     json_int_t memory = 0;
     double age = version->since_ms ? (double)(now_ms - version->since_ms) / (double)MS_PER_S : 0;
 
-    for (uint32_t i = 0; i < version->part_count; i++) {
-        connections += atomic_load(&version->parts[i].connections);
+    for (uint32_t i = 0; i < version->part_count; i++)
         memory += (json_int_t)atomic_load(&version->parts[i].memory);
-    }
     return json_pack("{s:i, s:s, s:f, s:I, s:I}", "number", (int)version->number, "state",
                      is_current ? "current" : (version->since_ms ? "old" : "loading"), "age", age, "connections",
-                     connections, "memory", memory);
+                     connections_of(version), "memory", memory);
 }
 
 static json_t *versions_of(const struct engine *engine, uint64_t now_ms)
