@@ -25,6 +25,9 @@ enum {
     BUFFER_BYTES = 64 * 1024,
     SLOW_BYTES = 4096, /* that a slow end reads at a time, */
     SLOW_MS = 1,       /* and how long it rests then */
+    /* What may wait at a slow end. With less than a window of 64 KiB, which needs no scaling, Linux may offer what its peer finds too
+     * little to send at once, and then each few bytes wait for the persist timer of 200 ms. */
+    SLOW_RECEIVE_BUFFER = 128 * 1024,
     WRITES_MAX = 3000, /* of one end, about: short writes make for short streams */
     EVENTS_MAX = 256,
 };
@@ -300,7 +303,7 @@ static void end_on_event(struct end *end, uint32_t events)
 static void pair_begin(struct pair *pair, uint64_t number)
 {
     pair_compose(pair, number);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), small = SLOW_BYTES;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), small = SLOW_RECEIVE_BUFFER;
     if (fd < 0)
         die(NULL, "socket");
     if (pair->is_slow[CLIENT])
