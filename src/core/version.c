@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "core/acceptor.h"
 #include "core/config.h"
 #include "core/engine.h"
@@ -310,10 +311,24 @@ const char *version_problem(const struct version *version)
     return "no memory";
 }
 
+/* That of a service manager cannot be shut down: its clients are not refused. */
+static void warn_of_dropped_lent_sockets(const struct version *from, const struct version *to)
+{
+    for (uint32_t i = 0; i < from->listener_count; i++) {
+        const struct listen_socket *socket = from->listeners[i].socket;
+
+        if (socket->stays_lent && !version_listener(to, socket))
+            log_warn("no listener is for the socket at %s any more, which the process was started with: who connects "
+                     "there waits for a reload that brings one",
+                     socket->where);
+    }
+}
+
 void version_switch(struct version *version)
 {
     struct engine *engine = version->engine;
 
+    warn_of_dropped_lent_sockets(engine->version, version);
     for (uint32_t i = 0; i < version->listener_count; i++)
         listen_socket_configure(version->listeners[i].socket, version->listeners[i].config);
     if (engine->app->apply_version)

@@ -147,6 +147,7 @@ def test_a_socket_that_no_listener_is_for_waits_for_one(activated):
     assert uses(server, sock) and uses(server, other)
     for before, after in ((other_port, port), (port, other_port), (other_port, port)):
         listen_at(server, before, after)
+        server.log.expect(f"no listener is for the socket at 127.0.0.1:{before} any more")
         assert answers(after)
     sock.close()
     other.close()
@@ -181,6 +182,7 @@ def test_a_listener_that_comes_back_while_its_connections_are_there(activated):
     with dial(("127.0.0.1", port)) as peer:
         assert peer.ask_line("x") == "x"
         listen_at(server, port, free)
+        server.log.expect(f"at 127.0.0.1:{port} any more")
         assert answers(free)
         listen_at(server, free, port)
         assert answers(port)
@@ -248,6 +250,8 @@ def test_a_reload_that_drops_the_listener_leaves_it_to_the_parent(activated):
     port, free = sock.getsockname()[1], free_port()
     server = activated([sock], [{"address": "127.0.0.1", "port": port}])
     listen_at(server, port, free)
+    server.log.expect(f"no listener is for the socket at 127.0.0.1:{port} any more, which the process was started "
+                      "with: who connects there waits for a reload that brings one")
     assert answers(free)  # so the other one is not accepted from any more
     with dial(("127.0.0.1", port)):
         sock.settimeout(5)
