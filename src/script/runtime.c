@@ -253,12 +253,12 @@ static int note_migrating_listeners(struct runtime *runtime)
     return 0;
 }
 
-/* Also when they could not be loaded: what was read until then is what must change. */
-static void note_files(struct runtime *runtime)
+/* All is loaded, or cannot be: then what was read until here is what must change. */
+static void end_loading(struct runtime *runtime)
 {
-    if (!runtime->part->version->config->watches || !runtime->module_ref)
+    if (!runtime->module_ref)
         return;
-    if (runtime_call(runtime, "files", 0) == 0)
+    if (runtime_call(runtime, "files", 0) == 0 && runtime->part->version->config->watches)
         runtime->files = strdup(lua_tostring(runtime->L, -1));
     lua_pop(runtime->L, 1);
 }
@@ -368,7 +368,7 @@ int runtime_load(struct version_part *part)
         return -ENOMEM;
     before = runtime_enter(runtime);
     rc = open_state(runtime);
-    note_files(runtime);
+    end_loading(runtime);
     runtime_leave(before);
     return rc;
 }

@@ -1,5 +1,5 @@
-/* The texts of the files that a configuration is made of, its own and those of the handlers. Each is read once, so that all Lua
- * states that are made of the configuration have the same, whatever becomes of the file meanwhile. Any thread. */
+/* The texts of the files that a configuration is made of: its own, those of the handlers, and what they load. Each is read once,
+ * so that all Lua states that are made of the configuration have the same, whatever becomes of the file meanwhile. Any thread. */
 #pragma once
 
 #include "base/macros.h"

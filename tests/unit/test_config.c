@@ -41,7 +41,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    const char *const files[] = {"zerg.lua", "echo.lua", "handlers/hello.lua"};
+    const char *const files[] = {"zerg.lua", "echo.lua", "words.lua", "handlers/hello.lua"};
 
     for (size_t i = 0; i < COUNT_OF(files); i++)
         unlink(files[i]);
@@ -440,6 +440,60 @@ static void a_file_that_changes_is_the_same_for_all_reactors(void **state)
     config_free(config);
 }
 
+/* What a state has of modules and files that its scripts load, in the order of `loads`. */
+static void expect_loaded(lua_State *L, const char *expected)
+{
+    int status = luaL_dostring(L, "local words = {}\n"
+                                  "for _, load in ipairs { function() return require 'words' end,\n"
+                                  "                        function() return dofile 'words.lua' end,\n"
+                                  "                        function() return loadfile('words.lua')() end } do\n"
+                                  "  package.loaded.words = nil\n"
+                                  "  words[#words + 1] = tostring(select(2, pcall(load)))\n"
+                                  "end\n"
+                                  "return table.concat(words, ', ')");
+
+    assert_int_equal(status, 0);
+    assert_string_equal(lua_tostring(L, -1), expected);
+    lua_pop(L, 1);
+}
+
+static void what_scripts_load_is_the_same_for_all_reactors(void **state)
+{
+    struct config *config = load_text(*state, "return { listeners = { { port = 1, handler = function() end } } }");
+    lua_State *first = new_state();
+    lua_State *second = new_state();
+
+    assert_int_equal(config_push(first, config), 0);
+    assert_int_equal(config_push(second, config), 0);
+    write_file("words.lua", "#!/usr/bin/env luajit\nreturn 'before'");
+    expect_loaded(first, "before, before, before");
+    write_file("words.lua", "return 'after'");
+    expect_loaded(second, "before, before, before");
+    assert_int_equal(luaL_dostring(second, "require('zerg.config.files').loaded()"), 0); /* all is loaded */
+    expect_loaded(second, "after, after, after");
+    expect_loaded(first, "before, before, before");
+    lua_close(first);
+    lua_close(second);
+    config_free(config);
+}
+
+static void a_module_that_does_not_compile_is_named_as_by_lua(void **state)
+{
+    struct config *config = load_text(*state, "return { listeners = { { port = 1, handler = function() end } } }");
+    lua_State *L = new_state();
+
+    assert_int_equal(config_push(L, config), 0);
+    write_file("words.lua", "#!/usr/bin/env luajit\nreturn }");
+    assert_int_equal(luaL_dostring(L, "require 'words'"), 1);
+    assert_string_equal(lua_tostring(L, -1), "error loading module 'words' from file 'words.lua':\n"
+                                             "\twords.lua:2: unexpected symbol near '}'");
+    lua_pop(L, 1);
+    assert_int_equal(luaL_dostring(L, "dofile 'nothing.lua'"), 1);
+    assert_non_null(strstr(lua_tostring(L, -1), "cannot open nothing.lua"));
+    lua_close(L);
+    config_free(config);
+}
+
 static void listeners_that_change_from_run_to_run_are_refused(void **state)
 {
     static const char *const more[] = {
@@ -534,6 +588,8 @@ int main(void)
         TEST(scripts_run_only_when_asked_to),
         TEST(reactor_gets_the_same_table_again),
         TEST(a_file_that_changes_is_the_same_for_all_reactors),
+        TEST(what_scripts_load_is_the_same_for_all_reactors),
+        TEST(a_module_that_does_not_compile_is_named_as_by_lua),
         TEST(listeners_that_change_from_run_to_run_are_refused),
         TEST(linked_in_modules_come_before_files),
         TEST(starter_is_accepted_and_overwrites_nothing),

@@ -30,29 +30,7 @@ end
 local share -- gives the text that all states of one configuration have of a file; nil: it is alone
 local read = {} -- paths that were read in this Lua state
 local required = {} -- modules that require() looked for outside of zerg, found or not
-local is_loading = true -- what handlers read later, and with it any number of paths, is not noted
-
--- Behind the searcher of zerg's own modules; the message for nothing found is left to the others.
-table.insert(package.loaders, 2, function(name)
-  if is_loading then
-    required[name] = true
-  end
-end)
-
--- A global function that reads a Lua file, which notes the file.
-local function noting(original)
-  return function(path, ...)
-    if is_loading and type(path) == "string" then
-      read[path] = true
-    end
-    return original(path, ...)
-  end
-end
-
--- luacheck: push ignore 121
-dofile = noting(dofile)
-loadfile = noting(loadfile)
--- luacheck: pop
+local is_loading = true -- what handlers read later is read anew, and not noted
 
 local function add_module(name, add)
   local path = package.searchpath(name, package.path)
@@ -65,9 +43,9 @@ local function add_module(name, add)
   end
 end
 
----The files that were read in this Lua state, by dofile() and loadfile() too, those of modules that
----require() found, and where it looked for those that it did not find. All is loaded: what is read
----from now on is not noted.
+---The files that were read in this Lua state, by require(), dofile() and loadfile() too, and where
+---require() looked for modules that it did not find. All is loaded: what is read from now on is
+---neither noted nor shared.
 ---@return string[]
 function M.loaded()
   local paths, seen = {}, {}
@@ -82,9 +60,7 @@ function M.loaded()
     add(path)
   end
   for name in pairs(required) do
-    if not package.preload[name] then
-      add_module(name, add)
-    end
+    add_module(name, add)
   end
   table.sort(paths)
   return paths
@@ -124,22 +100,64 @@ function M.read(path)
   return text, reason
 end
 
+-- The text without a first line that is for a shell.
+local function without_shell_line(text)
+  return (text:gsub("^#[^\n]*", ""))
+end
+
 ---Compiles the text of a Lua file (a first line with #! is allowed, bytecode is not).
 ---@param text string
 ---@param path string names the file in messages and tracebacks
 ---@return function|nil chunk
 ---@return zerg.config.file_problem|nil
 function M.compile(text, path)
-  if text:sub(1, 1) == "#" then
-    text = "--" .. text
-  end
-  local chunk, message = load(text, "@" .. path, "t")
+  local chunk, message = load(without_shell_line(text), "@" .. path, "t")
   if chunk then
     return chunk
   end
   local _, line, rest = raised.split_message(message)
   return nil, { file = path, line = line, message = rest }
 end
+
+-- What Lua's own functions read is the same in all states, too, until all is loaded. Where a file
+-- cannot be read, they say so themselves.
+
+-- Behind the searcher of zerg's own modules.
+table.insert(package.loaders, 2, function(name)
+  if not is_loading or package.preload[name] then
+    return nil
+  end
+  required[name] = true
+  local path = package.searchpath(name, package.path)
+  local text = path and M.read(path)
+  if not text then
+    return nil
+  end
+  local chunk, message = load(without_shell_line(text), "@" .. path)
+  if not chunk then
+    error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path, message), 0)
+  end
+  return chunk
+end)
+
+local load_file, do_file = loadfile, dofile
+
+-- luacheck: push ignore 121
+function loadfile(path, ...)
+  local text = is_loading and type(path) == "string" and M.read(path)
+  if not text then
+    return load_file(path, ...)
+  end
+  return load(without_shell_line(text), "@" .. path, ...)
+end
+
+function dofile(path)
+  if not is_loading or path == nil then
+    return do_file(path)
+  end
+  return assert(loadfile(path))()
+end
+-- luacheck: pop
 
 ---The line of the chunk that is running, for errors that do not name one themselves.
 ---@param chunk function
