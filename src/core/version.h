@@ -47,8 +47,7 @@ struct version_part {
     atomic_uint state;       /* enum part_state: written by its reactor, read by the control thread */
     atomic_uint connections; /* accepted ones whose slots are not free yet: written by its reactor alone */
     atomic_size_t memory;    /* of its scripts, bytes: the same */
-    char
-        *problem; /* owned, of malloc(3): why it failed; NULL: it has not, or for want of memory. Read from ENDING on */
+    char *problem; /* owned, of malloc(3): why it failed, from ENDING on; NULL: it has not, or for want of memory */
 } __attribute__((aligned(CACHE_LINE_BYTES)));
 
 /* Shared read-only while a reactor has a part in it, but for what says otherwise. */
