@@ -5,6 +5,7 @@ import pytest
 
 from httpserver import Answering, answered
 from httptalk import answer, ask, get, head, post, said
+from peer import until
 
 
 def test_from_where_nothing_can_yield_it_raises_and_leaves_nothing_behind(handling, behind, quick_engine):
@@ -23,30 +24,37 @@ def test_from_where_nothing_can_yield_it_raises_and_leaves_nothing_behind(handli
         assert ask(server.connect(), get("/")).body == b"own"
 
 
+# The handler goes on when the test says so.
+UNTIL_GO = 'while not io.open("go") do zerg.sleep(0.001) end'
+
+
 @pytest.mark.parametrize("ends", ['return "early"', 'error("early")', "return"])
 def test_a_forward_of_another_task_ends_with_the_handler(handling, upstream, engine, ends):
-    server = handling("""
+    server = handling(f"""
         zerg.spawn(function() say(req:forward("app")) end)
-        zerg.sleep(0.01)
-        %s
-    """ % ends, upstream.target)
+        {UNTIL_GO}
+        {ends}
+    """, upstream.target)
     server.log.allow("early|another task was forwarding")
-    client = server.connect().send(get("/"))
-    peer, _ = upstream.accept_request()
-    assert answer(client).status == 500
-    peer.expect_gone()
-    assert said(server)[0] == (None, "closed")
-    client.close()
-    with server.connect() as other:
-        other.send(get("/"))
+    with server.connect().send(get("/")) as client:
+        peer, _ = upstream.accept_request()
+        server.directory.write("go", "")
+        assert answer(client).status == 500
+        peer.expect_gone()
+        assert said(server)[0] == (None, "closed")
+    (server.path / "go").unlink()
+    with server.connect().send(get("/")) as other:
         upstream.accept_request()
+        server.directory.write("go", "")
+        assert answer(other).status == 500
 
 
 def test_a_tunnel_of_another_task_goes_on_behind_the_handler(handling, upstream, engine):
-    server = handling("""
+    server = handling(f"""
         if req.path == "/tunnel" then
           zerg.spawn(function() say(req:forward("app")) end)
-          zerg.sleep(0.1)
+          {UNTIL_GO}
+          zerg.log.info("the handler is done")
         else
           req:forward("app")
         end
@@ -55,6 +63,8 @@ def test_a_tunnel_of_another_task_goes_on_behind_the_handler(handling, upstream,
     peer, _ = upstream.accept_request()
     peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
     assert head(client)[0] == 101
+    server.directory.write("go", "")
+    until(lambda: server.log.find("the handler is done"), "the handler's end")
     others = [server.connect().send(get("/")) for _ in range(3)]  # in memory that the handler left
     seconds = [upstream.accept_request()[0] for _ in others]
     client.send("up")
