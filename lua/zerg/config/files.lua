@@ -29,15 +29,11 @@ end
 
 local share -- gives the text that all states of one configuration have of a file; nil: it is alone
 local read = {} -- paths that were read in this Lua state
-local required = {} -- modules that require() looked for outside of zerg, found or not
+local missed = {} -- modules for which require() found no file
 local is_loading = true -- what handlers read later is read anew, and not noted
 
-local function add_module(name, add)
-  local path = package.searchpath(name, package.path)
-  if path then
-    add(path)
-    return
-  end
+-- Where a module would have been found.
+local function add_places(name, add)
   for template in package.path:gmatch("[^;]+") do
     add((template:gsub("%?", (name:gsub("%.", "/")))))
   end
@@ -59,8 +55,8 @@ function M.loaded()
   for path in pairs(read) do
     add(path)
   end
-  for name in pairs(required) do
-    add_module(name, add)
+  for name in pairs(missed) do
+    add_places(name, add)
   end
   table.sort(paths)
   return paths
@@ -127,9 +123,12 @@ table.insert(package.loaders, 2, function(name)
   if not is_loading or package.preload[name] then
     return nil
   end
-  required[name] = true
   local path = package.searchpath(name, package.path)
-  local text = path and M.read(path)
+  if not path then
+    missed[name] = true
+    return nil
+  end
+  local text = M.read(path)
   if not text then
     return nil
   end
